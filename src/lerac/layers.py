@@ -34,9 +34,10 @@ class Layer:
     placed: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.parameters, str):
+        parameters: Any = self.parameters
+        if isinstance(parameters, str):
             raise TypeError(f"parameters of layer {self.name!r} must be a sequence of names, got one string")
-        object.__setattr__(self, "parameters", tuple(self.parameters))
+        object.__setattr__(self, "parameters", tuple(parameters))
         if isinstance(self.depth, bool) or not isinstance(self.depth, int):
             raise TypeError(f"depth of layer {self.name!r} must be an int, got {self.depth!r}")
         if self.depth < 0:

@@ -1,0 +1,167 @@
+"""What `LeRaC` accepts: each function returns its argument as the curriculum uses it, or says what is wrong."""
+
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+from torch.optim import LBFGS, Optimizer, Rprop
+
+from lerac.curves import CURVES, Curve
+from lerac.layers import Layer, plain_names
+from lerac.stand_in import ParamGroup, innermost
+
+__all__ = [
+    "all_names",
+    "check_curve",
+    "check_k",
+    "check_layers",
+    "check_model",
+    "check_optimizer",
+    "check_parameters",
+    "check_ratio",
+    "lost_parameters",
+    "some",
+]
+
+
+def check_optimizer(optimizer: Any) -> Optimizer:
+    """Unwrap the optimizer, and see that its step can be entered and take one rate per layer."""
+    inner = innermost(optimizer)
+    name = type(inner).__name__
+    if isinstance(inner, LBFGS | Rprop):
+        raise TypeError(f"{name} cannot have one learning rate per layer; LeRaC needs another optimizer")
+    if not getattr(type(inner).step, "hooked", False):
+        raise TypeError(
+            f"{name}.step() runs no step hooks, because {name}.__init__ does not call Optimizer.__init__: call it "
+            "there, or pass the optimizer that it wraps"
+        )
+    return inner
+
+
+def check_model(model: Any) -> nn.Module:
+    """See that it is a module."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model must be a torch.nn.Module, got {type(model).__name__}; for several modules pass nn.ModuleList([…])"
+        )
+    return model
+
+
+def check_k(k: Any) -> int:
+    """Give k as an int of at least 1."""
+    try:
+        steps = operator.index(k)
+    except TypeError:
+        steps = None
+    if steps is None or isinstance(k, bool):
+        raise TypeError(f"k must be a whole number of optimizer steps, such as 5 * len(loader), got {k!r}")
+    if steps < 1:
+        raise ValueError(f"k must be at least 1 optimizer step, got {k}")
+    return steps
+
+
+def check_ratio(ratio: Any) -> float | dict[str, float]:
+    """Give the ratio, or those of a mapping, as floats in (0, 1]."""
+    if isinstance(ratio, Mapping):
+        return {name: _in_unit(value, f"the ratio of layer {name!r}") for name, value in ratio.items()}
+    return _in_unit(ratio, "ratio")
+
+
+def check_curve(curve: Any) -> Curve:
+    """Give the curve itself for a name."""
+    if isinstance(curve, str):
+        if curve not in CURVES:
+            raise ValueError(
+                f"unknown curve {curve!r}: expected one of {', '.join(CURVES)}, the result of "
+                "lerac.curves.staircase(…), or a callable (progress, ratio) → factor"
+            )
+        return CURVES[curve]
+    if not callable(curve):
+        raise TypeError(f"curve must be a name or a callable (progress, ratio) → factor, got {curve!r}")
+    return curve  # type: ignore[no-any-return]
+
+
+def check_parameters(optimizer: Optimizer, model: nn.Module) -> None:
+    """See that every parameter of the optimizer is one of the model."""
+    ours = {id(p) for p in model.parameters()}
+    theirs = [
+        (i, group, at, p) for i, group in enumerate(optimizer.param_groups) for at, p in enumerate(group["params"])
+    ]
+    foreign = [_describe(i, group, at) for i, group, at, p in theirs if id(p) not in ours]
+    if len(foreign) == len(theirs):
+        raise ValueError(
+            f"none of the optimizer's {len(theirs)} parameters is a parameter of this {type(model).__name__}: pass "
+            "the model whose parameters() the optimizer was built from"
+        )
+    if foreign:
+        raise ValueError(
+            f"{len(foreign)} of the optimizer's {len(theirs)} parameters are not the model's: {some(foreign)}. "
+            "If they belong to another module, such as a loss, pass nn.ModuleList([model, loss]) as the model"
+        )
+
+
+def check_layers(layers: Any, model: nn.Module) -> tuple[Layer, ...]:
+    """Give the layers, nearest to the input first and with the model's own parameter names, if they fit it."""
+    if isinstance(layers, str) or not isinstance(layers, Sequence) or not all(isinstance(x, Layer) for x in layers):
+        raise TypeError(f"layers must be a sequence of lerac.Layer, as from lerac.find_layers, got {layers!r}")
+    if not layers:
+        raise ValueError("layers is empty: a curriculum needs at least one layer")
+    known = all_names(model)
+    first_name = {id(p): name for name, p in reversed(known.items())}  # of tied weights, the name that comes first
+    plain = iter(plain_names([name for layer in layers for name in layer.parameters]))
+    layer_of: dict[str, str] = {}
+    checked: dict[str, Layer] = {}
+    for layer in layers:
+        names = tuple(next(plain) for _ in layer.parameters)
+        if layer.name in checked:
+            raise ValueError(f"two layers have the name {layer.name!r}")
+        checked[layer.name] = Layer(layer.name, layer.depth, names, layer.placed)
+        for name in names:
+            if name not in known:
+                raise ValueError(
+                    f"layer {layer.name!r} has the parameter {name!r}, which this {type(model).__name__} has not"
+                )
+            first = first_name[id(known[name])]
+            if first in layer_of:
+                raise ValueError(f"parameter {name!r} is in layer {layer_of[first]!r} and again in {layer.name!r}")
+            layer_of[first] = layer.name
+    return tuple(sorted(checked.values(), key=lambda layer: layer.depth))
+
+
+def lost_parameters(optimizer: Optimizer, model: nn.Module, placed: Mapping[int, float]) -> list[str]:
+    """Describe the parameters of the optimizer whose id is not in `placed`."""
+    names = {id(p): name for name, p in reversed(all_names(model).items())}
+    return [
+        names.get(id(p)) or _describe(i, group, at)
+        for i, group in enumerate(optimizer.param_groups)
+        for at, p in enumerate(group["params"])
+        if id(p) not in placed
+    ]
+
+
+def all_names(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Give every name of every parameter, tied ones under each of their names, without wrapper prefixes."""
+    named = dict(model.named_parameters(remove_duplicate=False))
+    return dict(zip(plain_names(named), named.values(), strict=True))
+
+
+def _in_unit(value: Any, what: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{what} must be a number in (0, 1], got {value!r}") from None
+    if not 0 < number <= 1:
+        raise ValueError(f"{what} must be in (0, 1] (start divided by full learning rate), got {value!r}")
+    return number
+
+
+def _describe(index: int, group: ParamGroup, at: int) -> str:
+    name = f"{group['param_names'][at]!r}, " if "param_names" in group else ""
+    return f"{name}number {at} of param group {index} with shape {tuple(group['params'][at].shape)}"
+
+
+def some(items: Sequence[str], at_most: int = 5) -> str:
+    """List the first few."""
+    more = f" and {len(items) - at_most} more" if len(items) > at_most else ""
+    return "; ".join(items[:at_most]) + more

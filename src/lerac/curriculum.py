@@ -1,0 +1,405 @@
+"""The Learning Rate Curriculum: at first every layer has its own learning rate, highest next to the input."""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from lerac.arguments import (
+    all_names,
+    check_curve,
+    check_k,
+    check_layers,
+    check_model,
+    check_optimizer,
+    check_parameters,
+    check_ratio,
+    lost_parameters,
+    some,
+)
+from lerac.curves import CURVES, Curve
+from lerac.layers import Layer, find_layers, named_parameters
+from lerac.stand_in import ParamGroup, SplitGroups, make_stand_in
+
+__all__ = ["LeRaC"]
+
+STEP_KEY = "lerac_step"  # the one thing written into the user's optimizer, in each of its param groups
+STATE_VERSION = 1
+
+# Optimizers with a curriculum, finished ones too: a second one would adopt the step count of the first.
+_attached: WeakSet[Optimizer] = WeakSet()
+
+
+class LeRaC:
+    """Learning Rate Curriculum for one optimizer: add this line after building it, and train as before.
+
+    The learning rate of layer j at step l < k is the optimizer's own rate, as set by you and your schedulers,
+    times m_j(l) = r_j^(1 − l/k) (Eq. 8 of the paper, divided by the full rate). The layer next to the input has
+    r_j = 1, the one at the output r_j = `ratio`. From step k on training is exactly the conventional one.
+
+    Nothing of the optimizer changes but one number, the count of steps (`lerac_step` in each of its param groups),
+    so that every checkpoint of the optimizer carries it. Schedulers, before or after this line, gradient clipping,
+    loggers and checkpoints see the rates that they would see without a curriculum.
+
+    Args:
+        optimizer: any `torch.optim.Optimizer` that can have param groups of different rates, or a wrapper of
+            one. It may have several groups, each with its own rate, and only some of the model's parameters.
+        model: the network whose layers are ranked. For parameters outside of it, such as those of a loss, pass
+            `nn.ModuleList([model, loss])`.
+        k: how many optimizer steps the curriculum lasts, at least 1. The paper uses 2 to 7 epochs: write
+            `k=5 * len(loader)`, divided by the number of accumulated batches if you accumulate gradients.
+        ratio: start of the layer at the output relative to the full rate, η_n(0) / η(0), in (0, 1]. Layers in
+            between start at `ratio ** (depth / largest depth)`. Or a mapping from every layer's name to its r_j.
+        curve: the update rule, a name in `lerac.curves.CURVES`, the result of `lerac.curves.staircase`, or any
+            callable (progress, ratio) → factor.
+        layers: the result of `lerac.find_layers`, or any sequence of `lerac.Layer`. None takes the order in which
+            the model registers its modules, with a warning.
+
+    Raises:
+        TypeError: if an argument has the wrong type, or the optimizer cannot have one rate per layer.
+        ValueError: if an argument is out of range, the optimizer and the model or the layers do not fit each
+            other, or the optimizer has a curriculum already.
+
+    Examples:
+        The factors at steps 0, k − 1, k and k + 1, for k = 4 and three layers:
+
+        >>> import torch, lerac
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        >>> layers = lerac.find_layers(model, torch.zeros(1, 2))
+        >>> curriculum = lerac.LeRaC(optimizer, model, k=4, ratio=1e-4, layers=layers)
+        >>> for step in range(6):
+        ...     if step in (0, 3, 4, 5):
+        ...         rates = curriculum.lrs()
+        ...         print(step, [round(rates[f"{layer}.weight"], 6) for layer in (0, 1, 2)])
+        ...     model(torch.ones(1, 2)).sum().backward()
+        ...     optimizer.step()
+        0 [1.0, 0.01, 0.0001]
+        3 [1.0, 0.316228, 0.1]
+        4 [1.0, 1.0, 1.0]
+        5 [1.0, 1.0, 1.0]
+
+    Source: Croitoru, Ristea, Ionescu, Sebe, "Learning Rate Curriculum", IJCV 2024, arXiv 2205.09180, Eq. 6 to 8.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        model: nn.Module,
+        *,
+        k: int,
+        ratio: float | Mapping[str, float] = 1e-6,
+        curve: str | Curve = "exponential",
+        layers: Sequence[Layer] | None = None,
+    ) -> None:
+        self._optimizer = check_optimizer(optimizer)
+        self._model = check_model(model)
+        self._k = check_k(k)
+        self._ratio = check_ratio(ratio)
+        self._curve = check_curve(curve)
+        check_parameters(self._optimizer, model)
+        if layers is None:
+            layers = find_layers(model)
+            warnings.warn(
+                "LeRaC orders the layers as the model registered them, which need not be their distance from the "
+                "input; pass layers=lerac.find_layers(model, example_input) to choose them yourself",
+                stacklevel=2,
+            )
+        self._layers = check_layers(layers, model)
+        self._factors = _start_factors(self._layers, self._ratio)
+        self._ratios_by_id()  # every parameter of the optimizer has a layer, or this raises
+        self._steps = _count_in(self._optimizer) or 0
+        self._removed = False
+        self._set_up()
+        self._write_count()
+
+    @property
+    def k(self) -> int:
+        """Optimizer steps until all rates are equal."""
+        return self._k
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps taken."""
+        return self._steps
+
+    @property
+    def finished(self) -> bool:
+        """Whether training is conventional from here on."""
+        return self._steps >= self._k
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, nearest to the input first."""
+        return self._layers
+
+    def lrs(self) -> dict[str, float]:
+        """Give the learning rate that the next step will use, for every parameter of the optimizer by name."""
+        rates = {id(p): rate for p, rate in self._split.rates(self._factor)}
+        named = named_parameters(self._model)
+        rated = {name: rates[id(p)] for name, p in named.items() if id(p) in rates}
+        return {name: rated[name] for layer in self._layers for name in layer.parameters if name in rated}
+
+    def remove(self) -> None:
+        """End the curriculum now: the optimizer is as if there had never been one."""
+        self._disarm()
+        self._load_handle.remove()
+        _attached.discard(self._optimizer)
+        for group in self._optimizer.param_groups:
+            group.pop(STEP_KEY, None)
+        self._removed = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the state in plain types. The step count alone also travels in the optimizer's own state."""
+        return {
+            "version": STATE_VERSION,
+            "steps": self._steps,
+            "k": self._k,
+            "ratio": dict(self._ratio) if isinstance(self._ratio, Mapping) else self._ratio,
+            "curve": _curve_name(self._curve),
+            "layers": [_layer_as_dict(layer) for layer in self._layers],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue a curriculum; load the optimizer's own state too, before or after.
+
+        Args:
+            state: a result of `state_dict()` of a curriculum with the same k, ratio, curve and layers.
+
+        Raises:
+            ValueError: if the state is of another curriculum, or its count is not that of the optimizer. An
+                optimizer that has not taken a step is expected to get its state later, and checked then.
+        """
+        _check_state(state, self.state_dict())
+        steps = int(state["steps"])
+        count = _count_in(self._optimizer) or 0
+        if steps != count and not (count == 0 and self._fresh):
+            raise ValueError(
+                f"the curriculum's state is of step {steps}, and the optimizer is at step {count} "
+                f"({STEP_KEY!r} in its param groups): load the optimizer's state of the same checkpoint first"
+            )
+        self._steps = steps
+        self._arm()
+
+    def __repr__(self) -> str:
+        curve = _curve_name(self._curve) or getattr(self._curve, "__name__", repr(self._curve))
+        ratio = "by layer" if isinstance(self._ratio, Mapping) else f"{self._ratio:g}"
+        return f"LeRaC(step {self._steps} of {self._k}, ratio {ratio}, {curve}, {len(self._layers)} layers)"
+
+    def __str__(self) -> str:
+        return "\n".join([repr(self), *_table(self._layers, self._factors, self.lrs())])
+
+    # What happens in a step
+
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
+        if optimizer is self._stand_in:  # a step() that calls super().step()
+            return None
+        # is_available() asks the driver each time; nothing is captured before CUDA is initialised.
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():  # type: ignore[no-untyped-call]
+            raise RuntimeError(
+                "LeRaC cannot act in a captured CUDA graph, whose replay runs no hooks: capture optimizer.step() "
+                f"only after the curriculum, {self._k - self._steps} steps from now, or leave it out of the graph"
+            )
+        for group in self._optimizer.param_groups:
+            if group.get(STEP_KEY, self._steps) != self._steps:
+                raise RuntimeError(
+                    f"the curriculum is at step {self._steps}, and the optimizer at step {group[STEP_KEY]} "
+                    f"({STEP_KEY!r} in its param groups): load both from the same checkpoint"
+                )
+        self._had_state = bool(self._optimizer.state)
+        self._split.begin_step()
+        return (self._stand_in, *args[1:]), kwargs
+
+    def _show_groups(self) -> list[ParamGroup]:
+        return self._split.show(self._factor)
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if optimizer is self._stand_in or not self._split.end_step():
+            return
+        if _found_inf(self._optimizer) or not (self._had_state or _did_something(self._optimizer)):
+            return
+        self._steps += 1
+        self._fresh = False
+        self._write_count()
+        if self.finished:
+            self._disarm()
+
+    def _factor(self, ratio: float) -> float:
+        """m_j of the next step; 1 from step k on."""
+        if self.finished or self._removed:
+            return 1.0
+        factor = self._curve(self._steps / self._k, ratio)
+        if not 0 <= factor < math.inf:
+            raise ValueError(
+                f"the curve gave {factor!r} at progress {self._steps / self._k} and ratio {ratio}; "
+                "a learning rate factor must be finite and not negative"
+            )
+        return factor
+
+    # Being attached
+
+    def _set_up(self) -> None:
+        """Everything that a copy or an unpickled curriculum has to make anew."""
+        if self._removed:
+            self._split = SplitGroups(self._optimizer, self._ratios_by_id)
+            return
+        if self._optimizer in _attached:
+            raise ValueError(
+                f"this {type(self._optimizer).__name__} has a curriculum already: use that one, or call its "
+                "remove() first"
+            )
+        _attached.add(self._optimizer)
+        self._split = SplitGroups(self._optimizer, self._ratios_by_id)
+        self._stand_in = make_stand_in(self._optimizer, self._show_groups)
+        self._fresh = self._steps == 0  # no step taken and no state loaded: a checkpoint may still come
+        self._had_state = True
+        self._step_handles: tuple[Any, ...] = ()
+        self._load_handle = self._optimizer.register_load_state_dict_post_hook(self._after_load)
+        self._arm()
+
+    def _arm(self) -> None:
+        """Have the step hooks if, and only if, the curriculum is not finished."""
+        if self.finished:
+            self._disarm()
+        elif not self._step_handles:
+            self._step_handles = (
+                self._optimizer.register_step_pre_hook(self._before_step),
+                self._optimizer.register_step_post_hook(self._after_step),
+            )
+
+    def _disarm(self) -> None:
+        for handle in self._step_handles:
+            handle.remove()
+        self._step_handles = ()
+
+    def _after_load(self, optimizer: Optimizer) -> None:
+        """The optimizer's checkpoint decides the step; one without a count (a conventional one) leaves it."""
+        count = _count_in(self._optimizer)
+        if count is not None:
+            if self._fresh and self._steps not in (0, count):
+                raise ValueError(
+                    f"the curriculum's state is of step {self._steps}, and the optimizer's of step {count}: load "
+                    "both from the same checkpoint"
+                )
+            self._steps = count
+            self._fresh = False
+        self._write_count()
+        self._split.forget()
+        self._arm()
+
+    def _write_count(self) -> None:
+        for group in self._optimizer.param_groups:
+            group[STEP_KEY] = self._steps
+
+    def _ratios_by_id(self) -> dict[int, float]:
+        """Give r_j by the identity of the parameter, for every parameter of the optimizer."""
+        named = all_names(self._model)
+        ratios = {id(named[name]): ratio for name, ratio in self._factors.items() if name in named}
+        if lost := lost_parameters(self._optimizer, self._model, ratios):
+            raise ValueError(
+                f"{len(lost)} parameters of the optimizer are in no layer of the curriculum: {some(lost)}. If they are "
+                "not the model's, pass nn.ModuleList([model, loss]) as the model; if the model got them later, pass "
+                "layers that have them to a new curriculum"
+            )
+        return ratios
+
+    def __getstate__(self) -> dict[str, Any]:
+        transient = {"_split", "_stand_in", "_step_handles", "_load_handle"}
+        return {name: value for name, value in vars(self).items() if name not in transient}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        fresh = state.get("_fresh", False)
+        vars(self).update(state)
+        self._set_up()
+        self._fresh = fresh
+
+
+def _start_factors(layers: Sequence[Layer], ratio: float | Mapping[str, float]) -> dict[str, float]:
+    """Give r_j by the name of the parameter."""
+    if isinstance(ratio, Mapping):
+        names = {layer.name for layer in layers}
+        if missing := names - ratio.keys():
+            raise ValueError(f"ratio has no factor for the layers {', '.join(sorted(missing))}")
+        if unknown := ratio.keys() - names:
+            raise ValueError(
+                f"ratio has factors for layers that there are not: {', '.join(sorted(unknown))}; "
+                f"the layers are {', '.join(layer.name for layer in layers)}"
+            )
+        by_layer = dict(ratio)
+    else:
+        deepest = max(layer.depth for layer in layers) or 1  # a single depth: every factor is 1
+        by_layer = {layer.name: ratio ** (layer.depth / deepest) for layer in layers}
+    return {name: by_layer[layer.name] for layer in layers for name in layer.parameters}
+
+
+def _count_in(optimizer: Optimizer) -> int | None:
+    """Read the step count that the optimizer carries, None if it has none."""
+    counts = {int(group[STEP_KEY]) for group in optimizer.param_groups if STEP_KEY in group}
+    if len(counts) > 1 or any(count < 0 for count in counts):
+        raise ValueError(f"the optimizer's param groups disagree on {STEP_KEY!r}: {sorted(counts)}")
+    return counts.pop() if counts else None
+
+
+def _found_inf(optimizer: Optimizer) -> bool:
+    """Whether a fused step was skipped inside its kernel, because GradScaler had found inf or NaN."""
+    found = getattr(optimizer, "found_inf", None)
+    return found is not None and bool(found)
+
+
+def _did_something(optimizer: Optimizer) -> bool:
+    """Tell a first step from the fake one that torch.distributed.checkpoint takes to create the state."""
+    if any(float(group["lr"]) != 0 for group in optimizer.param_groups):
+        return True
+    return any(bool(p.grad.any()) for group in optimizer.param_groups for p in group["params"] if p.grad is not None)
+
+
+def _layer_as_dict(layer: Layer) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "depth": layer.depth,
+        "parameters": list(layer.parameters),
+        "placed": dict(layer.placed),
+    }
+
+
+def _check_state(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    if missing := own.keys() - state.keys():
+        raise ValueError(f"the curriculum's state lacks {', '.join(sorted(missing))}; it has {', '.join(state)}")
+    if state["version"] != STATE_VERSION:
+        raise ValueError(f"the curriculum's state has version {state['version']!r}, this lerac reads {STATE_VERSION}")
+    for key in ("k", "ratio", "curve"):
+        if state[key] != own[key]:
+            raise ValueError(
+                f"the checkpoint's curriculum has {key} {state[key]!r}, this one {own[key]!r}: build it with the "
+                "same arguments"
+            )
+    if state["layers"] != own["layers"]:
+        theirs = [layer["name"] for layer in state["layers"]]
+        ours = [layer["name"] for layer in own["layers"]]
+        raise ValueError(
+            f"the checkpoint's curriculum has other layers ({', '.join(theirs)}) than this one ({', '.join(ours)}), "
+            "or other parameters in them: pass layers= as it was then"
+        )
+
+
+def _curve_name(curve: Curve) -> str | None:
+    return next((name for name, known in CURVES.items() if known is curve), None)
+
+
+def _table(layers: Sequence[Layer], factors: Mapping[str, float], rates: Mapping[str, float]) -> list[str]:
+    rows = [("layer", "depth", "tensors", "start ×", "next rate")]
+    for layer in layers:
+        now = sorted({rates[name] for name in layer.parameters if name in rates}, reverse=True)
+        shown = f"{now[0]:.3g}" if len(now) == 1 else f"{now[-1]:.3g} to {now[0]:.3g}" if now else "not optimized"
+        start = f"{factors[layer.parameters[0]]:.3g}"
+        rows.append((layer.name, str(layer.depth), str(len(layer.parameters)), start, shown))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]

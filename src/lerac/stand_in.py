@@ -1,0 +1,234 @@
+"""Acting inside `optimizer.step()` without touching the optimizer.
+
+A step pre-hook may replace the arguments of `step()`, and the first of them is the optimizer itself. We hand
+`step()` a stand-in: an object of a subclass of the optimizer's own class that shares the optimizer's
+`__dict__`, so its state, and shows other `param_groups`: each of the user's groups split into one part per
+learning rate factor. The user's groups are never split, swapped or changed, so there is nothing to restore when
+`step()` raises, and schedulers, checkpoints and loggers see the optimizer that they know.
+"""
+
+from collections.abc import Callable, Iterator
+from operator import is_, is_not
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+__all__ = ["SplitGroups", "innermost", "make_stand_in"]
+
+ParamGroup = dict[str, Any]
+
+# Where the wrappers of Accelerate, Lightning, timm (Lookahead), SAM and ZeRO keep the optimizer they wrap.
+_WRAPPED_AS = ("optimizer", "_optimizer", "base_optimizer", "_base_optimizer", "optim")
+
+# A part has its own of these; every other option is the user group's.
+_OWN_OPTIONS = frozenset({"params", "param_names", "lr"})
+
+
+def innermost(optimizer: Any) -> Optimizer:
+    """Follow wrappers to the optimizer whose `step()` reads the learning rates.
+
+    Raises:
+        TypeError: if there is no `torch.optim.Optimizer` inside.
+    """
+    seen: set[int] = set()
+    current = optimizer
+    while id(current) not in seen:
+        seen.add(id(current))
+        inside = [vars(current).get(name) for name in _WRAPPED_AS] if hasattr(current, "__dict__") else []
+        current = next((inner for inner in inside if isinstance(inner, Optimizer)), current)
+    if not isinstance(current, Optimizer):
+        raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
+    return current
+
+
+def make_stand_in(optimizer: Optimizer, param_groups: Callable[[], list[ParamGroup]]) -> Optimizer:
+    """Make an object that is `optimizer` in everything but `param_groups`, which it asks for when read."""
+    cls = type(optimizer)
+    show = property(lambda _: param_groups())
+    stand_in_class = type(cls.__name__, (cls,), {"param_groups": show, "__module__": cls.__module__})
+    stand_in: Optimizer = object.__new__(stand_in_class)
+    object.__setattr__(stand_in, "__dict__", optimizer.__dict__)  # shared, not copied
+    return stand_in
+
+
+class SplitGroups:
+    """The user's param groups, each split into one part per factor, the largest factor first.
+
+    Args:
+        optimizer: whose groups are split.
+        ratios: gives r_j in (0, 1] of each parameter, by id, for all parameters of the optimizer; called
+            when the groups have changed, and raises if it cannot.
+    """
+
+    def __init__(self, optimizer: Optimizer, ratios: Callable[[], dict[int, float]]) -> None:
+        self._optimizer = optimizer
+        self._ratios = ratios
+        self._splits: list[_Split] = []
+        self._shown: list[ParamGroup] | None = None
+        self._versions: list[tuple[torch.Tensor, int]] | None = None
+
+    def refresh(self) -> None:
+        """Follow changes of the user's groups. Splits of unchanged groups, and what they keep, stay."""
+        groups = self._optimizer.param_groups
+        if len(self._splits) == len(groups) and all(
+            split.fits(group) for split, group in zip(self._splits, groups, strict=True)
+        ):
+            return
+        ratios = self._ratios()
+        old = dict(enumerate(self._splits))
+        self._splits = [
+            old[i] if i in old and old[i].fits(group) else _Split(group, ratios) for i, group in enumerate(groups)
+        ]
+        self._versions = [
+            (p, p._version) for group in groups if not group.get("fused") for p in group["params"]
+        ]  # fused kernels do not raise the version
+
+    def forget(self) -> None:
+        """Start anew, after a checkpoint was loaded: what `step()` once wrote is not its state any more."""
+        self._splits = []
+
+    def begin_step(self) -> None:
+        """Get ready for one step; the parts are made when the step first reads them, after all other hooks."""
+        self._shown = None
+        self.refresh()
+
+    def show(self, factor: Callable[[float], float]) -> list[ParamGroup]:
+        """Give the parts with the user's options of now, and rates lr · factor(r_j)."""
+        if self._shown is None:
+            groups = self._optimizer.param_groups
+            factors: dict[float, float] = {}
+            shown: list[ParamGroup] = []
+            for split, group in zip(self._splits, groups, strict=True):
+                split.show(group, factor, factors, shown)
+            self._shown = shown
+        return self._shown
+
+    def end_step(self) -> bool:
+        """Keep what `step()` wrote into its groups; say whether it read them at all.
+
+        Raises:
+            RuntimeError: if the optimizer cannot be served: it did not use the groups that it was shown.
+        """
+        read, self._shown = self._shown is not None, None
+        self._check_moved(read)
+        if read:
+            for split, group in zip(self._splits, self._optimizer.param_groups, strict=True):
+                split.keep(group, self._optimizer)
+        return read
+
+    def rates(self, factor: Callable[[float], float]) -> Iterator[tuple[torch.Tensor, float]]:
+        """Give each parameter with the rate that the next step will use."""
+        self.refresh()
+        for split, group in zip(self._splits, self._optimizer.param_groups, strict=True):
+            for part in split.parts:
+                rate = float(group["lr"] * factor(part.ratio))
+                for parameter in part.params:
+                    yield parameter, rate
+
+    def _check_moved(self, read: bool) -> None:
+        """After the first step with new groups: an optimizer with lists of its own would mix up the rates."""
+        if self._versions is None:
+            return
+        name = type(self._optimizer).__name__
+        moved = [
+            p._version != before
+            for p, before in self._versions
+            if p.grad is not None and p.grad.layout is torch.strided
+        ]
+        if not read:
+            if any(moved):
+                raise RuntimeError(
+                    f"{name}.step() updates parameters without reading its param_groups, so it cannot have one "
+                    "learning rate per layer; use another optimizer, or call remove() on the curriculum"
+                )
+            return  # it took no step; look again after the next one
+        self._versions = None
+        if any(moved) and not all(moved):
+            raise RuntimeError(
+                f"{name}.step() updated {sum(moved)} of {len(moved)} parameters that have a gradient: it does not "
+                "take its parameters from its param_groups alone, so it cannot have one learning rate per layer; "
+                "use another optimizer, or call remove() on the curriculum"
+            )
+
+
+class _Part:
+    """The parameters of one user group that share a factor, with the group that `step()` is shown."""
+
+    __slots__ = ("group", "kept", "lr", "params", "ratio")
+
+    def __init__(self, ratio: float, params: list[torch.Tensor], names: list[str] | None) -> None:
+        self.ratio = ratio
+        self.params = params
+        self.group: ParamGroup = {"params": params} if names is None else {"params": params, "param_names": names}
+        self.kept: dict[str, Any] = {}  # options that step() itself changes, such as counters
+        self.lr: Any = None
+
+
+class _Split:
+    """One user group and its parts."""
+
+    def __init__(self, group: ParamGroup, ratios: dict[int, float]) -> None:
+        self._params: list[torch.Tensor] = list(group["params"])
+        self._written: dict[str, Any] = {}  # what keep() wrote into the user's group
+        names: list[str] | None = group.get("param_names")
+        members: dict[float, list[int]] = {}
+        for i, parameter in enumerate(self._params):
+            members.setdefault(ratios[id(parameter)], []).append(i)
+        self.parts = [
+            _Part(ratio, [self._params[i] for i in at], None if names is None else [names[i] for i in at])
+            for ratio, at in sorted(members.items(), reverse=True)
+        ]
+
+    def fits(self, group: ParamGroup) -> bool:
+        params = group["params"]
+        return len(params) == len(self._params) and all(map(is_, params, self._params))
+
+    def show(
+        self,
+        group: ParamGroup,
+        factor: Callable[[float], float],
+        factors: dict[float, float],
+        shown: list[ParamGroup],
+    ) -> None:
+        lr = group["lr"]
+        for part in self.parts:
+            own = part.group
+            params, names = own["params"], own.get("param_names")
+            if len(own) != len(group):  # an option came or went
+                own.clear()
+            own.update(group)
+            own["params"] = params
+            if names is not None:
+                own["param_names"] = names
+            for key, value in part.kept.items():
+                if group.get(key) is self._written[key]:  # else somebody has set it anew since
+                    own[key] = value
+            if (m := factors.get(part.ratio)) is None:
+                m = factors[part.ratio] = factor(part.ratio)
+            own["lr"] = part.lr = lr * m  # a new tensor where lr is a tensor: the user's is never changed
+            shown.append(own)
+
+    def keep(self, group: ParamGroup, optimizer: Optimizer) -> None:
+        changed_first: dict[str, Any] = {}
+        for part in reversed(self.parts):  # the part with the largest factor speaks for the group
+            own = part.group
+            if own["lr"] is not part.lr:
+                raise RuntimeError(
+                    f"{type(optimizer).__name__}.step() sets its own learning rate; LeRaC multiplies a rate that "
+                    "is set from outside and cannot serve it"
+                )
+            own_options = 2 + ("param_names" in own)
+            as_long = not part.kept and len(own) == len(group)
+            if as_long and sum(map(is_not, own.values(), group.values())) == own_options:
+                continue  # the usual case: step() wrote nothing
+            changed = {
+                key: value
+                for key, value in own.items()
+                if key not in _OWN_OPTIONS and (key in part.kept or key not in group or group[key] is not value)
+            }
+            part.kept.update(changed)
+            changed_first.update(changed)
+        if changed_first:
+            group.update(changed_first)
+            self._written.update(changed_first)
