@@ -1,0 +1,90 @@
+"""Data in memory, cut and disturbed by a run's seed."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lerac.study.errors import StudyError
+from lerac.study.seeds import derive
+
+__all__ = ["Split", "Splits", "with_label_noise"]
+
+
+@dataclass(frozen=True)
+class Split(Dataset[tuple[Tensor, Tensor]]):
+    """Examples that serve one purpose.
+
+    Args:
+        inputs: (n, channels, height, width), float32.
+        labels: (n,), int64.
+        index: (n,), int64: the position of each example in the whole data set.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    index: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        return self.inputs[i], self.labels[i]
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Give a whole batch at once; torch's DataLoader asks for it where it exists."""
+        return self.inputs[indices], self.labels[indices]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three parts of a data set; no example is in two of them."""
+
+    train: Split
+    validation: Split
+    test: Split
+    classes: int
+
+    @classmethod
+    def cut(cls, inputs: Tensor, labels: Tensor, *, seed: int, train: int, validation: int, test: int) -> "Splits":
+        """Cut at random with exactly these sizes, every class with its share in each part (within one example).
+
+        Raises:
+            StudyError: if there are fewer examples than asked for, or a part has fewer than one per class.
+        """
+        classes = len(labels.unique())
+        if train + validation + test > len(labels):
+            raise StudyError(
+                f"data: train {train} + validation {validation} + test {test} = {train + validation + test} "
+                f"examples asked for, but there are {len(labels)}"
+            )
+        if min(train, validation, test) < classes:
+            raise StudyError(f"data: every split needs at least {classes} examples, one per class")
+        rest = np.arange(len(labels))
+        parts = []
+        for name, size in (("train", train), ("validation", validation), ("test", test)):
+            chosen, rest = _draw(rest, labels, size, derive(seed, "split", name))
+            index = torch.from_numpy(np.sort(chosen))
+            parts.append(Split(inputs[index], labels[index], index))
+        return cls(*parts, classes=classes)
+
+
+def with_label_noise(split: Split, share: float, classes: int, seed: int) -> Split:
+    """Replace exactly round(share · n) labels, chosen at random, by another class drawn uniformly."""
+    generator = np.random.default_rng(derive(seed, "label noise"))
+    wrong = torch.from_numpy(generator.permutation(len(split))[: round(share * len(split))])
+    labels = split.labels.clone()
+    shift = torch.from_numpy(generator.integers(1, classes, size=len(wrong)))
+    labels[wrong] = (labels[wrong] + shift) % classes
+    return replace(split, labels=labels)
+
+
+def _draw(rest: np.ndarray[Any, Any], labels: Tensor, size: int, seed: int) -> tuple[Any, Any]:
+    if size == len(rest):
+        return rest, rest[:0]
+    chosen, left = train_test_split(rest, train_size=size, stratify=labels[rest].numpy(), random_state=seed)
+    return chosen, left

@@ -1,0 +1,157 @@
+"""Residual networks for small images: a tiny one for digits, ResNet-18 and Wide-ResNet-52-2 for 32×32 and up.
+
+Sources: He et al., "Deep Residual Learning", CVPR 2016; Zagoruyko and Komodakis, "Wide Residual Networks",
+BMVC 2016. Initialisation: He et al., "Delving Deep into Rectifiers", ICCV 2015. All weights are drawn from
+torch's global generator when the network is built.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["BasicBlock", "ResNet", "WideBlock", "WideResNet", "resnet18", "small_cnn", "wrn52_2"]
+
+
+def small_cnn(channels: int = 1, classes: int = 10) -> nn.Module:
+    """Build the network of the digits demo: three basic blocks of 16, 32 and 64 channels (78 thousand weights)."""
+    return ResNet(channels, classes, widths=(16, 32, 64), blocks=1)
+
+
+def resnet18(channels: int = 3, classes: int = 10) -> nn.Module:
+    """Build ResNet-18 for small images: a 3×3 stem without pooling; 11,173,962 weights for 3 channels, 10 classes."""
+    return ResNet(channels, classes, widths=(64, 128, 256, 512), blocks=2)
+
+
+def wrn52_2(channels: int = 3, classes: int = 10) -> nn.Module:
+    """Build the Wide-ResNet of depth 52 and widening 2: 3,023,306 weights for 3 channels and 10 classes.
+
+    The LeRaC authors' network for CIFAR, Tiny ImageNet and Food-101: pre-activation blocks, convolutions
+    with biases, dropout 0.3 between the two convolutions of a block.
+    """
+    return WideResNet(channels, classes, depth=52, widening=2, dropout=0.3)
+
+
+class ResNet(nn.Module):
+    """Basic blocks in stages; every stage after the first halves height and width.
+
+    Args:
+        channels: of the input images, (batch, channels, height, width).
+        classes: size of the output, (batch, classes).
+        widths: channels of each stage.
+        blocks: per stage.
+    """
+
+    def __init__(self, channels: int, classes: int, *, widths: Sequence[int], blocks: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        inputs = widths[0]
+        for number, width in enumerate(widths, start=1):
+            strides = [1 if number == 1 else 2] + [1] * (blocks - 1)
+            stage = [BasicBlock(inputs if i == 0 else width, width, s) for i, s in enumerate(strides)]
+            self.add_module(f"layer{number}", nn.Sequential(*stage))
+            inputs = width
+        self.stages = len(widths)
+        self.fc = nn.Linear(inputs, classes)
+        initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (batch, channels, height, width) to logits (batch, classes)."""
+        x = functional.relu(self.bn1(self.conv1(images)))
+        for number in range(1, self.stages + 1):
+            x = self.get_submodule(f"layer{number}")(x)
+        logits: Tensor = self.fc(x.mean(dim=(2, 3)))
+        return logits
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions with batch normalisation, added to the input (1×1 convolved where shapes differ)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            projection = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, inputs, height, width) to (batch, outputs, height / stride, width / stride)."""
+        y = functional.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return functional.relu(y + self.shortcut(x))
+
+
+class WideResNet(nn.Module):
+    """Pre-activation blocks in three stages of 16, 32 and 64 times `widening` channels.
+
+    Args:
+        channels: of the input images, (batch, channels, height, width).
+        classes: size of the output, (batch, classes).
+        depth: 6 · blocks per stage + 4.
+        widening: factor on the channels.
+        dropout: probability in [0, 1) between the two convolutions of a block.
+
+    Raises:
+        ValueError: if no whole number of blocks gives `depth`.
+    """
+
+    def __init__(self, channels: int, classes: int, *, depth: int, widening: int, dropout: float) -> None:
+        super().__init__()
+        blocks, rest = divmod(depth - 4, 6)
+        if rest or blocks < 1:
+            raise ValueError(f"depth must be 6 · blocks + 4 (10, 16, 22, …), got {depth}")
+        self.conv1 = nn.Conv2d(channels, 16, 3, padding=1)
+        inputs = 16
+        for number, width in enumerate((16 * widening, 32 * widening, 64 * widening), start=1):
+            strides = [1 if number == 1 else 2] + [1] * (blocks - 1)
+            stage = [WideBlock(inputs if i == 0 else width, width, s, dropout) for i, s in enumerate(strides)]
+            self.add_module(f"layer{number}", nn.Sequential(*stage))
+            inputs = width
+        self.bn_final = nn.BatchNorm2d(inputs)
+        self.fc = nn.Linear(inputs, classes)
+        initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (batch, channels, height, width) to logits (batch, classes)."""
+        x = self.conv1(images)
+        for number in (1, 2, 3):
+            x = self.get_submodule(f"layer{number}")(x)
+        x = functional.relu(self.bn_final(x))
+        logits: Tensor = self.fc(x.mean(dim=(2, 3)))
+        return logits
+
+
+class WideBlock(nn.Module):
+    """Normalise, rectify, convolve, twice, with dropout between; added to the input (1×1 convolved if needed)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, dropout: float) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.dropout = nn.Dropout(dropout)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, stride=stride, padding=1)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, inputs, height, width) to (batch, outputs, height / stride, width / stride)."""
+        y = self.dropout(self.conv1(functional.relu(self.bn1(x))))
+        y = self.conv2(functional.relu(self.bn2(y)))
+        added: Tensor = y + self.shortcut(x)
+        return added
+
+
+def initialise(model: nn.Module) -> None:
+    """Draw convolutions from the Kaiming normal distribution (fan out), set their biases to zero."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

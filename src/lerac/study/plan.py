@@ -1,0 +1,215 @@
+"""What a study consists of: recipes × regimes × seeds, and the complete configuration of every run."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from lerac.study.errors import StudyError
+from lerac.study.recipe import Recipe, Section
+from lerac.study.regimes import Regime, parse_regime
+
+__all__ = ["Curriculum", "Run", "Study"]
+
+Order = Literal["nearest", "reversed", "shuffled"]
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """What a regime does to the learning rates at the start of training, with nothing left open.
+
+    Args:
+        kind: `warmup` multiplies all rates by one factor, `lerac` gives each layer its own.
+        k: length in optimizer steps.
+        curve: a name in `lerac.curves.CURVES`.
+        ratio: start over full rate: of all layers for `warmup` (None: a straight line from 0), of the last
+            layer for `lerac`.
+        order: which layer starts highest: the nearest to the input, the farthest, or one drawn by the seed.
+    """
+
+    kind: Literal["warmup", "lerac"]
+    k: int
+    curve: str
+    ratio: float | None
+    order: Order = "nearest"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: everything that can change its result.
+
+    Args:
+        recipe: MODEL/DATASET.
+        regime: canonical text.
+        settings: values of the recipe that matter to this regime, as plain types.
+        curriculum: None for conventional training.
+        seed: decides split, noise, initial weights and data order.
+        device: as torch names it.
+        precision: of the arithmetic; `float32` is the only one yet.
+        threads: that torch may use on the CPU.
+    """
+
+    recipe: str
+    regime: str
+    settings: dict[str, Any]
+    curriculum: Curriculum | None
+    seed: int
+    device: str = "cpu"
+    precision: str = "float32"
+    threads: int = 1
+
+    def configuration(self) -> dict[str, Any]:
+        """Give all fields but the seed, as plain types."""
+        fields = asdict(self)
+        del fields["seed"]
+        return fields
+
+    @property
+    def folder(self) -> str:
+        """Where the run is kept, relative to the study: runs/<slug>-<hash>/<seed>."""
+        text = json.dumps(self.configuration(), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+        return f"runs/{self.recipe.replace('/', '__')}-{parse_regime(self.regime).slug}-{digest}/{self.seed}"
+
+    def __str__(self) -> str:
+        return f"{self.recipe} {self.regime} seed {self.seed}"
+
+
+class Study(Section):
+    """What was asked for; `study.json` is this as JSON.
+
+    Raises:
+        ValidationError: if a field is missing, unknown or of the wrong type.
+    """
+
+    version: Literal[1] = 1
+    recipes: list[Recipe]
+    regimes: list[str]
+    seeds: list[int]
+    device: str = "cpu"
+    precision: str = "float32"
+    threads: int = 1
+
+    def runs(self) -> list[Run]:
+        """List every run: by recipe, then seed, then regime, so that regimes can be compared early.
+
+        Raises:
+            StudyError: if a regime cannot be trained, or its curriculum outlasts training.
+        """
+        return [
+            self.run(recipe, parse_regime(regime), seed)
+            for recipe in self.recipes
+            for seed in self.seeds
+            for regime in self.regimes
+        ]
+
+    def run(self, recipe: Recipe, regime: Regime, seed: int) -> Run:
+        """Give the configuration of one run; errors as for `runs`."""
+        settings = recipe.settings()
+        for section in ("warmup", "lerac"):  # defaults of regimes, resolved here into the curriculum
+            del settings[section]
+        return Run(
+            recipe=recipe.name,
+            regime=str(regime),
+            settings=settings,
+            curriculum=resolve(regime, recipe),
+            seed=seed,
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+        )
+
+    def extend(self, other: "Study") -> "Study":
+        """Give the union with a study that only adds recipes, regimes or seeds.
+
+        Raises:
+            StudyError: if anything else differs; the message names it with both values.
+        """
+        for name in ("version", "device", "precision", "threads"):
+            if (old := getattr(self, name)) != (new := getattr(other, name)):
+                raise StudyError(f"it has {name} {old}, now asked for {new}")
+        known = {recipe.name: recipe for recipe in self.recipes}
+        for recipe in other.recipes:
+            if recipe.name in known and (found := _difference(known[recipe.name], recipe)):
+                raise StudyError(f"it has {recipe.name} with {found}")
+        return self.model_copy(
+            update={
+                "recipes": [*self.recipes, *(r for r in other.recipes if r.name not in known)],
+                "regimes": list(dict.fromkeys(self.regimes + other.regimes)),
+                "seeds": sorted({*self.seeds, *other.seeds}),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "Study":
+        """Read `study.json`.
+
+        Raises:
+            StudyError: if the text is no study of this version of the format.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise StudyError(f"study.json cannot be read: {where} {first['msg']}") from None
+
+
+def resolve(regime: Regime, recipe: Recipe) -> Curriculum | None:
+    """Fill what a regime leaves open from the recipe, and turn epochs into optimizer steps.
+
+    Raises:
+        StudyError: if the regime cannot be trained, or its curriculum is too short or outlasts training.
+    """
+    regime.require_available()
+    if regime.name == "conventional":
+        return None
+    options: dict[str, Any] = dict(regime.options)
+    if regime.name == "warmup":
+        k = _steps(regime, recipe, options.get("k", recipe.warmup.k))
+        curve = options.get("curve", "linear")
+        ratio = options.get("ratio", None if curve == "linear" else recipe.lerac.ratio)
+        return Curriculum("warmup", k, curve, ratio)
+    k = _steps(regime, recipe, options.get("k", recipe.lerac.k))
+    orders: dict[str, Order] = {"lerac-reversed": "reversed", "lerac-shuffled": "shuffled"}
+    return Curriculum(
+        "lerac",
+        k,
+        options.get("curve", recipe.lerac.curve),
+        options.get("ratio", recipe.lerac.ratio),
+        orders.get(regime.name, "nearest"),
+    )
+
+
+def steps_per_epoch(settings: dict[str, Any]) -> int:
+    """Count the optimizer steps of one epoch, the smaller last batch included."""
+    return math.ceil(settings["data"]["train"] / settings["training"]["batch_size"])
+
+
+def _steps(regime: Regime, recipe: Recipe, epochs: float) -> int:
+    per_epoch = steps_per_epoch(recipe.settings())
+    steps, total = round(epochs * per_epoch), per_epoch * recipe.training.epochs
+    what = f"{recipe.name}: the curriculum of {regime} (k = {epochs:g} epochs, {steps} optimizer steps)"
+    if steps < 1:
+        raise StudyError(f"{what} is shorter than a step: use k = {1 / per_epoch:g} or more")
+    if steps > total:
+        raise StudyError(f"{what} outlasts training ({recipe.training.epochs} epochs, {total} steps): use a smaller k")
+    return steps
+
+
+def _difference(old: Recipe, new: Recipe) -> str:
+    before, after = dict(_flat(old.settings())), dict(_flat(new.settings()))
+    changed = [f"{key} {before.get(key)}, now asked for {after.get(key)}" for key in before if before[key] != after[key]]
+    return "; ".join(changed)
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,47 @@
+"""Learning rates of a run: base schedule, warm-up factor, and where each layer starts."""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+
+from lerac.curves import CURVES
+from lerac.layers import Layer
+from lerac.study.plan import Curriculum
+from lerac.study.seeds import derive
+
+__all__ = ["base_schedule", "layer_ratios", "warmup_factor"]
+
+
+def base_schedule(name: str, total: int) -> Callable[[int], float]:
+    """Give the factor on the learning rate at a step in [0, total]: 1, or half a cosine wave from 1 to 0."""
+    if name == "constant":
+        return lambda step: 1.0
+    return lambda step: 0.5 * (1 + math.cos(math.pi * step / total))
+
+
+def warmup_factor(curriculum: Curriculum | None) -> Callable[[int], float]:
+    """Give the factor common to all layers at a step: below 1 only during a warm-up."""
+    if curriculum is None or curriculum.kind != "warmup":
+        return lambda step: 1.0
+    k, ratio, curve = curriculum.k, curriculum.ratio, CURVES[curriculum.curve]
+    if ratio is None:
+        return lambda step: min(1.0, step / k)
+    return lambda step: curve(step / k, ratio) if step < k else 1.0
+
+
+def layer_ratios(layers: Sequence[Layer], curriculum: Curriculum | None, seed: int) -> dict[str, float]:
+    """Give every layer's start over its full rate under LeRaC: 1 at one end, `ratio` at the other.
+
+    The controls use exactly the same numbers on other layers: `reversed` starts the farthest highest,
+    `shuffled` deals them out in an order drawn by the run's seed.
+    """
+    if curriculum is None or curriculum.kind != "lerac" or curriculum.ratio is None:
+        return {layer.name: 1.0 for layer in layers}
+    depths = [layer.depth for layer in layers]
+    last = max(depths)
+    if curriculum.order == "reversed":
+        depths = [last - depth for depth in depths]
+    elif curriculum.order == "shuffled":
+        random.Random(derive(seed, "shuffled layers")).shuffle(depths)
+    ratio = curriculum.ratio
+    return {layer.name: ratio ** (d / last) if last else 1.0 for layer, d in zip(layers, depths, strict=True)}

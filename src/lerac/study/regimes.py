@@ -1,0 +1,130 @@
+"""Regimes: the ways to train that a study compares, written `name(option=value,…)`."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from lerac.curves import CURVES
+from lerac.study.errors import StudyError
+
+__all__ = ["DEFAULT_REGIMES", "REGIMES", "Regime", "parse_regime", "split_regimes"]
+
+DEFAULT_REGIMES = "conventional,warmup,lerac,lerac-reversed"
+
+Value = float | str
+
+
+def _number(low: float, high: float) -> Callable[[str], Value]:
+    def parse(text: str) -> Value:
+        number = float(text)
+        if not low < number <= high or number == float("inf"):
+            raise ValueError
+        return number
+
+    return parse
+
+
+def _curve(text: str) -> Value:
+    if text not in CURVES:
+        raise ValueError
+    return text
+
+
+# Option → (parser, what it takes). `k` and `every` are in epochs.
+OPTIONS: dict[str, tuple[Callable[[str], Value], str]] = {
+    "k": (_number(0, float("inf")), "a number of epochs above 0"),
+    "ratio": (_number(0, 1), "a number in (0, 1]"),
+    "curve": (_curve, f"one of {', '.join(CURVES)}"),
+    "sigma": (_number(0, float("inf")), "a number above 0"),
+    "decay": (_number(0, 1), "a number in (0, 1]"),
+    "every": (_number(0, float("inf")), "a number of epochs above 0"),
+}
+_LERAC, _CBS = ("k", "ratio", "curve"), ("sigma", "decay", "every")
+REGIMES: dict[str, tuple[str, ...]] = {
+    "conventional": (),
+    "warmup": _LERAC,
+    "cbs": _CBS,
+    "lerac": _LERAC,
+    "cbs+lerac": _LERAC + _CBS,
+    "lerac-reversed": _LERAC,
+    "lerac-shuffled": _LERAC,
+}
+"""Name → options. What is not given comes from the recipe."""
+
+_NOT_YET = ("cbs", "cbs+lerac")
+
+
+@dataclass(frozen=True)
+class Regime:
+    """A way to train; equal regimes have equal text, whatever the order and spelling of their options.
+
+    Args:
+        name: a key of `REGIMES`.
+        options: numbers and words by option name.
+    """
+
+    name: str
+    options: Mapping[str, Value] = field(default_factory=dict, hash=False)
+
+    def __str__(self) -> str:
+        if not self.options:
+            return self.name
+        inside = ",".join(f"{key}={_text(value)}" for key, value in sorted(self.options.items()))
+        return f"{self.name}({inside})"
+
+    @property
+    def slug(self) -> str:
+        """The canonical text as a file name."""
+        return re.sub(r"[^a-z0-9.+-]+", "_", str(self)).strip("_")
+
+    def require_available(self) -> None:
+        """Raise a StudyError if this version cannot train it."""
+        if self.name in _NOT_YET:
+            raise StudyError(f"regime {self} is not available in this version yet")
+
+
+def parse_regime(text: str) -> Regime:
+    """Read `name` or `name(option=value,…)`; spaces do not matter.
+
+    Raises:
+        StudyError: if the name, an option or a value is not allowed; the message lists what is.
+    """
+    match = re.fullmatch(r"([^()]*?)(?:\(([^()]*)\))?", re.sub(r"\s+", "", text))
+    if match is None:
+        raise StudyError(f"regime {text!r} is not of the form name or name(option=value,…)")
+    name, inside = match.groups()
+    if name not in REGIMES:
+        raise StudyError(f"unknown regime {text!r}; allowed: {', '.join(REGIMES)}")
+    options: dict[str, Value] = {}
+    for item in inside.split(",") if inside else ():
+        key, _, value = item.partition("=")
+        if key not in REGIMES[name]:
+            allowed = ", ".join(REGIMES[name]) or "none"
+            raise StudyError(f"regime {text!r}: unknown option {key!r}; allowed for {name}: {allowed}")
+        if key in options:
+            raise StudyError(f"regime {text!r}: option {key!r} is given twice")
+        parse, takes = OPTIONS[key]
+        try:
+            options[key] = parse(value)
+        except ValueError:
+            raise StudyError(f"regime {text!r}: {key} takes {takes}, got {value!r}") from None
+    return Regime(name, options)
+
+
+def split_regimes(text: str) -> list[Regime]:
+    """Read a list separated by commas; commas inside brackets belong to the regime.
+
+    Raises:
+        StudyError: if one is not a regime, or two are the same.
+    """
+    regimes = [parse_regime(part) for part in re.split(r",(?![^(]*\))", text)]
+    names = [str(regime) for regime in regimes]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise StudyError(f"regimes: {', '.join(sorted(repeated))} is given twice")
+    return regimes
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, str):
+        return value
+    return re.sub(r"e([+-])0+", r"e\1", repr(value).removesuffix(".0"))

@@ -1,0 +1,151 @@
+"""Runs on disk: a folder for each, done when `status.json` says so, continued from its checkpoint until then."""
+
+import json
+import platform
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import lerac
+from lerac.study.files import read_json, write_bytes, write_json, write_text
+from lerac.study.plan import Run
+from lerac.study.training import Measured, Training
+
+__all__ = ["RunFolder", "environment", "train_run"]
+
+
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        study: the folder of the study.
+        run: which run; its configuration decides the folder.
+    """
+
+    def __init__(self, study: Path, run: Run) -> None:
+        self.run = run
+        self.path = study / run.folder
+
+    def status(self) -> dict[str, Any] | None:
+        """How the run ended: its state is `done` or `diverged`; None while it has not ended."""
+        status: dict[str, Any] | None = read_json(self.path / "status.json")
+        return status
+
+    def config(self) -> dict[str, Any] | None:
+        """What the run was started with, and where."""
+        config: dict[str, Any] | None = read_json(self.path / "config.json")
+        return config
+
+    def history(self) -> list[dict[str, Any]]:
+        """One entry per finished epoch, oldest first."""
+        try:
+            lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in lines]
+
+    def error(self) -> str | None:
+        """Why the last attempt failed, or None if it did not."""
+        try:
+            return (self.path / "error.txt").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def checkpoint(self) -> dict[str, Any] | None:
+        """The state after the last finished epoch, or None before that."""
+        path = self.path / "checkpoint.pt"
+        if not path.exists():
+            return None
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+
+    def write_config(self) -> None:
+        write_json(self.path / "config.json", {**asdict(self.run), "environment": environment(self.run.device)})
+
+    def write_epoch(self, training: Training) -> None:
+        """Save the checkpoint, then the metrics, which are made from it again if that is cut short."""
+        state = training.state_dict()
+        write_bytes(self.path / "checkpoint.pt", lambda file: torch.save(state, file))
+        self.write_history(training.history)
+
+    def write_history(self, history: list[dict[str, Any]]) -> None:
+        lines = (json.dumps(entry, allow_nan=False) + "\n" for entry in history)
+        write_text(self.path / "metrics.jsonl", "".join(lines))
+
+    def write_predictions(self, training: Training, test: Measured) -> None:
+        split = training.test_split
+        arrays = {"index": split.index, "label": split.labels, "predicted": test.predicted}
+        numbers = {name: tensor.numpy() for name, tensor in arrays.items()}
+        write_bytes(self.path / "predictions.npz", lambda file: np.savez_compressed(file, **numbers))
+
+    def write_error(self, text: str) -> None:
+        write_text(self.path / "error.txt", text)
+
+    def write_status(self, status: dict[str, Any]) -> None:
+        """Write the file that ends the run; everything else must be in place."""
+        (self.path / "error.txt").unlink(missing_ok=True)
+        for left_over in self.path.glob(".*.tmp"):
+            left_over.unlink()
+        write_json(self.path / "status.json", status)
+
+
+def train_run(study: Path, run: Run) -> None:
+    """Train a run to its end, from its last checkpoint if there is one; nothing to do if it has ended."""
+    folder = RunFolder(study, run)
+    if folder.status() is not None:
+        return
+    folder.write_config()
+    training = Training(run)
+    if (state := folder.checkpoint()) is not None:
+        training.load_state_dict(state)
+        folder.write_history(training.history)
+    while not training.over:
+        training.run_epoch()
+        folder.write_epoch(training)
+    if training.diverged_at is not None:
+        folder.write_status({"state": "diverged", **_ending(training)})
+        return
+    test = training.test()
+    folder.write_predictions(training, test)
+    best = training.history[training.best_epoch or 0]
+    measured = {
+        "best_epoch": training.best_epoch,
+        "validation": {"accuracy": best["validation_accuracy"], "loss": best["validation_loss"]},
+        "test": {"accuracy": test.accuracy, "loss": test.loss},
+    }
+    folder.write_status({"state": "done", **measured, **_ending(training)})
+
+
+def environment(device: str) -> dict[str, str]:
+    """Name what equal results depend on: the versions and the kind of machine."""
+    kind = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
+    return {
+        "lerac": lerac.__version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "machine": kind,
+    }
+
+
+def _ending(training: Training) -> dict[str, Any]:
+    return {
+        "epochs": len(training.history),
+        "steps": training.steps,
+        "seconds": round(training.seconds, 3),
+        "device": training.run.device,
+        "environment": environment(training.run.device),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if sys.platform == "linux" and cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
