@@ -82,6 +82,8 @@ class Run:
 class Study(Section):
     """What was asked for; `study.json` is this as JSON.
 
+    `files` names the file of each recipe that is not one of ours.
+
     Raises:
         ValidationError: if a field is missing, unknown or of the wrong type.
     """
@@ -93,6 +95,7 @@ class Study(Section):
     device: str = "cpu"
     precision: str = "float32"
     threads: int = 1
+    files: dict[str, str] = {}
 
     def runs(self) -> list[Run]:
         """List every run: by recipe, then seed, then regime, so that regimes can be compared early.
@@ -141,6 +144,7 @@ class Study(Section):
                 "recipes": [*self.recipes, *(r for r in other.recipes if r.name not in known)],
                 "regimes": list(dict.fromkeys(self.regimes + other.regimes)),
                 "seeds": sorted({*self.seeds, *other.seeds}),
+                "files": {**other.files, **self.files},
             }
         )
 

@@ -1,0 +1,22 @@
+"""The command `lerac`, also as `python -m lerac`."""
+
+import sys
+from importlib.util import find_spec
+
+__all__ = ["main"]
+
+NEEDED = ("accelerate", "jinja2", "matplotlib", "numpy", "pydantic", "rich", "scipy", "sklearn", "typer")
+
+
+def main() -> None:
+    """Run the command line and exit with its code; say what to install if the extra is missing."""
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        print(f"lerac: the command line needs {', '.join(missing)}: pip install 'lerac[study]'", file=sys.stderr)
+        sys.exit(2)
+    from lerac.cli import run
+
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""The command line `lerac …`: reads options, calls `lerac.study`, prints what came out."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from lerac.study.errors import StudyError
+from lerac.study.folder import collect, extend_study, write_study, write_tables
+from lerac.study.plan import Run, Study
+from lerac.study.recipe import Source, recipe_text
+from lerac.study.regimes import DEFAULT_REGIMES, parse_regime
+from lerac.study.report import Comparison, compare, merge, write_report
+from lerac.study.requests import (
+    default_out,
+    default_workers,
+    known_recipes,
+    parse_seeds,
+    request_study,
+    require_available,
+)
+from lerac.study.terminal import comparison_json, print_comparison, print_plan
+
+__all__ = ["app", "run"]
+
+INTERRUPTED = 130  # what shells give a process that Ctrl-C ended
+
+app = typer.Typer(
+    name="lerac",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+    help="Learning Rate Curriculum (LeRaC): compare it with conventional training, on your terms.",
+)
+recipes_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help="List the recipes, or show one.")
+app.add_typer(recipes_app, name="recipes")
+
+Recipes = Annotated[list[str], typer.Argument(metavar="RECIPE…", help="MODEL/DATASET, an alias, or a TOML file.")]
+Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a value: training.epochs=10.")]
+Device = Annotated[str, typer.Option(help="Where to train, as torch names it: cpu, cuda, cuda:1, mps.")]
+Precision = Annotated[str, typer.Option(help="Of the arithmetic.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("compare")
+def compare_command(
+    recipes: Recipes,
+    regimes: Annotated[str, typer.Option(help="What to compare, options in brackets.")] = DEFAULT_REGIMES,
+    seeds: Annotated[str, typer.Option(help="A count (5: 0 to 4), a range (100-109) or a list (3,4,7).")] = "5",
+    overrides: Sets = [],  # noqa: B006 - typer's way to say none
+    source: Annotated[Source | None, typer.Option(help="Whose settings; default: what the recipe has.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study; default: runs/RECIPE.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs side by side; default: all cores.")] = None,
+    engine: Annotated[str, typer.Option(help="Who runs the workers: local or ray.")] = "local",
+    device: Device = "cpu",
+    precision: Precision = "float32",
+    plan: Annotated[bool, typer.Option("--plan", help="Print the runs, train nothing.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Changes nothing: a study always continues.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train every regime × seed, and report the differences.
+
+    The same command continues an interrupted study, and a longer list of regimes, seeds or recipes extends it.
+    """
+    require_available(engine, precision)
+    asked = request_study(recipes, regimes, parse_seeds(seeds), overrides, source, device)
+    folder = out or default_out(recipes)
+    study = extend_study(folder, asked)
+    runs = study.runs()
+    if plan:
+        print_plan(Console(), collect(folder, runs), as_json=as_json)
+        return
+    write_study(folder, study)
+    failures = _train(folder, study, runs, workers or default_workers())
+    _finish(folder, study, as_json=as_json)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command("train")
+def train_command(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="MODEL/DATASET, an alias, or a TOML file.")],
+    regime: Annotated[str, typer.Option(help="One regime, options in brackets.")],
+    seed: Annotated[int, typer.Option(min=0, help="Decides split, noise, weights and order.")],
+    out: Annotated[Path, typer.Option(help="Folder of the study, which this run joins.")],
+    overrides: Sets = [],  # noqa: B006
+    source: Annotated[Source | None, typer.Option(help="Whose settings; default: what the recipe has.")] = None,
+    device: Device = "cpu",
+    precision: Precision = "float32",
+) -> None:
+    """Train one run, in the same folder layout as `compare`."""
+    require_available("local", precision)
+    asked = request_study([recipe], str(parse_regime(regime)), [seed], overrides, source, device)
+    study = extend_study(out, asked)
+    write_study(out, study)
+    failures = _train(out, study, asked.runs(), workers=1)
+    write_tables(out, collect(out, study.runs()))
+    if failures:
+        raise typer.Exit(1)
+    [result] = collect(out, asked.runs())
+    Console().print(json.dumps(result.status, indent=2), markup=False, highlight=False)
+
+
+@app.command("report")
+def report_command(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders of studies; several are merged.")],
+    out: Annotated[Path | None, typer.Option(help="Where report.html goes; default: the first folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make the report again, of one folder or of several together."""
+    study, results = merge(folders)
+    _tell(out or folders[0], study, compare(study, results), results, as_json=as_json)
+
+
+@recipes_app.callback()
+def recipes_command(context: typer.Context, as_json: Json = False) -> None:
+    """List the recipes, or show one."""
+    if context.invoked_subcommand:
+        return
+    known = known_recipes()
+    if as_json:
+        print(json.dumps(known, indent=2))
+        return
+    for recipe in known:
+        print(f"{recipe['name']}  ({', '.join(map(str, recipe['sources']))})")  # type: ignore[call-overload]
+
+
+@recipes_app.command("show")
+def show_command(name: Annotated[str, typer.Argument(metavar="NAME", help="MODEL/DATASET or an alias.")]) -> None:
+    """Print the TOML of a recipe."""
+    print(recipe_text(name), end="")
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line; give the exit code. Bad input is one line on stderr and code 2, never a traceback."""
+    try:
+        app(arguments, standalone_mode=False)
+    except typer.Exit as exit_:
+        return exit_.exit_code
+    except _USAGE_ERROR as error:
+        return _refuse(error.format_message())  # type: ignore[attr-defined]
+    except StudyError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"{error.filename or 'file'}: {error.strerror or error}")
+    except (KeyboardInterrupt, typer.Abort):
+        print("lerac: interrupted; the same command continues where it stopped", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+# The root of "no such option", "missing argument" and their like, wherever typer keeps it.
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+def _refuse(message: str) -> int:
+    print(f"lerac: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _train(folder: Path, study: Study, runs: list[Run], workers: int) -> int:
+    """Train what is left; say which runs failed and why, and give their number."""
+    from lerac.study.engine import train_all
+    from lerac.study.progress import TerminalProgress
+
+    errors = Console(stderr=True)
+    left = [result.run for result in collect(folder, runs) if result.status is None]
+    with TerminalProgress(errors, folder, runs) as progress:
+        failures = train_all(folder, left, workers=workers, progress=progress)
+    for failure in failures:
+        where = folder / failure.run.folder / "error.txt"
+        errors.print(f"failed: {failure.run}: {failure.reason} (see {where})", markup=False, soft_wrap=True)
+    if failures:
+        errors.print(f"{len(failures)} of {len(runs)} runs failed; the same command tries them again")
+    return len(failures)
+
+
+def _finish(folder: Path, study: Study, *, as_json: bool) -> None:
+    results = collect(folder, study.runs())
+    write_tables(folder, results)
+    _tell(folder, study, compare(study, results), results, as_json=as_json)
+
+
+def _tell(folder: Path, study: Study, comparisons: list[Comparison], results: list[Any], *, as_json: bool) -> None:
+    page = folder / "report.html"
+    write_report(page, study, results)
+    if as_json:
+        print(json.dumps({"report": str(page), "recipes": [comparison_json(c) for c in comparisons]}, indent=2))
+        return
+    console = Console()
+    for comparison in comparisons:
+        print_comparison(console, comparison)
+        console.print()
+    console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)

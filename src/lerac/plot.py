@@ -1,0 +1,105 @@
+"""Pictures of a curriculum. Needs matplotlib: `pip install 'lerac[study]'`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from lerac.curves import CURVES, Curve
+from lerac.layers import Layer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["schedule"]
+
+_POINTS = 400
+
+
+def schedule(
+    layers: Sequence[Layer],
+    *,
+    k: int,
+    ratio: float | Mapping[str, float] = 1e-6,
+    curve: str | Curve = "exponential",
+    lr: float | Callable[[int], float] = 1.0,
+    steps: int | None = None,
+    axes: Axes | None = None,
+) -> Figure:
+    """Draw the learning rate of every layer against the optimizer step, without training.
+
+    One line per layer on a logarithmic axis, dark next to the input and light at the output. A rate of zero
+    is left out.
+
+    Args:
+        layers: nearest to the input first, as `lerac.find_layers` gives them.
+        k: optimizer steps of the curriculum, 1 or more.
+        ratio: as for `lerac.LeRaC`: the last layer's start over the full rate, or each layer's by name.
+        curve: a name in `lerac.curves.CURVES` or a callable (progress, ratio) → factor.
+        lr: the ordinary rate, or a function from the step (0, 1, …) to it.
+        steps: how many steps to draw; None for 1.5 · k.
+        axes: where to draw; None for a figure of its own.
+
+    Returns:
+        The figure; `figure.savefig("rates.svg")` writes it.
+
+    Raises:
+        ImportError: if matplotlib is missing; the message says how to install it.
+        ValueError: if an argument is out of range, or `ratio` lacks a layer.
+
+    Examples:
+        >>> figure = lerac.plot.schedule(lerac.find_layers(model, images), k=500, lr=0.1)  # doctest: +SKIP
+    """
+    figure, axes = _canvas(axes)
+    if k < 1 or (steps is not None and steps < 1):
+        raise ValueError(f"k and steps must be 1 or more, got k={k!r} and steps={steps!r}")
+    if isinstance(curve, str) and curve not in CURVES:
+        raise ValueError(f"curve must be one of {', '.join(CURVES)} or a callable, got {curve!r}")
+    factor = CURVES[curve] if isinstance(curve, str) else curve
+    starts = _starts(layers, ratio)
+    total = steps or max(k + 1, round(1.5 * k))
+    at = sorted({round(i * (total - 1) / _POINTS) for i in range(_POINTS + 1)} | {min(k, total - 1)})
+    base = [lr(step) if callable(lr) else lr for step in at]
+    shades = _colour_map()
+    for position, layer in enumerate(layers):
+        start = starts[layer.name]
+        rates = [b * (factor(step / k, start) if step < k else 1.0) for b, step in zip(base, at, strict=True)]
+        colour = shades(0.9 * position / max(1, len(layers) - 1))
+        seen = [rate if rate > 0 else float("nan") for rate in rates]
+        axes.plot(at, seen, color=colour, linewidth=1.2, label=layer.name)
+    axes.set_yscale("log")
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("learning rate")
+    return figure
+
+
+def _starts(layers: Sequence[Layer], ratio: float | Mapping[str, float]) -> dict[str, float]:
+    if not layers:
+        raise ValueError("layers must have at least one layer, got none")
+    if isinstance(ratio, Mapping):
+        if missing := [layer.name for layer in layers if layer.name not in ratio]:
+            raise ValueError(f"ratio must name every layer, it lacks {', '.join(missing)}")
+        return dict(ratio)
+    last = max(layer.depth for layer in layers)
+    return {layer.name: ratio ** (layer.depth / last) if last else 1.0 for layer in layers}
+
+
+def _canvas(axes: Axes | None) -> tuple[Figure, Axes]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError("lerac.plot needs matplotlib: pip install 'lerac[study]'") from None
+    if axes is None:
+        figure = Figure(figsize=(6, 3.6), layout="constrained")
+        return figure, figure.add_subplot()
+    figure = axes.figure
+    while not isinstance(figure, Figure):  # axes may sit in a subfigure
+        figure = figure.figure
+    return figure, axes
+
+
+def _colour_map() -> Callable[[float], tuple[float, float, float, float]]:
+    from matplotlib import colormaps
+
+    return colormaps["viridis"]

@@ -1,0 +1,115 @@
+"""Figures of a report, as SVG text; a Figure is made without a display and without global state."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from lerac import plot
+from lerac.layers import find_layers
+from lerac.study.plan import Run, steps_per_epoch
+from lerac.study.rates import base_schedule, layer_ratios, warmup_factor
+from lerac.study.statistics import Summary
+from lerac.study.training import build
+
+__all__ = ["colours", "curves_figure", "differences_figure", "rates_figure", "svg"]
+
+# Okabe and Ito, "Color Universal Design" (2008): told apart with any colour vision.
+PALETTE = ("#000000", "#E69F00", "#0072B2", "#CC79A7", "#009E73", "#D55E00", "#56B4E9")
+STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "lerac",  # the same study gives the same file
+}
+
+
+def colours(regimes: Sequence[str]) -> dict[str, str]:
+    """Give every regime its colour."""
+    return {regime: PALETTE[i % len(PALETTE)] for i, regime in enumerate(regimes)}
+
+
+def svg(figure: Figure) -> str:
+    """Draw a figure as SVG; the same figure gives the same text."""
+    text = io.StringIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
+
+
+def rates_figure(run: Run) -> Figure:
+    """Draw the learning rate of every layer over the whole training of a run."""
+    data, network = build(run)
+    layers = find_layers(network, data.train.inputs[:2])
+    settings = run.settings
+    total = steps_per_epoch(settings) * settings["training"]["epochs"]
+    base, warmup = base_schedule(settings["schedule"]["name"], total), warmup_factor(run.curriculum)
+    lerac = run.curriculum if run.curriculum and run.curriculum.kind == "lerac" else None
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.4, 2.8), layout="constrained")
+        plot.schedule(
+            layers,
+            k=lerac.k if lerac else 1,
+            ratio=layer_ratios(layers, run.curriculum, run.seed),
+            curve=lerac.curve if lerac else "exponential",
+            lr=lambda step: settings["optimizer"]["lr"] * base(step) * warmup(step),
+            steps=total,
+            axes=figure.add_subplot(),
+        )
+    return figure
+
+
+def curves_figure(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> Figure:
+    """Draw validation accuracy and training loss against the epoch: mean over seeds, band of one sd.
+
+    Args:
+        histories: regime → one history per seed; where some are shorter, the mean is over those that go on.
+    """
+    colour = colours(list(histories))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8.6, 3.4), layout="constrained")
+        panels = figure.subplots(1, 2)
+        for axes, key, factor, title in (
+            (panels[0], "validation_accuracy", 100.0, "validation accuracy, %"),
+            (panels[1], "train_loss", 1.0, "training loss, nats"),
+        ):
+            for regime, runs in histories.items():
+                longest = max((len(run) for run in runs), default=0)
+                columns = [[factor * run[e][key] for run in runs if len(run) > e] for e in range(longest)]
+                mean, spread = np.array([np.mean(c) for c in columns]), np.array([np.std(c) for c in columns])
+                epochs = np.arange(1, longest + 1)
+                axes.plot(epochs, mean, color=colour[regime], linewidth=1.6, label=regime)
+                axes.fill_between(epochs, mean - spread, mean + spread, color=colour[regime], alpha=0.12, linewidth=0)
+            axes.set_xlabel("epoch")
+            axes.set_title(title, fontsize=10, loc="left")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def differences_figure(summaries: Sequence[Summary]) -> Figure:
+    """Draw a dot per seed for each regime's difference to the baseline, with the mean and its interval."""
+    colour = colours([summary.regime for summary in summaries])
+    shown = [summary for summary in summaries if summary.difference]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7, 0.9 + 0.6 * max(1, len(shown))), layout="constrained")
+        axes = figure.add_subplot()
+        axes.axvline(0, color="#666666", linewidth=1)
+        for row, summary in enumerate(shown):
+            difference = summary.difference
+            if difference is None:
+                continue
+            dots = [100 * value for value in difference.by_seed.values()]
+            axes.scatter(dots, [row + 0.16] * len(dots), s=18, color=colour[summary.regime], alpha=0.6, linewidth=0)
+            axes.plot(100 * difference.mean, row - 0.16, "D", color=colour[summary.regime], markersize=6)
+            if difference.low is not None and difference.high is not None:
+                ends = (100 * difference.low, 100 * difference.high)
+                axes.plot(ends, (row - 0.16, row - 0.16), color=colour[summary.regime], linewidth=2)
+        axes.set_yticks(range(len(shown)), [summary.regime for summary in shown])
+        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.set_xlabel("difference to conventional, percentage points of test accuracy")
+    return figure

@@ -1,0 +1,120 @@
+"""A study on disk: what was asked for, and the tables of what came out."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lerac.study.errors import StudyError
+from lerac.study.files import write_text
+from lerac.study.plan import Run, Study
+from lerac.study.runs import RunFolder
+
+__all__ = ["Result", "collect", "extend_study", "read_study", "write_study", "write_tables"]
+
+RESULTS = ("recipe", "regime", "seed", "split", "metric", "value", "epochs", "steps")
+TIMINGS = ("recipe", "regime", "seed", "seconds", "device")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is known of a run; a run that was not started has no status, no history and no error.
+
+    Args:
+        run: which run.
+        status: how it ended, see `runs.RunFolder.status`; None while it has not.
+        history: an entry per finished epoch.
+        error: traceback of the last failed attempt.
+        environment: versions and machine of the last attempt.
+    """
+
+    run: Run
+    status: dict[str, Any] | None
+    history: list[dict[str, Any]]
+    error: str | None
+    environment: dict[str, str] | None
+
+    @property
+    def diverged(self) -> bool:
+        """Whether it ended because its loss was not finite."""
+        return self.status is not None and self.status["state"] == "diverged"
+
+    def value(self, split: str, metric: str) -> float | None:
+        """Give what was measured at the end, or None without an end; NaN if the run diverged."""
+        if self.status is None:
+            return None
+        return float("nan") if self.diverged else float(self.status[split][metric])
+
+
+def read_study(folder: Path) -> Study | None:
+    """Read what a folder's study is, or None if there is none.
+
+    Raises:
+        StudyError: if its study.json cannot be read.
+    """
+    path = folder / "study.json"
+    try:
+        return Study.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        raise StudyError(f"{folder} is a file; a study needs a folder") from None
+    except StudyError as error:
+        raise StudyError(f"{folder}: {error}") from None
+
+
+def extend_study(folder: Path, asked: Study) -> Study:
+    """Give the union of what is asked for and what the folder has; writes nothing.
+
+    Raises:
+        StudyError: if the folder holds another study.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise StudyError(f"{folder} is a file; a study needs a folder")
+    if (present := read_study(folder)) is None:
+        return asked
+    try:
+        return present.extend(asked)
+    except StudyError as error:
+        raise StudyError(f"{folder} holds another study: {error}; choose another --out") from None
+
+
+def write_study(folder: Path, study: Study) -> None:
+    """Write study.json."""
+    write_text(folder / "study.json", study.model_dump_json(indent=2) + "\n")
+
+
+def collect(folder: Path, runs: Iterable[Run]) -> list[Result]:
+    """Read what is on disk of each run."""
+    results = []
+    for run in runs:
+        files = RunFolder(folder, run)
+        environment = (files.config() or {}).get("environment")
+        results.append(Result(run, files.status(), files.history(), files.error(), environment))
+    return results
+
+
+def write_tables(folder: Path, results: Sequence[Result]) -> None:
+    """Write results.csv, which holds no times, and timings.csv; rows are sorted, values are exact."""
+    ended = sorted((r for r in results if r.status), key=lambda r: (r.run.recipe, r.run.regime, r.run.seed))
+    values, times = [], []
+    for result in ended:
+        status = result.status or {}
+        run = (result.run.recipe, result.run.regime, result.run.seed)
+        for split in ("test", "validation"):
+            for metric in ("accuracy", "loss"):
+                value = result.value(split, metric)
+                values.append((*run, split, metric, repr(value), status["epochs"], status["steps"]))
+        times.append((*run, status["seconds"], status["device"]))
+    write_text(folder / "results.csv", _csv(RESULTS, values))
+    write_text(folder / "timings.csv", _csv(TIMINGS, times))
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
