@@ -93,10 +93,8 @@ def _canvas(axes: Axes | None) -> tuple[Figure, Axes]:
     if axes is None:
         figure = Figure(figsize=(6, 3.6), layout="constrained")
         return figure, figure.add_subplot()
-    figure = axes.figure
-    while not isinstance(figure, Figure):  # axes may sit in a subfigure
-        figure = figure.figure
-    return figure, axes
+    parent = axes.figure
+    return (parent if isinstance(parent, Figure) else parent.figure), axes  # axes may sit in a subfigure
 
 
 def _colour_map() -> Callable[[float], tuple[float, float, float, float]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from lerac.study.errors import StudyError
 from lerac.study.recipe import Recipe, Section
@@ -95,7 +95,7 @@ class Study(Section):
     device: str = "cpu"
     precision: str = "float32"
     threads: int = 1
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field(default_factory=dict)
 
     def runs(self) -> list[Run]:
         """List every run: by recipe, then seed, then regime, so that regimes can be compared early.
@@ -191,12 +191,14 @@ def resolve(regime: Regime, recipe: Recipe) -> Curriculum | None:
 
 def steps_per_epoch(settings: dict[str, Any]) -> int:
     """Count the optimizer steps of one epoch, the smaller last batch included."""
-    return math.ceil(settings["data"]["train"] / settings["training"]["batch_size"])
+    train, batch = settings["data"]["train"], settings["training"]["batch_size"]
+    return math.ceil(int(train) / int(batch))
 
 
 def _steps(regime: Regime, recipe: Recipe, epochs: float) -> int:
     per_epoch = steps_per_epoch(recipe.settings())
-    steps, total = round(epochs * per_epoch), per_epoch * recipe.training.epochs
+    steps = round(epochs * per_epoch)
+    total = per_epoch * recipe.training.epochs
     what = f"{recipe.name}: the curriculum of {regime} (k = {epochs:g} epochs, {steps} optimizer steps)"
     if steps < 1:
         raise StudyError(f"{what} is shorter than a step: use k = {1 / per_epoch:g} or more")
@@ -207,7 +209,9 @@ def _steps(regime: Regime, recipe: Recipe, epochs: float) -> int:
 
 def _difference(old: Recipe, new: Recipe) -> str:
     before, after = dict(_flat(old.settings())), dict(_flat(new.settings()))
-    changed = [f"{key} {before.get(key)}, now asked for {after.get(key)}" for key in before if before[key] != after[key]]
+    changed = [
+        f"{key} {before.get(key)}, now asked for {after.get(key)}" for key in before if before[key] != after[key]
+    ]
     return "; ".join(changed)
 
 

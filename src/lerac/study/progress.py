@@ -46,17 +46,21 @@ class TerminalProgress:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live:
             self._live.stop()
 
     def started(self, run: Run) -> None:
+        """Show a line for the run."""
         self._running.append(run)
         if self._live:
             epochs = run.settings["training"]["epochs"]
             self._bar_of[run.folder] = self._live.add_task(f"  {_short(run)}", total=epochs, note="")
 
     def ended(self, run: Run, failure: str | None) -> None:
+        """Take its line away, or print how it went."""
         self._running.remove(run)
         self._done += failure is None
         if self._live:
@@ -64,10 +68,11 @@ class TerminalProgress:
             self._live.update(self._overall, completed=self._done)
         else:
             width = len(str(self._total))
-            text = failure and f"failed, {failure}" or _outcome(RunFolder(self._study, run).status() or {})
+            text = (failure and f"failed, {failure}") or _outcome(RunFolder(self._study, run).status() or {})
             self._console.print(f"[{self._done:{width}}/{self._total}] {run}: {text}", markup=False, soft_wrap=True)
 
     def tick(self) -> None:
+        """Bring the lines up to date with the runs' metrics."""
         if not self._live:
             return
         for run in self._running:

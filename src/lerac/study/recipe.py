@@ -102,7 +102,7 @@ class Recipe(Section):
     schedule: ScheduleSettings
     warmup: WarmupSettings
     lerac: LeRaCSettings
-    sources: dict[str, str] = {}
+    sources: dict[str, str] = Field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -129,7 +129,7 @@ def _chosen(one: Result | None, other: Result, folder: Path) -> Result:
         if differ:
             raise StudyError(f"{folder}: {one.run} has another {', '.join(differ)} than in the folders before it")
         return one
-    return one if one.status or len(one.history) >= len(other.history) and not other.status else other
+    return one if one.status or (len(one.history) >= len(other.history) and not other.status) else other
 
 
 def _section(comparison: Comparison, study: Study) -> dict[str, Any]:

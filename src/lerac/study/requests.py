@@ -16,7 +16,12 @@ __all__ = ["default_workers", "parse_seeds", "request_study", "require_available
 
 
 def request_study(
-    recipes: Sequence[str], regimes: str, seeds: Sequence[int], overrides: Sequence[str], source: Source | None, device: str
+    recipes: Sequence[str],
+    regimes: str,
+    seeds: Sequence[int],
+    overrides: Sequence[str],
+    source: Source | None,
+    device: str,
 ) -> Study:
     """Give the study that is asked for.
 

@@ -64,6 +64,7 @@ class RunFolder:
         return state
 
     def write_config(self) -> None:
+        """Write what the run is, and the environment of this attempt."""
         write_json(self.path / "config.json", {**asdict(self.run), "environment": environment(self.run.device)})
 
     def write_epoch(self, training: Training) -> None:
@@ -73,16 +74,19 @@ class RunFolder:
         self.write_history(training.history)
 
     def write_history(self, history: list[dict[str, Any]]) -> None:
+        """Write the metrics, one JSON object per line and epoch."""
         lines = (json.dumps(entry, allow_nan=False) + "\n" for entry in history)
         write_text(self.path / "metrics.jsonl", "".join(lines))
 
     def write_predictions(self, training: Training, test: Measured) -> None:
+        """Write position in the data set, label and prediction of every test example."""
         split = training.test_split
         arrays = {"index": split.index, "label": split.labels, "predicted": test.predicted}
-        numbers = {name: tensor.numpy() for name, tensor in arrays.items()}
+        numbers: dict[str, Any] = {name: tensor.numpy() for name, tensor in arrays.items()}
         write_bytes(self.path / "predictions.npz", lambda file: np.savez_compressed(file, **numbers))
 
     def write_error(self, text: str) -> None:
+        """Write why the attempt failed."""
         write_text(self.path / "error.txt", text)
 
     def write_status(self, status: dict[str, Any]) -> None:

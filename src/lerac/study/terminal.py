@@ -18,7 +18,13 @@ def print_plan(console: Console, results: Sequence[Result], *, as_json: bool) ->
     """Print every run and how far it is."""
     if as_json:
         runs = [
-            {"recipe": r.run.recipe, "regime": r.run.regime, "seed": r.run.seed, "folder": r.run.folder, "state": state(r)}
+            {
+                "recipe": r.run.recipe,
+                "regime": r.run.regime,
+                "seed": r.run.seed,
+                "folder": r.run.folder,
+                "state": state(r),
+            }
             for r in results
         ]
         print(json.dumps(runs, indent=2))
@@ -68,7 +74,12 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
                 "diverged": list(s.diverged),
                 "missing": list(s.missing),
                 "difference": s.difference
-                and {"n": s.difference.n, "mean": s.difference.mean, "low": s.difference.low, "high": s.difference.high},
+                and {
+                    "n": s.difference.n,
+                    "mean": s.difference.mean,
+                    "low": s.difference.low,
+                    "high": s.difference.high,
+                },
             }
             for s in comparison.test
         ],
@@ -79,7 +90,9 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
 def _mean(summary: Summary) -> str:
     if summary.mean is None:
         return "–"
-    return f"{100 * summary.mean:.2f} ± {100 * summary.sd:.2f}" if summary.sd is not None else f"{100 * summary.mean:.2f}"
+    return (
+        f"{100 * summary.mean:.2f} ± {100 * summary.sd:.2f}" if summary.sd is not None else f"{100 * summary.mean:.2f}"
+    )
 
 
 def _difference(summary: Summary) -> str:

@@ -56,7 +56,7 @@ class Splits:
         Raises:
             StudyError: if there are fewer examples than asked for, or a part has fewer than one per class.
         """
-        classes = len(labels.unique())
+        classes = int(labels.max()) + 1
         if train + validation + test > len(labels):
             raise StudyError(
                 f"data: train {train} + validation {validation} + test {test} = {train + validation + test} "
@@ -65,12 +65,12 @@ class Splits:
         if min(train, validation, test) < classes:
             raise StudyError(f"data: every split needs at least {classes} examples, one per class")
         rest = np.arange(len(labels))
-        parts = []
+        parts: list[Split] = []
         for name, size in (("train", train), ("validation", validation), ("test", test)):
             chosen, rest = _draw(rest, labels, size, derive(seed, "split", name))
             index = torch.from_numpy(np.sort(chosen))
             parts.append(Split(inputs[index], labels[index], index))
-        return cls(*parts, classes=classes)
+        return cls(parts[0], parts[1], parts[2], classes)
 
 
 def with_label_noise(split: Split, share: float, classes: int, seed: int) -> Split:

@@ -1,0 +1,149 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lerac.curves import CURVES
+from lerac.layers import Layer
+from lerac.study.errors import StudyError
+from lerac.study.plan import Curriculum, resolve
+from lerac.study.rates import base_schedule, layer_ratios, warmup_factor
+from lerac.study.recipe import load_recipe
+from lerac.study.regimes import OPTIONS, REGIMES, Regime, parse_regime, split_regimes
+
+LAYERS = [Layer(name, depth, (f"{name}.weight",)) for depth, name in enumerate("abcde")]
+RECIPE = load_recipe("digits", ["training.epochs=10", "warmup.k=2", "lerac.k=3", "lerac.ratio=1e-6"])
+
+
+@st.composite
+def regimes(draw):
+    name = draw(st.sampled_from(sorted(REGIMES)))
+    options = {}
+    for key in draw(st.sets(st.sampled_from(REGIMES[name]))) if REGIMES[name] else ():
+        number = st.floats(min_value=0, max_value=1, exclude_min=True)
+        options[key] = draw(st.sampled_from(sorted(CURVES)) if key == "curve" else number)
+    return Regime(name, options)
+
+
+@given(regimes())
+def test_what_is_printed_is_read_back(regime):
+    assert parse_regime(str(regime)) == regime
+    assert split_regimes(str(regime)) == [regime]
+
+
+@given(regimes(), st.randoms())
+def test_order_and_spaces_do_not_matter(regime, random):
+    items = [f" {key} = {value}" for key, value in regime.options.items()]
+    random.shuffle(items)
+    spelled = f" {regime.name} ( {' , '.join(items)} ) "
+    assert str(parse_regime(spelled)) == str(regime)
+    assert str(regime) == str(Regime(regime.name, dict(reversed(regime.options.items()))))
+
+
+def test_numbers_have_one_spelling():
+    assert str(parse_regime("lerac(ratio=0.00001,k=3.0)")) == "lerac(k=3,ratio=1e-5)"
+    assert str(parse_regime("lerac()")) == "lerac"
+
+
+def test_commas_in_brackets_do_not_split():
+    parts = split_regimes("conventional,lerac(curve=linear,ratio=1e-5),warmup(k=2)")
+    assert [str(p) for p in parts] == ["conventional", "lerac(curve=linear,ratio=1e-5)", "warmup(k=2)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("lerak", "unknown regime 'lerak'; allowed: conventional, warmup, cbs, lerac, cbs+lerac, lerac-reversed"),
+        ("", "unknown regime ''"),
+        ("conventional,", "unknown regime ''"),
+        ("lerac(k=1", "not of the form"),
+        ("lerac(speed=1)", "unknown option 'speed'; allowed for lerac: k, ratio, curve"),
+        ("conventional(k=1)", "allowed for conventional: none"),
+        ("lerac(k=0)", "k takes a number of epochs above 0, got '0'"),
+        ("lerac(k=inf)", "got 'inf'"),
+        ("lerac(k)", "got ''"),
+        ("lerac(ratio=nan)", "ratio takes a number in (0, 1], got 'nan'"),
+        ("lerac(curve=spline)", "curve takes one of exponential, linear, logarithmic, cosine"),
+        ("lerac(k=1,k=2)", "option 'k' is given twice"),
+        ("lerac,lerac()", "lerac is given twice"),
+    ],
+)
+def test_errors_list_what_is_allowed(text, says):
+    with pytest.raises(StudyError) as refused:
+        split_regimes(text)
+    assert says in str(refused.value)
+
+
+def test_every_option_is_known():
+    assert {option for options in REGIMES.values() for option in options} == set(OPTIONS)
+
+
+def test_regimes_are_filled_from_the_recipe():
+    assert resolve(parse_regime("conventional"), RECIPE) is None
+    assert resolve(parse_regime("warmup"), RECIPE) == Curriculum("warmup", 20, "linear", None)
+    assert resolve(parse_regime("warmup(curve=exponential)"), RECIPE) == Curriculum("warmup", 20, "exponential", 1e-6)
+    assert resolve(parse_regime("lerac(k=0.5)"), RECIPE) == Curriculum("lerac", 5, "exponential", 1e-6)
+    assert resolve(parse_regime("lerac-shuffled(curve=cosine)"), RECIPE) == Curriculum(
+        "lerac", 30, "cosine", 1e-6, "shuffled"
+    )
+
+
+@pytest.mark.parametrize(
+    ("regime", "says"),
+    [
+        ("cbs", "regime cbs is not available in this version yet"),
+        ("cbs+lerac(sigma=2)", r"regime cbs\+lerac\(sigma=2\) is not available"),
+        ("lerac(k=11)", r"k = 11 epochs, 110 optimizer steps\) outlasts training \(10 epochs, 100 steps\)"),
+        ("warmup(k=0.01)", r"shorter than a step: use k = 0.1 or more"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(regime, says):
+    with pytest.raises(StudyError, match=says):
+        resolve(parse_regime(regime), RECIPE)
+
+
+def test_a_curriculum_as_long_as_training_is_fine():
+    assert resolve(parse_regime("lerac(k=10)"), RECIPE).k == 100
+
+
+def test_warmup_is_a_line_from_zero():
+    factor = warmup_factor(resolve(parse_regime("warmup(k=0.4)"), RECIPE))
+    assert [factor(step) for step in range(6)] == [0, 0.25, 0.5, 0.75, 1, 1]
+
+
+def test_warmup_with_a_curve_starts_at_the_ratio():
+    factor = warmup_factor(resolve(parse_regime("warmup(k=0.4,curve=exponential,ratio=1e-4)"), RECIPE))
+    assert [factor(step) for step in range(6)] == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1, 1, 1], rel=1e-12)
+    assert factor(4) == 1
+
+
+def test_other_regimes_have_no_common_factor():
+    for text in ("conventional", "lerac"):
+        assert {warmup_factor(resolve(parse_regime(text), RECIPE))(step) for step in range(50)} == {1.0}
+
+
+def test_base_schedules():
+    assert {base_schedule("constant", 10)(step) for step in range(11)} == {1.0}
+    cosine = base_schedule("cosine", 10)
+    assert [cosine(0), cosine(5), cosine(10)] == pytest.approx([1, 0.5, 0], abs=1e-15)
+
+
+def ratios(text, seed=0):
+    return layer_ratios(LAYERS, resolve(parse_regime(text), RECIPE), seed)
+
+
+def test_lerac_starts_nearest_highest_and_reversed_is_its_mirror():
+    nearest, reverse = ratios("lerac(ratio=1e-4)"), ratios("lerac-reversed(ratio=1e-4)")
+    assert list(nearest.values()) == [1.0, 1e-4**0.25, 1e-4**0.5, 1e-4**0.75, 1e-4]
+    assert list(reverse.values()) == list(nearest.values())[::-1]
+
+
+def test_shuffled_deals_out_the_same_factors_by_the_seed():
+    dealt = [tuple(ratios("lerac-shuffled", seed).values()) for seed in range(20)]
+    assert {tuple(sorted(d)) for d in dealt} == {tuple(sorted(ratios("lerac").values()))}
+    assert len(set(dealt)) > 10
+    assert dealt[3] == tuple(ratios("lerac-shuffled", 3).values())
+
+
+def test_one_layer_has_nothing_to_order():
+    [ratio] = layer_ratios(LAYERS[:1], resolve(parse_regime("lerac"), RECIPE), 0).values()
+    assert ratio == 1.0
