@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -140,7 +140,7 @@ class LeRaC:
 
     def lrs(self) -> dict[str, float]:
         """Give the learning rate that the next step will use, for every parameter of the optimizer by name."""
-        rates = {id(p): rate for p, rate in self._split.rates(self._factor)}
+        rates = {id(p): rate for p, rate in self._split.rates(self._factor())}
         named = named_parameters(self._model)
         rated = {name: rates[id(p)] for name, p in named.items() if id(p) in rates}
         return {name: rated[name] for layer in self._layers for name in layer.parameters if name in rated}
@@ -176,7 +176,7 @@ class LeRaC:
                 optimizer that has not taken a step is expected to get its state later, and checked then.
         """
         _check_state(state, self.state_dict())
-        steps = int(state["steps"])
+        steps: int = state["steps"]
         count = _count_in(self._optimizer) or 0
         if steps != count and not (count == 0 and self._fresh):
             raise ValueError(
@@ -216,7 +216,7 @@ class LeRaC:
         return (self._stand_in, *args[1:]), kwargs
 
     def _show_groups(self) -> list[ParamGroup]:
-        return self._split.show(self._factor)
+        return self._split.show(self._factor())
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if optimizer is self._stand_in or not self._split.end_step():
@@ -229,16 +229,21 @@ class LeRaC:
         if self.finished:
             self._disarm()
 
-    def _factor(self, ratio: float) -> float:
-        """m_j of the next step; 1 from step k on."""
+    def _factor(self) -> Callable[[float], float]:
+        """Give the function from r_j to m_j of the next step; 1 from step k on."""
         if self.finished or self._removed:
-            return 1.0
-        factor = self._curve(self._steps / self._k, ratio)
-        if not 0 <= factor < math.inf:
-            raise ValueError(
-                f"the curve gave {factor!r} at progress {self._steps / self._k} and ratio {ratio}; "
-                "a learning rate factor must be finite and not negative"
-            )
+            return lambda _: 1.0
+        curve, progress = self._curve, self._steps / self._k
+
+        def factor(ratio: float) -> float:
+            m = curve(progress, ratio)
+            if not 0 <= m < math.inf:
+                raise ValueError(
+                    f"the curve gave {m!r} at progress {progress} and ratio {ratio}; a learning rate factor must be "
+                    "finite and not negative"
+                )
+            return m
+
         return factor
 
     # Being attached
@@ -372,6 +377,9 @@ def _check_state(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         raise ValueError(f"the curriculum's state lacks {', '.join(sorted(missing))}; it has {', '.join(state)}")
     if state["version"] != STATE_VERSION:
         raise ValueError(f"the curriculum's state has version {state['version']!r}, this lerac reads {STATE_VERSION}")
+    steps = state["steps"]
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+        raise ValueError(f"the curriculum's steps must be a count of 0 or more, got {steps!r}")
     for key in ("k", "ratio", "curve"):
         if state[key] != own[key]:
             raise ValueError(
