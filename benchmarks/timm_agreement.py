@@ -21,14 +21,15 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, median
+from typing import Any, cast
 
 import numpy as np
 import timm
 import torch
 from torch import nn
 
-from lerac.depth import find_layers, measure_depths
-from lerac.layers import Layer, layers_from_timm
+from lerac.depth import measure_depths
+from lerac.layers import Layer, group_layers, layers_from_timm
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,13 @@ def build(name: str) -> nn.Module:
 
 def example(model: nn.Module) -> torch.Tensor:
     """One image of the size that the model was made for, `(1, channels, height, width)`."""
-    return torch.empty(1, *model.default_cfg["input_size"], device="meta")
+    return torch.empty(1, *input_size(model), device="meta")
+
+
+def input_size(model: nn.Module) -> tuple[int, int, int]:
+    """Channels, height and width of the images that the model was made for."""
+    size: tuple[int, int, int] = cast(Any, model).default_cfg["input_size"]
+    return size
 
 
 def files_of_timm() -> dict[str, list[str]]:
@@ -77,7 +84,7 @@ def smallest_of(names: Sequence[str]) -> str:
 
     def size(name: str) -> int:
         model = build(name)
-        _, height, width = model.default_cfg["input_size"]
+        _, height, width = input_size(model)
         return sum(p.numel() for p in model.parameters()) * height * width
 
     return min(names, key=size)
@@ -118,7 +125,7 @@ def compare(name: str) -> Agreement:
         measured = measure_depths(model, example(model))
         seconds = time.perf_counter() - start
     complaints = [str(w.message) for w in caught if "could not be measured" in str(w.message)]
-    grouped = find_layers(model, example(model)) if not complaints else measured
+    grouped = group_layers(measured)
     try:
         expected = layers_from_timm(model)
     except TypeError:
@@ -142,7 +149,7 @@ def report(results: Sequence[Agreement]) -> str:
     known = [result for result in results if result.ordered]
     exact = sum(not result.inverted for result in known)
     lines = [
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"torch {torch.__version__}, timm {timm.__version__}",
         f"{len(results)} models, {len(known)} with layer groups",
         f"without inversion {exact / len(known):.1%}; mean rate {mean(r.rate for r in known):.3%}; "
@@ -150,7 +157,8 @@ def report(results: Sequence[Agreement]) -> str:
         f"the same after grouping: {sum(not r.grouped for r in known) / len(known):.1%}",
         f"depths: median {median(r.depths for r in results):.0f}, at most {max(r.depths for r in results)}; "
         f"layers at most {max(r.layers for r in results)}",
-        f"seconds: median {median(r.seconds for r in results):.2f}, at most {max(r.seconds for r in results):.2f}",
+        f"seconds: median {median(r.seconds for r in results):.2f}, "
+        f"at most {max(r.seconds for r in results):.2f}",
         f"not measured: {sum(bool(r.warning) for r in results)}",
     ]
     lines += [f"  {r.model}: {r.warning}" for r in results if r.warning]

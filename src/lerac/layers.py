@@ -52,7 +52,8 @@ class Layer:
     placed: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.parameters, str):
+        given: object = self.parameters
+        if isinstance(given, str):
             raise TypeError(f"parameters of layer {self.name!r} must be a sequence of names, got one string")
         object.__setattr__(self, "parameters", tuple(self.parameters))
         if isinstance(self.depth, bool) or not isinstance(self.depth, int):

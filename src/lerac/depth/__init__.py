@@ -13,9 +13,9 @@ the model made of them: nothing large is computed or allocated, and nothing of t
    that is the level of these parameters. Levels are therefore lengths of longest paths from the input,
    counted in operations with parameters. A parameter used several times keeps the smallest of its levels:
    what is tied to the input embedding is next to the input.
-3. A module call is a *barrier*: nothing inside counts as shallower than the deepest tensor that the module was
-   called with. Without it, the projection of encoder output in the last decoder layer would seem to be next
-   to the encoder, and the lateral connection of a segmentation head next to the stem.
+3. A module call is a *barrier*: nothing inside counts as shallower than the deepest tensor that the module
+   was called with. Without it, the projection of encoder output in the last decoder layer would seem to be
+   next to the encoder, and the lateral connection of a segmentation head next to the stem.
 4. Evaluation mode comes first, since it skips nothing at random; what it misses (an auxiliary head) is looked
    for in training mode. Parameters that neither reaches go where their siblings are (`placing.place`).
 5. Where fake tensors cannot follow, because values decide what happens next, a real copy does the same.
@@ -43,7 +43,7 @@ from torch._subclasses.fake_tensor import (
 
 from lerac.depth.placing import place
 from lerac.depth.trace import trace
-from lerac.depth.twin import CannotCopy, Example, autocast_dtype, example_of, unwrapped
+from lerac.depth.twin import CannotCopyError, Example, autocast_dtype, entrance, example_of, unwrapped
 from lerac.layers import Layer, group_layers, named_parameters, ranked_layers, registration_order
 
 __all__ = ["Example", "example_of", "find_layers", "measure_depths"]
@@ -58,7 +58,7 @@ _FAKE_LIMITS = (
 )
 
 
-class _CannotTrace(Exception):
+class _CannotTraceError(Exception):
     """The model may be fine, but its data flow cannot be watched."""
 
 
@@ -85,7 +85,7 @@ def measure_depths(model: nn.Module, *args: Any, **kwargs: Any) -> tuple[Layer, 
 
     Args:
         model: may be wrapped by `torch.compile`, DistributedDataParallel or DataParallel, and on any device,
-            also `meta`.
+            also `meta`. Of `nn.ModuleList([model, loss])` the first module is called.
         *args: example inputs, as in `model(*args, **kwargs)`; their values hardly matter. Meta and fake
             tensors will do; so does one `Example`.
         **kwargs: likewise.
@@ -104,10 +104,10 @@ def measure_depths(model: nn.Module, *args: Any, **kwargs: Any) -> tuple[Layer, 
     parameters = named_parameters(inner)
     try:
         reached = _reach(inner, example)
-    except _CannotTrace as reason:
+    except _CannotTraceError as reason:
         warnings.warn(
-            f"the depths of {type(inner).__name__} could not be measured: {reason}. Its layers are therefore in "
-            "the order in which they were registered; if data takes another way, say so with layers=",
+            f"the depths of {type(inner).__name__} could not be measured: {reason}. Its layers are therefore "
+            "in the order in which they were registered; if data takes another way, say so with layers=",
             stacklevel=2,
         )
         return registration_order(inner, placed="order of registration")
@@ -129,20 +129,20 @@ def _check(model: nn.Module, example: Example) -> None:
     lazy = [n for n, p in parameters.items() if isinstance(p, nn.UninitializedParameter)]
     if lazy:
         raise ValueError(
-            f"{name} has parameters without a shape ({_some(lazy)}): lazy modules get it in their first forward "
-            "pass. Run one, then find the layers"
+            f"{name} has parameters without a shape ({_some(lazy)}): lazy modules get it in their first "
+            "forward pass. Run one, then find the layers"
         )
     sharded = _sharded(model, parameters)
     if sharded:
         raise ValueError(
-            f"the parameters of {name} are sharded ({_some(sharded)}), so the model can be neither copied nor "
-            "traced. Find the layers before sharding, layers = find_layers(model, …), and pass layers=layers"
+            f"the parameters of {name} are sharded ({_some(sharded)}), so the model can be neither copied "
+            "nor traced. Find the layers before sharding, layers = find_layers(model, …), and pass layers="
         )
     try:
-        inspect.signature(model.forward).bind(*example.args, **example.kwargs)
+        inspect.signature(entrance(model).forward).bind(*example.args, **example.kwargs)
     except TypeError as error:
         raise TypeError(
-            f"{name}.forward does not take these example inputs: {error}. "
+            f"{type(entrance(model)).__name__}.forward does not take these example inputs: {error}. "
             "Pass what the model is called with: find_layers(model, *args, **kwargs)"
         ) from None
 
@@ -160,7 +160,7 @@ def _reach(model: nn.Module, example: Example) -> dict[str, int]:
     """Levels of the parameters that forward passes reach, from as few and as cheap passes as it takes.
 
     Raises:
-        _CannotTrace: if no forward pass could be watched, though the inputs may be right.
+        _CannotTraceError: if no forward pass could be watched, though the inputs may be right.
         ValueError: if the model's own forward fails on these inputs.
     """
     try:
@@ -169,23 +169,21 @@ def _reach(model: nn.Module, example: Example) -> dict[str, int]:
             fake_failures = failures
             reached, failures = _try(model, example, real=True)
             failures = failures or fake_failures
-    except CannotCopy as error:
-        raise _CannotTrace(str(error)) from error
+    except CannotCopyError as error:
+        raise _CannotTraceError(str(error)) from error
     if reached:
         return reached
     if not failures:
-        raise _CannotTrace("no parameter meets the input in its forward pass, as far as torch can see")
-    error = failures[-1] if model.training else failures[0]
-    excused = (torch.OutOfMemoryError, MemoryError, *_FAKE_LIMITS)
-    if example.described or isinstance(error, excused):
-        raise _CannotTrace(f"{type(error).__name__}: {error}") from error
-    raise ValueError(
-        f"the forward pass of {type(model).__name__} fails on the example inputs, {type(error).__name__}: {error}"
-    ) from error
+        raise _CannotTraceError("no parameter meets the input in its forward pass, as far as torch can see")
+    cause = failures[-1] if model.training else failures[0]
+    said = f"{type(cause).__name__}: {cause}"
+    if example.described or isinstance(cause, (torch.OutOfMemoryError, MemoryError, *_FAKE_LIMITS)):
+        raise _CannotTraceError(said) from cause
+    raise ValueError(f"{type(model).__name__}.forward fails on these example inputs, {said}") from cause
 
 
 def _try(model: nn.Module, example: Example, *, real: bool) -> tuple[dict[str, int], list[Exception]]:
-    """Watch one forward pass in evaluation mode and, unless it reaches all that is trained, one in training mode."""
+    """Watch a pass in evaluation mode and, unless that reaches all that is trained, one in training mode."""
     reached: dict[str, int] = {}
     failures: list[Exception] = []
     wanted = {name for name, p in named_parameters(model).items() if p.requires_grad}
@@ -194,7 +192,7 @@ def _try(model: nn.Module, example: Example, *, real: bool) -> tuple[dict[str, i
             break
         try:
             found = trace(model, example, training=training, real=real)
-        except CannotCopy:
+        except CannotCopyError:
             raise
         except Exception as error:  # whatever a model may raise
             failures.append(error)

@@ -32,7 +32,7 @@ def tensors_in(tree: object) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-class Flow(TorchDispatchMode):
+class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows the data through every operation below autograd, where nothing but plain operations is left.
 
     Origins are kept per storage, not per tensor: a view shares its base's, and what is written into a tensor
@@ -46,9 +46,9 @@ class Flow(TorchDispatchMode):
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], inputs: Iterable[Tensor], *, fake: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.depths: dict[str, int] = {}
-        """By name, for every parameter met so far: the smallest level of an operation that joins it with data."""
+        """For each parameter met so far, the smallest level of an operation that joins it with data."""
         self._fake = fake
         self._origins: dict[int, tuple[_Origin, StorageWeakRef]] = {}
         self._floors = [0]
@@ -103,10 +103,10 @@ class Flow(TorchDispatchMode):
 
     def _remember(self, tensor: Tensor, origin: _Origin) -> None:
         if (storage := _storage(tensor)) is not None:
-            self._origins[storage._cdata] = origin, StorageWeakRef(storage)
+            self._origins[storage._cdata] = origin, _weak(storage)
 
     def _run_fake(self, func: Any, name: str, args: Any, kwargs: Any, inputs: list[Tensor]) -> Any:
-        """Run an operation without values, or with them where they are at hand and may steer the forward pass."""
+        """Run an operation without values, or with them where they are at hand: they may steer the model."""
         if kwargs.get("device") is not None:
             kwargs = {**kwargs, "device": CPU}
         if any(isinstance(tensor, FakeTensor) for tensor in inputs):
@@ -116,13 +116,17 @@ class Flow(TorchDispatchMode):
             result = func(*args, **kwargs)
             if name == "all":
                 storage = result.untyped_storage()
-                self._likely[storage._cdata] = StorageWeakRef(storage)
+                self._likely[storage._cdata] = _weak(storage)
             return result
         sized = inputs or tensors_in(func(*args, **kwargs))  # a factory says how large its result is
         if sum(tensor.numel() for tensor in sized) > SMALL:
             return func(*args, **kwargs)
         with unset_fake_temporarily():
             return func(*args, **kwargs)
+
+
+def _weak(storage: torch.UntypedStorage) -> StorageWeakRef:
+    return StorageWeakRef(storage)  # type: ignore[no-untyped-call]
 
 
 def _storage(tensor: Tensor) -> torch.UntypedStorage | None:

@@ -34,10 +34,10 @@ def place(names: Iterable[str], reached: Mapping[str, int]) -> tuple[dict[str, i
     for name in names:
         if name in reached:
             levels[name] = reached[name]
-        elif family := next((family for family in _families(name) if family in siblings), None):
-            levels[name], placed[name] = median_low(siblings[family]), f"like {'.'.join(family)}"
-        elif module := next((module for module in _modules_around(name) if module in members), None):
-            levels[name], placed[name] = median_low(members[module]), f"median of {module}"
+        elif families := [family for family in _families(name) if family in siblings]:
+            levels[name], placed[name] = median_low(siblings[families[0]]), f"like {'.'.join(families[0])}"
+        elif modules := [module for module in _modules_around(name) if module in members]:
+            levels[name], placed[name] = median_low(members[modules[0]]), f"median of {modules[0]}"
         else:
             levels[name], placed[name] = deepest, "deepest"
     return levels, placed

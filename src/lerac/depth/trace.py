@@ -12,7 +12,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lerac.depth.flow import Flow
-from lerac.depth.twin import Example, Twin, fake_twin, real_twin
+from lerac.depth.twin import Example, entrance, fake_twin, real_twin
 
 __all__ = ["trace"]
 
@@ -38,12 +38,8 @@ def trace(model: nn.Module, example: Example, *, training: bool, real: bool = Fa
         _announce_calls(twin.model, flow)
         devices = {parameter.device for parameter in twin.parameters.values()}
         with _undisturbed(devices), _autocast(example, devices), nullcontext() if real else mode, flow:
-            _run(twin)
+            entrance(twin.model)(*twin.args, **twin.kwargs)
     return flow.depths
-
-
-def _run(twin: Twin) -> None:
-    twin.model(*twin.args, **twin.kwargs)
 
 
 def _announce_calls(model: nn.Module, flow: Flow) -> None:
@@ -61,7 +57,7 @@ def _announce_calls(model: nn.Module, flow: Flow) -> None:
 
 @contextmanager
 def _undisturbed(devices: set[torch.device]) -> Iterator[None]:
-    """Random states and global switches are afterwards what they were; warnings of the second run are dropped."""
+    """Put random states and global switches back afterwards, and drop warnings: training repeats them."""
     fast_path = torch.backends.mha.get_fastpath_enabled()
     numpy = sys.modules.get("numpy")
     python_state, numpy_state = random.getstate(), numpy.random.get_state() if numpy else None
@@ -94,7 +90,7 @@ def _forked_generators(devices: set[torch.device]) -> list[Any]:
 
 @contextmanager
 def _autocast(example: Example, devices: set[torch.device]) -> Iterator[None]:
-    """The autocast region of the example, on the devices of the copy; its cache of cast weights stays ours."""
+    """The autocast region of the example, on the devices of the copy; its cache of cast weights is unused."""
     with ExitStack() as stack:
         for kind in {device.type for device in devices} - {"meta"}:
             dtype = example.autocast

@@ -1,4 +1,4 @@
-"""Copies of a model and of its inputs that a forward pass may use up, so that the originals stay as they are."""
+"""Copies of a model and of its inputs for a forward pass to use up: the originals stay as they are."""
 
 import copy
 from collections import OrderedDict
@@ -17,10 +17,11 @@ from lerac.depth.flow import CPU, SMALL
 from lerac.layers import named_parameters
 
 __all__ = [
-    "CannotCopy",
+    "CannotCopyError",
     "Example",
     "Twin",
     "autocast_dtype",
+    "entrance",
     "example_of",
     "fake_twin",
     "real_twin",
@@ -32,7 +33,7 @@ Replace = Callable[[Tensor], Tensor]
 _HOOKS = [attribute for attribute in vars(nn.Module()) if attribute.endswith("_hooks")]
 
 
-class CannotCopy(Exception):
+class CannotCopyError(Exception):
     """A part of the model refuses to be copied; the message names it."""
 
 
@@ -68,14 +69,14 @@ def example_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Example:
     """Describe the inputs of a forward pass without holding on to the batch.
 
     Large tensors become fake tensors: shape, strides, data type and device, no values. Those of up to 4096
-    elements (masks, lengths, labels, boxes: what may steer the forward pass) are copied to the CPU with
-    their values. Call it where the model is called, so that autocast is seen.
+    elements (masks, lengths, labels, boxes: what may steer the forward pass) are copied with their values.
+    Call it where the model is called, so that autocast is seen.
     """
     mode = FakeTensorMode()
 
     def describe(tensor: Tensor) -> Tensor:
         if tensor.numel() <= SMALL and not (tensor.is_meta or isinstance(tensor, FakeTensor)):
-            return tensor.detach().to(CPU, copy=True)
+            return tensor.detach().clone()
         with mode:
             return torch.empty_strided(
                 tensor.size(), tensor.stride(), dtype=tensor.dtype, device=tensor.device
@@ -97,6 +98,13 @@ def unwrapped(model: nn.Module) -> nn.Module:
     """The model inside `torch.compile`, DistributedDataParallel and DataParallel."""
     while (inner := _inside(model)) is not None:
         model = inner
+    return model
+
+
+def entrance(model: nn.Module) -> nn.Module:
+    """The module that takes the inputs: the model itself, or the first of `nn.ModuleList([model, loss])`."""
+    while isinstance(model, nn.ModuleList) and len(model):
+        model = unwrapped(model[0])
     return model
 
 
@@ -179,7 +187,7 @@ def _copied_model(model: nn.Module, memo: dict[int, Any], replace: Replace) -> n
 
 
 def _copied_hook(hook: Any, memo: dict[int, Any]) -> Any:
-    """A hook that acts on the copy only. None for our own, and for what cannot be copied: such hooks watch."""
+    """A hook that acts on the copy only; None for our own, and for those that refuse: they only watch."""
     if (getattr(hook, "__module__", None) or "").partition(".")[0] == __name__.partition(".")[0]:
         return None
     try:
@@ -195,7 +203,9 @@ def _deepcopy(model: nn.Module, memo: dict[int, Any], modules: dict[str, nn.Modu
     try:
         return copy.deepcopy(model, memo)
     except Exception as error:
-        raise CannotCopy(f"{_culprit(modules)} cannot be copied: {type(error).__name__}: {error}") from error
+        raise CannotCopyError(
+            f"{_culprit(modules)} cannot be copied: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _culprit(modules: dict[str, nn.Module]) -> str:
@@ -226,8 +236,9 @@ def _copied(tree: Any, memo: dict[int, Any], replace: Replace) -> Any:
 
 def _inside(module: nn.Module) -> nn.Module | None:
     if isinstance(module, nn.parallel.DistributedDataParallel | nn.DataParallel):
-        return module.module
-    inner = getattr(module, "_orig_mod", None)
+        wrapped: nn.Module = module.module
+        return wrapped
+    inner: object = getattr(module, "_orig_mod", None)
     return inner if isinstance(inner, nn.Module) else None
 
 
