@@ -74,9 +74,7 @@ def input_size(model: nn.Module) -> tuple[int, int, int]:
 
 def files_of_timm() -> dict[str, list[str]]:
     """The models that every module file of timm defines."""
-    return {
-        file: timm.list_models(module=file) for file in timm.list_modules() if timm.list_models(module=file)
-    }
+    return {file: timm.list_models(module=file) for file in timm.list_modules() if timm.list_models(module=file)}
 
 
 def smallest_of(names: Sequence[str]) -> str:
@@ -157,8 +155,7 @@ def report(results: Sequence[Agreement]) -> str:
         f"the same after grouping: {sum(not r.grouped for r in known) / len(known):.1%}",
         f"depths: median {median(r.depths for r in results):.0f}, at most {max(r.depths for r in results)}; "
         f"layers at most {max(r.layers for r in results)}",
-        f"seconds: median {median(r.seconds for r in results):.2f}, "
-        f"at most {max(r.seconds for r in results):.2f}",
+        f"seconds: median {median(r.seconds for r in results):.2f}, at most {max(r.seconds for r in results):.2f}",
         f"not measured: {sum(bool(r.warning) for r in results)}",
     ]
     lines += [f"  {r.model}: {r.warning}" for r in results if r.warning]
@@ -167,9 +164,7 @@ def report(results: Sequence[Agreement]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*")
     parser.add_argument("--per-file", action="store_true", help="one model of every file of timm")
     parser.add_argument("--workers", type=int, default=os.cpu_count())

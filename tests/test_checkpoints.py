@@ -195,7 +195,9 @@ def test_other_layers_are_refused():
     other = Run()
     layers = lerac.group_layers(layers_of(other.model), at_most=2)
     curriculum = lerac.LeRaC(other.optimizer, other.model, k=K, ratio=1e-3, layers=layers)
-    with pytest.raises(ValueError, match=r"other layers \(stem, body.0, body.2, head\) than this one \(stem…body.0"):
+    with pytest.raises(
+        ValueError, match=r"other layers \(stem, body.0, body.2, head\) than this one \(stem, body…head"
+    ):
         curriculum.load_state_dict(saved["curriculum"])
 
 
@@ -269,6 +271,18 @@ def test_a_checkpoint_of_today_still_loads():
     )
     curriculum.load_state_dict(state | {"steps": 2})
     assert curriculum.lrs() == {"0.weight": 1.0, "1.weight": pytest.approx(0.01 ** (1 / 3))}
+
+
+def test_a_restored_curriculum_brings_its_layers():
+    saved = uninterrupted(STOP).save()
+    fresh = Run(seed=1).build("scheduler")
+    fresh.curriculum = lerac.LeRaC(fresh.optimizer, fresh.model, **fresh.options)
+    assert fresh.curriculum.layers is None
+    for part in ("model", "optimizer", "scheduler", "curriculum"):
+        getattr(fresh, part).load_state_dict(saved[part])
+    assert fresh.curriculum.layers == layers_of(fresh.model)
+    assert not fresh.model._forward_pre_hooks  # there is nothing left to find
+    assert same(fresh.train(STOP, STEPS).model, uninterrupted().model)
 
 
 def test_random_stops_are_never_noticed():

@@ -57,9 +57,7 @@ class DetrLike(nn.Module):
 
     def forward(self, image):
         memory = self.input_projection(self.backbone(image)).flatten(2).transpose(1, 2)
-        return self.class_head(
-            self.decoder(self.query.weight.expand(len(image), -1, -1), self.encoder(memory))
-        )
+        return self.class_head(self.decoder(self.query.weight.expand(len(image), -1, -1), self.encoder(memory)))
 
 
 def test_heads_that_are_registered_first_are_last():
@@ -103,9 +101,7 @@ class UNet(nn.Module):
 
 def test_the_decoder_of_a_unet_runs_backwards():
     model = UNet()
-    path = [
-        f"{name}.weight" for name in ("stem", "down.0", "down.1", "down.2", "up.2", "up.1", "up.0", "head")
-    ]
+    path = [f"{name}.weight" for name in ("stem", "down.0", "down.1", "down.2", "up.2", "up.1", "up.0", "head")]
     assert rising(depths(model, torch.zeros(1, 3, 16, 16)), *path)
     assert not rising(depths_in(registration_order(model)), *path)
 
@@ -172,9 +168,7 @@ def test_an_embedding_tied_to_the_head_is_next_to_the_input():
     model = TiedLanguageModel()
     depth = depths(model, torch.zeros(2, 6, dtype=torch.long))
     assert depth["head.weight"] == 0
-    assert rising(
-        depth, "head.weight", "positions.weight", "blocks.0.linear1.weight", "blocks.1.linear1.weight"
-    )
+    assert rising(depth, "head.weight", "positions.weight", "blocks.0.linear1.weight", "blocks.1.linear1.weight")
     assert not rising(depths_in(registration_order(model)), "head.weight", "blocks.0.linear1.weight")
 
 
@@ -288,9 +282,7 @@ REPARAMETRISATIONS = {
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 @pytest.mark.parametrize("wrap", REPARAMETRISATIONS.values(), ids=REPARAMETRISATIONS)
 def test_reparametrised_weights(wrap):
-    model = nn.Sequential(
-        OrderedDict(a=wrap(nn.Linear(4, 4)), b=wrap(nn.Linear(4, 4)), c=wrap(nn.Linear(4, 4)))
-    )
+    model = nn.Sequential(OrderedDict(a=wrap(nn.Linear(4, 4)), b=wrap(nn.Linear(4, 4)), c=wrap(nn.Linear(4, 4))))
     depth = depths(model, torch.zeros(2, 4))
     by_module = [{d for name, d in depth.items() if name.startswith(module)} for module in "abc"]
     assert by_module == [{0}, {1}, {2}]

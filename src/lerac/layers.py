@@ -81,9 +81,7 @@ def ranked_layers(
     """
     placed = placed or {}
     ranked = sorted({levels[name] for name in trainable} or set(levels.values()))
-    ranks = {
-        level: min(range(len(ranked)), key=lambda i: abs(ranked[i] - level)) for level in set(levels.values())
-    }
+    ranks = {level: min(range(len(ranked)), key=lambda i: abs(ranked[i] - level)) for level in set(levels.values())}
     members: list[list[str]] = [[] for _ in ranked]
     for name, level in levels.items():
         members[ranks[level]].append(name)
@@ -183,8 +181,7 @@ def override_layers(layers: Sequence[Layer], rules: Mapping[str, int | str]) -> 
     kept = [i for i, names in enumerate(members) if names]
     ranks = {depth: rank for rank, depth in enumerate(sorted({layers[i].depth for i in kept}))}
     return tuple(
-        replace(layers[i], depth=ranks[layers[i].depth], parameters=tuple(members[i]), placed=placed[i])
-        for i in kept
+        replace(layers[i], depth=ranks[layers[i].depth], parameters=tuple(members[i]), placed=placed[i]) for i in kept
     )
 
 

@@ -91,26 +91,25 @@ class SplitGroups:
         self._splits = [
             old[i] if i in old and old[i].fits(group) else _Split(group, ratios) for i, group in enumerate(groups)
         ]
-        self._versions = [
-            (p, p._version) for group in groups if not group.get("fused") for p in group["params"]
-        ]  # fused kernels do not raise the version
+        self._watch()
 
     def forget(self) -> None:
         """Start anew, after a checkpoint was loaded: what `step()` once wrote is not its state any more."""
         self._splits = []
 
     def begin_step(self) -> None:
-        """Get ready for one step; the parts are made when the step first reads them, after all other hooks."""
+        """Get ready for one step; the parts are made when it first reads them, after all other hooks and closures."""
         self._shown = None
-        self.refresh()
+        if not self._splits:
+            self._watch()
 
     def show(self, factor: Callable[[float], float]) -> list[ParamGroup]:
         """Give the parts with the user's options of now, and rates lr · factor(r_j)."""
         if self._shown is None:
-            groups = self._optimizer.param_groups
+            self.refresh()
             factors: dict[float, float] = {}
             shown: list[ParamGroup] = []
-            for split, group in zip(self._splits, groups, strict=True):
+            for split, group in zip(self._splits, self._optimizer.param_groups, strict=True):
                 split.show(group, factor, factors, shown)
             self._shown = shown
         return self._shown
@@ -136,6 +135,14 @@ class SplitGroups:
                 rate = float(group["lr"] * factor(part.ratio))
                 for parameter in part.params:
                     yield parameter, rate
+
+    def _watch(self) -> None:
+        self._versions = [
+            (p, p._version)
+            for group in self._optimizer.param_groups
+            if not group.get("fused")  # fused kernels do not raise the version
+            for p in group["params"]
+        ]
 
     def _check_moved(self, read: bool) -> None:
         """After the first step with new groups: an optimizer with lists of its own would mix up the rates."""

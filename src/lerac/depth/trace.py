@@ -94,7 +94,5 @@ def _autocast(example: Example, devices: set[torch.device]) -> Iterator[None]:
     with ExitStack() as stack:
         for kind in {device.type for device in devices} - {"meta"}:
             dtype = example.autocast
-            stack.enter_context(
-                torch.autocast(kind, dtype=dtype, enabled=dtype is not None, cache_enabled=False)
-            )
+            stack.enter_context(torch.autocast(kind, dtype=dtype, enabled=dtype is not None, cache_enabled=False))
         yield

@@ -78,9 +78,7 @@ def example_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Example:
         if tensor.numel() <= SMALL and not (tensor.is_meta or isinstance(tensor, FakeTensor)):
             return tensor.detach().clone()
         with mode:
-            return torch.empty_strided(
-                tensor.size(), tensor.stride(), dtype=tensor.dtype, device=tensor.device
-            )
+            return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=tensor.device)
 
     described_args, described_kwargs = _copied((args, kwargs), {}, describe)
     return Example(described_args, described_kwargs, autocast_dtype(), described=True)
@@ -149,9 +147,7 @@ def real_twin(model: nn.Module, example: Example) -> Twin:
     return _twin(model, example, copy.deepcopy, clone)
 
 
-def _twin(
-    model: nn.Module, example: Example, parameter: Callable[[nn.Parameter], Tensor], replace: Replace
-) -> Twin:
+def _twin(model: nn.Module, example: Example, parameter: Callable[[nn.Parameter], Tensor], replace: Replace) -> Twin:
     names = named_parameters(model)
     memo: dict[int, Any] = {id(original): parameter(original) for original in names.values()}
     twins = {name: memo[id(original)] for name, original in names.items()}
@@ -203,9 +199,7 @@ def _deepcopy(model: nn.Module, memo: dict[int, Any], modules: dict[str, nn.Modu
     try:
         return copy.deepcopy(model, memo)
     except Exception as error:
-        raise CannotCopyError(
-            f"{_culprit(modules)} cannot be copied: {type(error).__name__}: {error}"
-        ) from error
+        raise CannotCopyError(f"{_culprit(modules)} cannot be copied: {type(error).__name__}: {error}") from error
 
 
 def _culprit(modules: dict[str, nn.Module]) -> str:
