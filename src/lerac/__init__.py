@@ -2,8 +2,19 @@
 
 from lerac import curves
 from lerac.curriculum import LeRaC
-from lerac.layers import Layer, find_layers, group_layers
+from lerac.depth import find_layers, measure_depths
+from lerac.layers import Layer, group_layers, layers_from_timm, override_layers
 
 __version__ = "0.1.0"
 
-__all__ = ["Layer", "LeRaC", "__version__", "curves", "find_layers", "group_layers"]
+__all__ = [
+    "Layer",
+    "LeRaC",
+    "__version__",
+    "curves",
+    "find_layers",
+    "group_layers",
+    "layers_from_timm",
+    "measure_depths",
+    "override_layers",
+]

@@ -113,11 +113,10 @@ def check_layers(layers: Any, model: nn.Module) -> tuple[Layer, ...]:
     layer_of: dict[str, str] = {}
     checked: dict[str, Layer] = {}
     for layer in layers:
-        names = tuple(next(plain) for _ in layer.parameters)
         if layer.name in checked:
             raise ValueError(f"two layers have the name {layer.name!r}")
-        checked[layer.name] = Layer(layer.name, layer.depth, names, layer.placed)
-        for name in names:
+        names = []
+        for name in (next(plain) for _ in layer.parameters):
             if name not in known:
                 raise ValueError(
                     f"layer {layer.name!r} has the parameter {name!r}, which this {type(model).__name__} has not"
@@ -126,6 +125,8 @@ def check_layers(layers: Any, model: nn.Module) -> tuple[Layer, ...]:
             if first in layer_of:
                 raise ValueError(f"parameter {name!r} is in layer {layer_of[first]!r} and again in {layer.name!r}")
             layer_of[first] = layer.name
+            names.append(first)
+        checked[layer.name] = Layer(layer.name, layer.depth, tuple(names), layer.placed)
     return tuple(sorted(checked.values(), key=lambda layer: layer.depth))
 
 

@@ -1,8 +1,7 @@
 """The Learning Rate Curriculum: at first every layer has its own learning rate, highest next to the input."""
 
 import math
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -23,7 +22,10 @@ from lerac.arguments import (
     some,
 )
 from lerac.curves import CURVES, Curve
-from lerac.layers import Layer, find_layers, named_parameters
+from lerac.depth import find_layers
+from lerac.first_forward import FirstForward
+from lerac.layers import Layer, named_parameters
+from lerac.ranks import agreed
 from lerac.stand_in import ParamGroup, SplitGroups, make_stand_in
 
 __all__ = ["LeRaC"]
@@ -103,16 +105,11 @@ class LeRaC:
         self._ratio = check_ratio(ratio)
         self._curve = check_curve(curve)
         check_parameters(self._optimizer, model)
-        if layers is None:
-            layers = find_layers(model)
-            warnings.warn(
-                "LeRaC orders the layers as the model registered them, which need not be their distance from the "
-                "input; pass layers=lerac.find_layers(model, example_input) to choose them yourself",
-                stacklevel=2,
-            )
-        self._layers = check_layers(layers, model)
-        self._factors = _start_factors(self._layers, self._ratio)
-        self._ratios_by_id()  # every parameter of the optimizer has a layer, or this raises
+        self._first_forward: FirstForward | None = None
+        self._layers: tuple[Layer, ...] | None = None
+        self._factors: dict[str, float] = {}
+        if layers is not None:
+            self._settle(check_layers(layers, model))
         self._steps = _count_in(self._optimizer) or 0
         self._removed = False
         self._set_up()
@@ -134,20 +131,37 @@ class LeRaC:
         return self._steps >= self._k
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The layers, nearest to the input first."""
+    def _conventional(self) -> bool:
+        return self.finished or self._removed
+
+    @property
+    def layers(self) -> tuple[Layer, ...] | None:
+        """The layers, nearest to the input first; None until they are found."""
         return self._layers
 
     def lrs(self) -> dict[str, float]:
-        """Give the learning rate that the next step will use, for every parameter of the optimizer by name."""
-        rates = {id(p): rate for p, rate in self._split.rates(self._factor)}
-        named = named_parameters(self._model)
-        rated = {name: rates[id(p)] for name, p in named.items() if id(p) in rates}
-        return {name: rated[name] for layer in self._layers for name in layer.parameters if name in rated}
+        """Give the learning rate that the next step will use, for every parameter of the optimizer by name.
+
+        Raises:
+            RuntimeError: until the layers are found.
+        """
+        if self._layers is None and not self._conventional:
+            raise RuntimeError(
+                "the layers are not found yet: that happens in the first optimizer step after a forward pass of the "
+                "model in training mode. To know the rates before, pass layers=lerac.find_layers(model, example_input)"
+            )
+        if self._conventional:
+            rates = {id(p): float(group["lr"]) for group in self._optimizer.param_groups for p in group["params"]}
+        else:
+            rates = {id(p): rate for p, rate in self._split.rates(self._factor())}
+        names = {name: id(p) for name, p in named_parameters(self._model).items()}
+        order = (name for layer in self._layers for name in layer.parameters) if self._layers else iter(names)
+        return {name: rates[names[name]] for name in order if names.get(name) in rates}
 
     def remove(self) -> None:
         """End the curriculum now: the optimizer is as if there had never been one."""
         self._disarm()
+        self._unwatch()
         self._load_handle.remove()
         _attached.discard(self._optimizer)
         for group in self._optimizer.param_groups:
@@ -162,36 +176,42 @@ class LeRaC:
             "k": self._k,
             "ratio": dict(self._ratio) if isinstance(self._ratio, Mapping) else self._ratio,
             "curve": _curve_name(self._curve),
-            "layers": [_layer_as_dict(layer) for layer in self._layers],
+            "layers": None if self._layers is None else [_layer_as_dict(layer) for layer in self._layers],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue a curriculum; load the optimizer's own state too, before or after.
 
         Args:
-            state: a result of `state_dict()` of a curriculum with the same k, ratio, curve and layers.
+            state: a result of `state_dict()` of a curriculum with the same k, ratio, curve and layers. A curriculum
+                that has not found its layers takes those of the state.
 
         Raises:
             ValueError: if the state is of another curriculum, or its count is not that of the optimizer. An
                 optimizer that has not taken a step is expected to get its state later, and checked then.
         """
         _check_state(state, self.state_dict())
-        steps = int(state["steps"])
+        steps: int = state["steps"]
         count = _count_in(self._optimizer) or 0
         if steps != count and not (count == 0 and self._fresh):
             raise ValueError(
                 f"the curriculum's state is of step {steps}, and the optimizer is at step {count} "
                 f"({STEP_KEY!r} in its param groups): load the optimizer's state of the same checkpoint first"
             )
+        if self._layers is None and state["layers"] is not None:
+            self._settle(check_layers([Layer(**layer) for layer in state["layers"]], self._model))
         self._steps = steps
         self._arm()
 
     def __repr__(self) -> str:
         curve = _curve_name(self._curve) or getattr(self._curve, "__name__", repr(self._curve))
+        layers = "layers not found yet" if self._layers is None else f"{len(self._layers)} layers"
         ratio = "by layer" if isinstance(self._ratio, Mapping) else f"{self._ratio:g}"
-        return f"LeRaC(step {self._steps} of {self._k}, ratio {ratio}, {curve}, {len(self._layers)} layers)"
+        return f"LeRaC(step {self._steps} of {self._k}, ratio {ratio}, {curve}, {layers})"
 
     def __str__(self) -> str:
+        if self._layers is None:
+            return repr(self)
         return "\n".join([repr(self), *_table(self._layers, self._factors, self.lrs())])
 
     # What happens in a step
@@ -216,7 +236,12 @@ class LeRaC:
         return (self._stand_in, *args[1:]), kwargs
 
     def _show_groups(self) -> list[ParamGroup]:
-        return self._split.show(self._factor)
+        if self._layers is None:
+            find: Callable[[], None] = self._find_layers
+            if torch.compiler.is_compiling():  # as a decorator it would make `import lerac` load the compiler
+                find = torch.compiler.disable(find)  # type: ignore[no-untyped-call]
+            find()  # here and not before the step, whose closure may be what calls the model
+        return self._split.show(self._factor())
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if optimizer is self._stand_in or not self._split.end_step():
@@ -229,17 +254,50 @@ class LeRaC:
         if self.finished:
             self._disarm()
 
-    def _factor(self, ratio: float) -> float:
-        """m_j of the next step; 1 from step k on."""
-        if self.finished or self._removed:
-            return 1.0
-        factor = self._curve(self._steps / self._k, ratio)
-        if not 0 <= factor < math.inf:
-            raise ValueError(
-                f"the curve gave {factor!r} at progress {self._steps / self._k} and ratio {ratio}; "
-                "a learning rate factor must be finite and not negative"
-            )
+    def _factor(self) -> Callable[[float], float]:
+        """Give the function from r_j to m_j of the next step; 1 from step k on."""
+        if self._conventional:
+            return lambda _: 1.0
+        curve, progress = self._curve, self._steps / self._k
+
+        def factor(ratio: float) -> float:
+            m = curve(progress, ratio)
+            if not 0 <= m < math.inf:
+                raise ValueError(
+                    f"the curve gave {m!r} at progress {progress} and ratio {ratio}; a learning rate factor must be "
+                    "finite and not negative"
+                )
+            return m
+
         return factor
+
+    # Layers
+
+    def _find_layers(self) -> None:
+        def find() -> tuple[Layer, ...]:
+            example = self._first_forward.seen() if self._first_forward else None
+            if example is None:
+                name = type(self._model).__name__
+                raise RuntimeError(
+                    f"LeRaC has seen no forward pass of {name} in training mode since it was built, so it does not "
+                    "know the layers. If another module is what your loop calls, build LeRaC with that one as the "
+                    f"model; if {name} is used through another method than forward, or LeRaC was built too late, pass "
+                    f"layers=lerac.find_layers(model, *example_inputs)"
+                )
+            return find_layers(self._model, example)
+
+        self._settle(check_layers(agreed(find, list(named_parameters(self._model))), self._model))
+
+    def _settle(self, layers: tuple[Layer, ...]) -> None:
+        """Know the layers from here on, if they fit the ratio and every parameter of the optimizer has one."""
+        self._factors = _start_factors(layers, self._ratio)
+        self._ratios_by_id()
+        self._layers = layers
+        self._unwatch()
+
+    def _unwatch(self) -> None:
+        if self._first_forward is not None:
+            self._first_forward.done()
 
     # Being attached
 
@@ -267,6 +325,8 @@ class LeRaC:
         if self.finished:
             self._disarm()
         elif not self._step_handles:
+            if self._layers is None and self._first_forward is None:
+                self._first_forward = FirstForward(self._model)
             self._step_handles = (
                 self._optimizer.register_step_pre_hook(self._before_step),
                 self._optimizer.register_step_post_hook(self._after_step),
@@ -309,8 +369,8 @@ class LeRaC:
         return ratios
 
     def __getstate__(self) -> dict[str, Any]:
-        transient = {"_split", "_stand_in", "_step_handles", "_load_handle"}
-        return {name: value for name, value in vars(self).items() if name not in transient}
+        transient = {"_split", "_stand_in", "_step_handles", "_load_handle", "_first_forward"}
+        return {"_first_forward": None} | {name: value for name, value in vars(self).items() if name not in transient}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         fresh = state.get("_fresh", False)
@@ -372,13 +432,16 @@ def _check_state(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         raise ValueError(f"the curriculum's state lacks {', '.join(sorted(missing))}; it has {', '.join(state)}")
     if state["version"] != STATE_VERSION:
         raise ValueError(f"the curriculum's state has version {state['version']!r}, this lerac reads {STATE_VERSION}")
+    steps = state["steps"]
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+        raise ValueError(f"the curriculum's steps must be a count of 0 or more, got {steps!r}")
     for key in ("k", "ratio", "curve"):
         if state[key] != own[key]:
             raise ValueError(
                 f"the checkpoint's curriculum has {key} {state[key]!r}, this one {own[key]!r}: build it with the "
                 "same arguments"
             )
-    if state["layers"] != own["layers"]:
+    if state["layers"] != own["layers"] and None not in (state["layers"], own["layers"]):
         theirs = [layer["name"] for layer in state["layers"]]
         ours = [layer["name"] for layer in own["layers"]]
         raise ValueError(

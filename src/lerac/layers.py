@@ -1,16 +1,34 @@
-"""Layers: which parameters belong together, and how far from the input they are."""
+"""Layers: which parameters belong together, and how far from the input they are.
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+Where the depths come from is another matter: measured from the data flow (`lerac.depth`), read from timm
+(`layers_from_timm`), the order of registration (`registration_order`), or your own list of `Layer`.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from itertools import groupby, pairwise
 from typing import Any
 
 from torch import nn
 
-__all__ = ["Layer", "find_layers", "group_layers", "named_parameters", "plain_names"]
+__all__ = [
+    "Layer",
+    "group_layers",
+    "layers_from_timm",
+    "named_parameters",
+    "override_layers",
+    "plain_names",
+    "ranked_layers",
+    "registration_order",
+]
 
 # What torch.compile, FSDP and activation checkpointing put into parameter names.
 _WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+
+# Modules are layers as long as none has more than this many times the depths of an even division.
+_UNEVEN = 4
 
 
 @dataclass(frozen=True)
@@ -34,10 +52,10 @@ class Layer:
     placed: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        parameters: Any = self.parameters
-        if isinstance(parameters, str):
+        given: object = self.parameters
+        if isinstance(given, str):
             raise TypeError(f"parameters of layer {self.name!r} must be a sequence of names, got one string")
-        object.__setattr__(self, "parameters", tuple(parameters))
+        object.__setattr__(self, "parameters", tuple(self.parameters))
         if isinstance(self.depth, bool) or not isinstance(self.depth, int):
             raise TypeError(f"depth of layer {self.name!r} must be an int, got {self.depth!r}")
         if self.depth < 0:
@@ -48,53 +66,146 @@ class Layer:
             raise ValueError(f"layer {self.name!r} names a parameter twice: {', '.join(self.parameters)}")
 
 
-def find_layers(model: nn.Module, *args: Any, **kwargs: Any) -> tuple[Layer, ...]:
-    """Find the layers of `model`, nearest to the input first: at most 32, every parameter in exactly one.
+def ranked_layers(
+    levels: Mapping[str, float], trainable: Collection[str], placed: Mapping[str, str] | None = None
+) -> tuple[Layer, ...]:
+    """Make layers of equal level, nearest to the input first.
 
-    Parameters are grouped by the module that owns them and ordered as they were registered.
+    Depths are the ranks 0, 1, 2, … of the levels that trainable parameters have. A frozen parameter goes to
+    the nearest of these levels, of two equally near ones to the shallower; if all are frozen, all count.
 
     Args:
-        model: any network; nothing in it changes.
-        *args: example inputs of the model's forward; not used yet.
-        **kwargs: likewise.
+        levels: by parameter name, any numbers that grow with the distance from the input.
+        trainable: names of the parameters that are trained.
+        placed: for parameters whose level is not measured, the rule that placed them.
+    """
+    placed = placed or {}
+    ranked = sorted({levels[name] for name in trainable} or set(levels.values()))
+    ranks = {level: min(range(len(ranked)), key=lambda i: abs(ranked[i] - level)) for level in set(levels.values())}
+    members: list[list[str]] = [[] for _ in ranked]
+    for name, level in levels.items():
+        members[ranks[level]].append(name)
+    return tuple(
+        Layer(name, depth, tuple(group), {p: placed[p] for p in group if p in placed})
+        for depth, (name, group) in enumerate(zip(_layer_names(members), members, strict=True))
+    )
+
+
+def registration_order(model: nn.Module, placed: str | None = None) -> tuple[Layer, ...]:
+    """One layer per module that owns parameters, in the order in which they were registered.
+
+    Args:
+        model: any network.
+        placed: noted for every parameter, where this order stands in for a better one.
 
     Raises:
         ValueError: if the model has no parameters.
     """
-    return group_layers(registration_order(model))
-
-
-def registration_order(model: nn.Module) -> tuple[Layer, ...]:
-    """One layer per module that owns parameters, in the order in which they were registered."""
-    names = list(named_parameters(model))
-    if not names:
+    parameters = named_parameters(model)
+    if not parameters:
         raise ValueError(f"{type(model).__name__} has no parameters, so it has no layers")
-    owners = [list(group) for _, group in groupby(names, key=_owner)]
-    return tuple(Layer(_layer_name(group), depth, tuple(group)) for depth, group in enumerate(owners))
+    owners = [list(group) for _, group in groupby(parameters, key=_owner)]
+    levels = {name: level for level, group in enumerate(owners) for name in group}
+    trainable = {name for name, parameter in parameters.items() if parameter.requires_grad}
+    return ranked_layers(levels, trainable, dict.fromkeys(parameters, placed) if placed else {})
 
 
 def group_layers(layers: Sequence[Layer], at_most: int = 32) -> tuple[Layer, ...]:
-    """Merge neighbours so that at most `at_most` layers remain, of about equal numbers of old ones.
+    """Merge neighbours so that at most `at_most` layers remain.
+
+    Where modules nest into few enough parts of similar size, such as the blocks of a ResNet, these parts are
+    the layers. Otherwise the depths are divided evenly, each cut being moved, by up to half a layer, to where
+    it goes through the fewest modules. The order is never changed.
 
     Args:
         layers: nearest to the input first.
         at_most: 1 or more.
 
     Raises:
-        ValueError: if `at_most` is below 1.
+        ValueError: if `at_most` is below 1, or a layer is nearer to the input than the one before it.
     """
     if at_most < 1:
         raise ValueError(f"at_most must be 1 or more, got {at_most}")
+    if any(after.depth < before.depth for before, after in pairwise(layers)):
+        raise ValueError("layers must be given nearest to the input first")
     if len(layers) <= at_most:
         return tuple(layers)
-    merged = []
-    for depth, (_, group) in enumerate(groupby(range(len(layers)), key=lambda i: i * at_most // len(layers))):
-        members = [layers[i] for i in group]
-        parameters = tuple(p for layer in members for p in layer.parameters)
-        placed = {name: rule for layer in members for name, rule in layer.placed.items()}
-        name = members[0].name if len(members) == 1 else _layer_name(parameters)
-        merged.append(Layer(name, depth, parameters, placed))
-    return tuple(merged)
+    depths = [list(group) for _, group in groupby(layers, key=lambda layer: layer.depth)]
+    cuts = [0, *_cuts(depths, at_most), len(depths)]
+    groups = [[layer for depth in depths[start:stop] for layer in depth] for start, stop in pairwise(cuts)]
+    names = _layer_names([[p for layer in group for p in layer.parameters] for group in groups])
+    return tuple(
+        _merged(name if len(group) > 1 else group[0].name, depth, group)
+        for depth, (name, group) in enumerate(zip(names, groups, strict=True))
+    )
+
+
+def override_layers(layers: Sequence[Layer], rules: Mapping[str, int | str]) -> tuple[Layer, ...]:
+    """Move parameters to other layers by name.
+
+    For each parameter the first rule that matches it decides. Layers keep their names, those that end up
+    empty are dropped, and the remaining depths are counted anew.
+
+    Args:
+        layers: as measured, grouped or your own.
+        rules: from a pattern of parameter names, with the wildcards of `fnmatch` (`head.*`, `*.bias`), to the
+            layer to move to: its name, or its depth if no other layer has the same.
+
+    Raises:
+        ValueError: if a rule decides for no parameter, or names a layer that is not there.
+
+    Examples:
+        >>> layers = Layer("stem", 0, ("stem.weight",)), Layer("head", 1, ("token", "head.weight"))
+        >>> override_layers(layers, {"token": "stem"})[0].parameters
+        ('stem.weight', 'token')
+    """
+    targets = {pattern: _target(layers, target) for pattern, target in rules.items()}
+    members: list[list[str]] = [[] for _ in layers]
+    placed: list[dict[str, str]] = [{} for _ in layers]
+    unused = set(rules)
+    for i, layer in enumerate(layers):
+        for name in layer.parameters:
+            pattern = next((pattern for pattern in rules if fnmatchcase(name, pattern)), None)
+            where = i if pattern is None else targets[pattern]
+            members[where].append(name)
+            if pattern is not None:
+                unused.discard(pattern)
+                placed[where][name] = f"rule {pattern!r}"
+            elif name in layer.placed:
+                placed[where][name] = layer.placed[name]
+    if unused:
+        raise ValueError(
+            f"no parameter is left for {', '.join(map(repr, sorted(unused)))}: patterns match whole names, "
+            "and the first pattern that matches a parameter decides"
+        )
+    kept = [i for i, names in enumerate(members) if names]
+    ranks = {depth: rank for rank, depth in enumerate(sorted({layers[i].depth for i in kept}))}
+    return tuple(
+        replace(layers[i], depth=ranks[layers[i].depth], parameters=tuple(members[i]), placed=placed[i]) for i in kept
+    )
+
+
+def layers_from_timm(model: nn.Module) -> tuple[Layer, ...]:
+    """The layer groups that timm's own layer-wise learning rate decay uses: stem first, head last.
+
+    Args:
+        model: a model of timm.
+
+    Raises:
+        TypeError: if the model has no `group_matcher`.
+    """
+    if not callable(getattr(model, "group_matcher", None)):
+        raise TypeError(
+            f"{type(model).__name__} has no group_matcher(), so it is not a timm model with layer groups: "
+            "use find_layers(model, …)"
+        )
+    from timm.models import group_parameters
+
+    matcher: Any = model.group_matcher
+    levels = group_parameters(model, matcher(coarse=False), reverse=True)
+    parameters = named_parameters(model)
+    trainable = {name for name, parameter in parameters.items() if parameter.requires_grad}
+    return ranked_layers({name: levels[name] for name in parameters}, trainable)
 
 
 def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -118,10 +229,92 @@ def _owner(parameter: str) -> str:
     return parameter.rpartition(".")[0]
 
 
-def _layer_name(parameters: Sequence[str]) -> str:
-    """The shared module, or `first…last`."""
-    first, last = parameters[0], parameters[-1]
-    owners = {_owner(name) for name in parameters}
-    if len(owners) == 1 and (owner := owners.pop()):
-        return owner
-    return first if len(parameters) == 1 else f"{_owner(first) or first}…{_owner(last) or last}"
+def _modules_around(parameter: str) -> Iterator[str]:
+    """The modules that contain a parameter, the smallest first, without the model itself."""
+    while parameter := _owner(parameter):
+        yield parameter
+
+
+def _layer_names(groups: Sequence[Sequence[str]]) -> list[str]:
+    """Name each group by the largest modules that lie wholly within it, the first and the last of them.
+
+    No two groups share such a module, so the names are unique.
+    """
+    home: dict[str, int | None] = {}
+    for i, group in enumerate(groups):
+        for parameter in group:
+            for module in _modules_around(parameter):
+                home[module] = i if home.get(module, i) == i else None
+    names = []
+    for i, group in enumerate(groups):
+        parts = []
+        for parameter in group:
+            inside = [module for module in _modules_around(parameter) if home[module] == i]
+            parts.append(inside[-1] if inside else parameter)
+        first, last = parts[0], parts[-1]
+        names.append(first if first == last else f"{first}…{_without_shared_prefix(last, first)}")
+    return names
+
+
+def _without_shared_prefix(name: str, other: str) -> str:
+    """`blocks.3.mlp` after `blocks.3.attn` is `mlp`."""
+    parts, others = name.split("."), other.split(".")
+    shared = 0
+    while shared < min(len(parts), len(others)) - 1 and parts[shared] == others[shared]:
+        shared += 1
+    return ".".join(parts[shared:])
+
+
+def _cuts(depths: Sequence[Sequence[Layer]], at_most: int) -> list[int]:
+    """Where to cut a list of depths into `at_most` parts or fewer."""
+    n = len(depths)
+    if n <= at_most:
+        return list(range(1, n))
+    through = _modules_cut(depths)
+    for limit in sorted(set(through), reverse=True):
+        cuts = [i for i in range(1, n) if through[i] <= limit]
+        if len(cuts) < at_most:
+            largest = max(stop - start for start, stop in pairwise([0, *cuts, n]))
+            if largest * at_most <= _UNEVEN * n:
+                return cuts
+            break
+    cuts = []
+    for k in range(1, at_most):
+        start, stop = (-(-odd * n // (2 * at_most)) for odd in (2 * k - 1, 2 * k + 1))
+        cuts.append(min(range(start, stop), key=lambda i: (through[i], abs(i * at_most - k * n))))
+    return cuts
+
+
+def _modules_cut(depths: Sequence[Sequence[Layer]]) -> list[int]:
+    """For each i, how many modules have parameters both before and from the i-th depth on."""
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for i, layers in enumerate(depths):
+        for layer in layers:
+            for parameter in layer.parameters:
+                for module in _modules_around(parameter):
+                    first.setdefault(module, i)
+                    last[module] = i
+    opened, closed = Counter(first.values()), Counter(last.values())
+    through, open_now = [], 0
+    for i in range(len(depths)):
+        through.append(open_now)
+        open_now += opened[i] - closed[i]
+    return through
+
+
+def _merged(name: str, depth: int, layers: Sequence[Layer]) -> Layer:
+    parameters = tuple(parameter for layer in layers for parameter in layer.parameters)
+    placed = {parameter: rule for layer in layers for parameter, rule in layer.placed.items()}
+    return Layer(name, depth, parameters, placed)
+
+
+def _target(layers: Sequence[Layer], target: int | str) -> int:
+    key = "name" if isinstance(target, str) else "depth"
+    found = [i for i, layer in enumerate(layers) if getattr(layer, key) == target]
+    if len(found) != 1:
+        raise ValueError(
+            f"{'no layer has' if not found else 'several layers have'} the {key} {target!r}; there are "
+            + ", ".join(f"{layer.name} ({layer.depth})" for layer in layers)
+        )
+    return found[0]

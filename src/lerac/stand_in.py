@@ -8,7 +8,7 @@ learning rate factor. The user's groups are never split, swapped or changed, so 
 """
 
 from collections.abc import Callable, Iterator
-from operator import is_, is_not
+from operator import is_
 from typing import Any
 
 import torch
@@ -21,9 +21,6 @@ ParamGroup = dict[str, Any]
 # Where the wrappers of Accelerate, Lightning, timm (Lookahead), SAM and ZeRO keep the optimizer they wrap.
 _WRAPPED_AS = ("optimizer", "_optimizer", "base_optimizer", "_base_optimizer", "optim")
 
-# A part has its own of these; every other option is the user group's.
-_OWN_OPTIONS = frozenset({"params", "param_names", "lr"})
-
 
 def innermost(optimizer: Any) -> Optimizer:
     """Follow wrappers to the optimizer whose `step()` reads the learning rates.
@@ -31,15 +28,29 @@ def innermost(optimizer: Any) -> Optimizer:
     Raises:
         TypeError: if there is no `torch.optim.Optimizer` inside.
     """
+    found = optimizer if isinstance(optimizer, Optimizer) else None
     seen: set[int] = set()
-    current = optimizer
-    while id(current) not in seen:
+    inside = [optimizer]
+    while inside:
+        current = inside.pop()
+        if id(current) in seen or not hasattr(current, "__dict__"):
+            continue
         seen.add(id(current))
-        inside = [vars(current).get(name) for name in _WRAPPED_AS] if hasattr(current, "__dict__") else []
-        current = next((inner for inner in inside if isinstance(inner, Optimizer)), current)
-    if not isinstance(current, Optimizer):
+        for name in _WRAPPED_AS:
+            inner = vars(current).get(name)
+            if isinstance(inner, Optimizer) and (found is None or _share_parameters(found, inner)):
+                found = inner  # an optimizer of other parameters is an assistant, not what is wrapped
+                inside.append(inner)
+            elif inner is not None and not isinstance(current, Optimizer):
+                inside.append(inner)
+    if found is None:
         raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
-    return current
+    return found
+
+
+def _share_parameters(a: Optimizer, b: Optimizer) -> bool:
+    ours, theirs = ({id(p) for group in o.param_groups for p in group["params"]} for o in (a, b))
+    return not ours.isdisjoint(theirs)
 
 
 def make_stand_in(optimizer: Optimizer, param_groups: Callable[[], list[ParamGroup]]) -> Optimizer:
@@ -80,26 +91,25 @@ class SplitGroups:
         self._splits = [
             old[i] if i in old and old[i].fits(group) else _Split(group, ratios) for i, group in enumerate(groups)
         ]
-        self._versions = [
-            (p, p._version) for group in groups if not group.get("fused") for p in group["params"]
-        ]  # fused kernels do not raise the version
+        self._watch()
 
     def forget(self) -> None:
         """Start anew, after a checkpoint was loaded: what `step()` once wrote is not its state any more."""
         self._splits = []
 
     def begin_step(self) -> None:
-        """Get ready for one step; the parts are made when the step first reads them, after all other hooks."""
+        """Get ready for one step; the parts are made when it first reads them, after all other hooks and closures."""
         self._shown = None
-        self.refresh()
+        if not self._splits:
+            self._watch()
 
     def show(self, factor: Callable[[float], float]) -> list[ParamGroup]:
         """Give the parts with the user's options of now, and rates lr · factor(r_j)."""
         if self._shown is None:
-            groups = self._optimizer.param_groups
+            self.refresh()
             factors: dict[float, float] = {}
             shown: list[ParamGroup] = []
-            for split, group in zip(self._splits, groups, strict=True):
+            for split, group in zip(self._splits, self._optimizer.param_groups, strict=True):
                 split.show(group, factor, factors, shown)
             self._shown = shown
         return self._shown
@@ -125,6 +135,14 @@ class SplitGroups:
                 rate = float(group["lr"] * factor(part.ratio))
                 for parameter in part.params:
                     yield parameter, rate
+
+    def _watch(self) -> None:
+        self._versions = [
+            (p, p._version)
+            for group in self._optimizer.param_groups
+            if not group.get("fused")  # fused kernels do not raise the version
+            for p in group["params"]
+        ]
 
     def _check_moved(self, read: bool) -> None:
         """After the first step with new groups: an optimizer with lists of its own would mix up the rates."""
@@ -155,14 +173,15 @@ class SplitGroups:
 class _Part:
     """The parameters of one user group that share a factor, with the group that `step()` is shown."""
 
-    __slots__ = ("group", "kept", "lr", "params", "ratio")
+    __slots__ = ("before", "kept", "names", "params", "ratio", "shown")
 
     def __init__(self, ratio: float, params: list[torch.Tensor], names: list[str] | None) -> None:
         self.ratio = ratio
         self.params = params
-        self.group: ParamGroup = {"params": params} if names is None else {"params": params, "param_names": names}
+        self.names = names
+        self.shown: ParamGroup = {}
+        self.before: ParamGroup = {}  # what was shown, as it was before the step
         self.kept: dict[str, Any] = {}  # options that step() itself changes, such as counters
-        self.lr: Any = None
 
 
 class _Split:
@@ -193,42 +212,40 @@ class _Split:
     ) -> None:
         lr = group["lr"]
         for part in self.parts:
-            own = part.group
-            params, names = own["params"], own.get("param_names")
-            if len(own) != len(group):  # an option came or went
-                own.clear()
-            own.update(group)
-            own["params"] = params
-            if names is not None:
-                own["param_names"] = names
+            if (m := factors.get(part.ratio)) is None:
+                m = factors[part.ratio] = factor(part.ratio)
+            own = {**group, "params": part.params, "lr": lr * m}  # a new tensor where lr is one: never the user's
+            if part.names is not None:
+                own["param_names"] = part.names
             for key, value in part.kept.items():
                 if group.get(key) is self._written[key]:  # else somebody has set it anew since
                     own[key] = value
-            if (m := factors.get(part.ratio)) is None:
-                m = factors[part.ratio] = factor(part.ratio)
-            own["lr"] = part.lr = lr * m  # a new tensor where lr is a tensor: the user's is never changed
+            part.shown, part.before = own, own.copy()
             shown.append(own)
 
     def keep(self, group: ParamGroup, optimizer: Optimizer) -> None:
-        changed_first: dict[str, Any] = {}
+        written: dict[str, Any] = {}
         for part in reversed(self.parts):  # the part with the largest factor speaks for the group
-            own = part.group
-            if own["lr"] is not part.lr:
+            if _same(part.shown, part.before) and not part.kept:
+                continue  # the usual case: step() wrote nothing
+            if part.shown["lr"] is not part.before["lr"]:
                 raise RuntimeError(
                     f"{type(optimizer).__name__}.step() sets its own learning rate; LeRaC multiplies a rate that "
                     "is set from outside and cannot serve it"
                 )
-            own_options = 2 + ("param_names" in own)
-            as_long = not part.kept and len(own) == len(group)
-            if as_long and sum(map(is_not, own.values(), group.values())) == own_options:
-                continue  # the usual case: step() wrote nothing
-            changed = {
+            part.kept |= {
                 key: value
-                for key, value in own.items()
-                if key not in _OWN_OPTIONS and (key in part.kept or key not in group or group[key] is not value)
+                for key, value in part.shown.items()
+                if key in part.kept or key not in part.before or part.before[key] is not value
             }
-            part.kept.update(changed)
-            changed_first.update(changed)
-        if changed_first:
-            group.update(changed_first)
-            self._written.update(changed_first)
+            written |= part.kept
+        if written:
+            group.update(written)
+            self._written |= written
+
+
+def _same(a: ParamGroup, b: ParamGroup) -> bool:
+    try:
+        return a == b  # looks at identity first, so it is fast
+    except RuntimeError:  # a tensor was replaced by another of several elements
+        return False

@@ -1,0 +1,205 @@
+"""Distance from the input, measured for every parameter of any `nn.Module` from the flow of its data.
+
+Learning Rate Curriculum needs to know which parameters are next to the input and which are far from it. The
+order in which modules were registered does not say: detection transformers may register their head first,
+the decoder of a U-Net runs from the last block to the first, two towers run side by side.
+
+So one forward pass is watched. It runs on *fake* tensors, which have shapes but no values, and on a copy of
+the model made of them: nothing large is computed or allocated, and nothing of the model changes.
+
+1. Every storage has an origin: the input, with a *level*; parameters only; or neither (`flow.Flow`). The
+   input itself has level 0.
+2. An operation that joins data with parameters has a result one level above the deepest data it uses, and
+   that is the level of these parameters. Levels are therefore lengths of longest paths from the input,
+   counted in operations with parameters. A parameter used several times keeps the smallest of its levels:
+   what is tied to the input embedding is next to the input.
+3. A module call is a *barrier*: nothing inside counts as shallower than the deepest tensor that the module
+   was called with. Without it, the projection of encoder output in the last decoder layer would seem to be
+   next to the encoder, and the lateral connection of a segmentation head next to the stem.
+4. Evaluation mode comes first, since it skips nothing at random; what it misses (an auxiliary head) is looked
+   for in training mode. Parameters that neither reaches go where their siblings are (`placing.place`).
+5. Where fake tensors cannot follow, because values decide what happens next, a real copy does the same.
+   Where that fails too, the order of registration is all there is, and a warning says why.
+6. The levels of the trainable parameters are ranked 0, 1, 2, … Frozen parameters lengthen paths like any
+   others, but a network does not get more layers by having a frozen part.
+
+The files: `flow` watches operations, `twin` copies, `trace` runs one pass, `placing` has the rules for what
+was not reached, and this one decides what is tried.
+"""
+
+import inspect
+import sys
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedFakeTensorException,
+    UnsupportedOperatorException,
+)
+
+from lerac.depth.placing import place
+from lerac.depth.trace import trace
+from lerac.depth.twin import CannotCopyError, Example, autocast_dtype, entrance, example_of, unwrapped
+from lerac.layers import Layer, group_layers, named_parameters, ranked_layers, registration_order
+
+__all__ = ["Example", "example_of", "find_layers", "measure_depths"]
+
+# What a forward pass raises because its tensors are fake, not because its inputs are wrong.
+_FAKE_LIMITS = (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedFakeTensorException,
+    UnsupportedOperatorException,
+    NotImplementedError,
+)
+
+
+class _CannotTraceError(Exception):
+    """The model may be fine, but its data flow cannot be watched."""
+
+
+def find_layers(model: nn.Module, *args: Any, **kwargs: Any) -> tuple[Layer, ...]:
+    """Find the layers of `model`, nearest to the input first: at most 32, every parameter in exactly one.
+
+    Measures with `measure_depths` and groups with `lerac.layers.group_layers`; arguments and errors are those
+    of `measure_depths`.
+
+    Examples:
+        >>> import torch
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> [(layer.depth, layer.name) for layer in find_layers(model, torch.zeros(1, 4))]
+        [(0, '0'), (1, '2')]
+    """
+    return group_layers(measure_depths(model, *args, **kwargs))
+
+
+def measure_depths(model: nn.Module, *args: Any, **kwargs: Any) -> tuple[Layer, ...]:
+    """Sort the parameters of `model` into layers of equal distance from the input, nearest first.
+
+    Nothing of the model changes, and usually nothing is computed: see the module docstring. Where values
+    decide what the forward pass does, a copy of the model computes one (or two) on the model's device.
+
+    Args:
+        model: may be wrapped by `torch.compile`, DistributedDataParallel or DataParallel, and on any device,
+            also `meta`. Of `nn.ModuleList([model, loss])` the first module is called.
+        *args: example inputs, as in `model(*args, **kwargs)`; their values hardly matter. Meta and fake
+            tensors will do; so does one `Example`.
+        **kwargs: likewise.
+
+    Raises:
+        TypeError: if the model's forward does not take arguments like these.
+        ValueError: if the model has no parameters, or they are sharded or not initialised yet, or its forward
+            raises on these inputs.
+
+    Warns:
+        UserWarning: if the model cannot be traced; the layers are then in the order of registration.
+    """
+    inner = unwrapped(model)
+    example = _example(args, kwargs)
+    _check(inner, example)
+    parameters = named_parameters(inner)
+    try:
+        reached = _reach(inner, example)
+    except _CannotTraceError as reason:
+        warnings.warn(
+            f"the depths of {type(inner).__name__} could not be measured: {reason}. Its layers are therefore "
+            "in the order in which they were registered; if data takes another way, say so with layers=",
+            stacklevel=2,
+        )
+        return registration_order(inner, placed="order of registration")
+    levels, placed = place(parameters, reached)
+    return ranked_layers(levels, {name for name, p in parameters.items() if p.requires_grad}, placed)
+
+
+def _example(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Example:
+    if len(args) == 1 and not kwargs and isinstance(args[0], Example):
+        return args[0]
+    return Example(args, kwargs, autocast_dtype())
+
+
+def _check(model: nn.Module, example: Example) -> None:
+    name = type(model).__name__
+    parameters = named_parameters(model)
+    if not parameters:
+        raise ValueError(f"{name} has no parameters, so it has no layers")
+    lazy = [n for n, p in parameters.items() if isinstance(p, nn.UninitializedParameter)]
+    if lazy:
+        raise ValueError(
+            f"{name} has parameters without a shape ({_some(lazy)}): lazy modules get it in their first "
+            "forward pass. Run one, then find the layers"
+        )
+    sharded = _sharded(model, parameters)
+    if sharded:
+        raise ValueError(
+            f"the parameters of {name} are sharded ({_some(sharded)}), so the model can be neither copied "
+            "nor traced. Find the layers before sharding, layers = find_layers(model, …), and pass layers="
+        )
+    try:
+        inspect.signature(entrance(model).forward).bind(*example.args, **example.kwargs)
+    except TypeError as error:
+        raise TypeError(
+            f"{type(entrance(model)).__name__}.forward does not take these example inputs: {error}. "
+            "Pass what the model is called with: find_layers(model, *args, **kwargs)"
+        ) from None
+
+
+def _sharded(model: nn.Module, parameters: dict[str, nn.Parameter]) -> list[str]:
+    # Sharded parameters only exist where these modules are loaded; loading them takes a while.
+    tensor = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", ())
+    wrapper = getattr(sys.modules.get("torch.distributed.fsdp"), "FullyShardedDataParallel", ())
+    if any(isinstance(module, wrapper) for module in model.modules()):
+        return list(parameters)
+    return [name for name, parameter in parameters.items() if isinstance(parameter, tensor)]
+
+
+def _reach(model: nn.Module, example: Example) -> dict[str, int]:
+    """Levels of the parameters that forward passes reach, from as few and as cheap passes as it takes.
+
+    Raises:
+        _CannotTraceError: if no forward pass could be watched, though the inputs may be right.
+        ValueError: if the model's own forward fails on these inputs.
+    """
+    try:
+        reached, failures = _try(model, example, real=False)
+        if not reached and not any(p.is_meta for p in model.parameters()):
+            fake_failures = failures
+            reached, failures = _try(model, example, real=True)
+            failures = failures or fake_failures
+    except CannotCopyError as error:
+        raise _CannotTraceError(str(error)) from error
+    if reached:
+        return reached
+    if not failures:
+        raise _CannotTraceError("no parameter meets the input in its forward pass, as far as torch can see")
+    cause = failures[-1] if model.training else failures[0]
+    said = f"{type(cause).__name__}: {cause}"
+    if example.described or isinstance(cause, (torch.OutOfMemoryError, MemoryError, *_FAKE_LIMITS)):
+        raise _CannotTraceError(said) from cause
+    raise ValueError(f"{type(model).__name__}.forward fails on these example inputs, {said}") from cause
+
+
+def _try(model: nn.Module, example: Example, *, real: bool) -> tuple[dict[str, int], list[Exception]]:
+    """Watch a pass in evaluation mode and, unless that reaches all that is trained, one in training mode."""
+    reached: dict[str, int] = {}
+    failures: list[Exception] = []
+    wanted = {name for name, p in named_parameters(model).items() if p.requires_grad}
+    for training in (False, True):
+        if reached and wanted <= reached.keys():
+            break
+        try:
+            found = trace(model, example, training=training, real=real)
+        except CannotCopyError:
+            raise
+        except Exception as error:  # whatever a model may raise
+            failures.append(error)
+        else:
+            reached = found | reached
+    return reached, failures
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,98 @@
+"""One traced forward pass of a copy of the model, shut off from everything outside it."""
+
+import random
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from lerac.depth.flow import Flow
+from lerac.depth.twin import Example, entrance, fake_twin, real_twin
+
+__all__ = ["trace"]
+
+
+def trace(model: nn.Module, example: Example, *, training: bool, real: bool = False) -> dict[str, int]:
+    """Give the level of every parameter that meets the input in one forward pass.
+
+    Args:
+        model: stays as it is; a copy of it runs.
+        example: inputs of this forward pass.
+        training: run in training mode, otherwise in evaluation mode.
+        real: compute with values, on the model's own devices; otherwise with fake tensors.
+
+    Raises:
+        CannotCopy: if a part of the model refuses to be copied.
+        Exception: whatever the forward pass raises.
+    """
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with torch.inference_mode(False), torch.enable_grad():
+        twin = real_twin(model, example) if real else fake_twin(model, example, mode)
+        twin.model.train(training)
+        flow = Flow(twin.parameters, twin.inputs, fake=not real)
+        _announce_calls(twin.model, flow)
+        devices = {parameter.device for parameter in twin.parameters.values()}
+        with _undisturbed(devices), _autocast(example, devices), nullcontext() if real else mode, flow:
+            entrance(twin.model)(*twin.args, **twin.kwargs)
+    return flow.depths
+
+
+def _announce_calls(model: nn.Module, flow: Flow) -> None:
+    def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
+        flow.enter((args, kwargs))
+
+    def leave(module: nn.Module, args: Any, result: Any) -> None:
+        flow.leave()
+
+    for module in model.modules():
+        if not isinstance(module, torch.jit.ScriptModule):  # those take no hooks
+            module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True)
+            module.register_forward_hook(leave, always_call=True)
+
+
+@contextmanager
+def _undisturbed(devices: set[torch.device]) -> Iterator[None]:
+    """Put random states and global switches back afterwards, and drop warnings: training repeats them."""
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    numpy = sys.modules.get("numpy")
+    python_state, numpy_state = random.getstate(), numpy.random.get_state() if numpy else None
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(warnings.catch_warnings(action="ignore"))
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+            for fork in _forked_generators(devices):
+                stack.enter_context(fork)
+            torch.backends.mha.set_fastpath_enabled(False)  # it hides layers in one operation
+            torch.default_generator.manual_seed(0)  # the same on every rank and in every call
+            random.seed(0)
+            if numpy:
+                numpy.random.seed(0)
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        random.setstate(python_state)
+        if numpy:
+            numpy.random.set_state(numpy_state)
+
+
+def _forked_generators(devices: set[torch.device]) -> list[Any]:
+    forks = [torch.random.fork_rng(devices=[])]
+    for kind in {device.type for device in devices} - {"cpu", "meta"}:
+        same = [device for device in devices if device.type == kind]
+        forks.append(torch.random.fork_rng(devices=same, device_type=kind))
+    return forks
+
+
+@contextmanager
+def _autocast(example: Example, devices: set[torch.device]) -> Iterator[None]:
+    """The autocast region of the example, on the devices of the copy; its cache of cast weights is unused."""
+    with ExitStack() as stack:
+        for kind in {device.type for device in devices} - {"meta"}:
+            dtype = example.autocast
+            stack.enter_context(torch.autocast(kind, dtype=dtype, enabled=dtype is not None, cache_enabled=False))
+        yield

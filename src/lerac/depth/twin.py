@@ -1,0 +1,254 @@
+"""Copies of a model and of its inputs for a forward pass to use up: the originals stay as they are."""
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import CellType, FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
+
+from lerac.depth.flow import CPU, SMALL
+from lerac.layers import named_parameters
+
+__all__ = [
+    "CannotCopyError",
+    "Example",
+    "Twin",
+    "autocast_dtype",
+    "entrance",
+    "example_of",
+    "fake_twin",
+    "real_twin",
+    "unwrapped",
+]
+
+Replace = Callable[[Tensor], Tensor]
+
+_HOOKS = [attribute for attribute in vars(nn.Module()) if attribute.endswith("_hooks")]
+
+
+class CannotCopyError(Exception):
+    """A part of the model refuses to be copied; the message names it."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """Inputs of one forward pass.
+
+    Args:
+        args: positional arguments of the model's forward.
+        kwargs: keyword arguments of the model's forward.
+        autocast: data type of the autocast region in which the model is called; None outside of any.
+        described: large tensors were replaced by descriptions, so the values are lost.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    autocast: torch.dtype | None = None
+    described: bool = False
+
+
+@dataclass
+class Twin:
+    """A copy of a model and its inputs. `parameters` has the names that the original's parameters have."""
+
+    model: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    parameters: dict[str, Tensor]
+    inputs: list[Tensor] = field(default_factory=list)
+
+
+def example_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Example:
+    """Describe the inputs of a forward pass without holding on to the batch.
+
+    Large tensors become fake tensors: shape, strides, data type and device, no values. Those of up to 4096
+    elements (masks, lengths, labels, boxes: what may steer the forward pass) are copied with their values.
+    Call it where the model is called, so that autocast is seen.
+    """
+    mode = FakeTensorMode()
+
+    def describe(tensor: Tensor) -> Tensor:
+        if tensor.numel() <= SMALL and not (tensor.is_meta or isinstance(tensor, FakeTensor)):
+            return tensor.detach().clone()
+        with mode:
+            return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+
+    described_args, described_kwargs = _copied((args, kwargs), {}, describe)
+    return Example(described_args, described_kwargs, autocast_dtype(), described=True)
+
+
+def autocast_dtype() -> torch.dtype | None:
+    """The data type of the autocast region around the caller, whatever its device; None outside of any."""
+    for device in ("cuda", "xpu", "mps", "cpu"):
+        if torch.is_autocast_enabled(device):
+            return torch.get_autocast_dtype(device)
+    return None
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside `torch.compile`, DistributedDataParallel and DataParallel."""
+    while (inner := _inside(model)) is not None:
+        model = inner
+    return model
+
+
+def entrance(model: nn.Module) -> nn.Module:
+    """The module that takes the inputs: the model itself, or the first of `nn.ModuleList([model, loss])`."""
+    while isinstance(model, nn.ModuleList) and len(model):
+        model = unwrapped(model[0])
+    return model
+
+
+def fake_twin(model: nn.Module, example: Example, mode: FakeTensorMode) -> Twin:
+    """A copy without weights, on a pretended CPU, whatever the size of the model."""
+
+    def fake(tensor: Tensor) -> Tensor:
+        with mode:
+            return torch.empty_strided(
+                tensor.size(),
+                tensor.stride(),
+                dtype=tensor.dtype,
+                device=CPU,
+                requires_grad=tensor.requires_grad,
+            )
+
+    def fake_unless_steering(tensor: Tensor) -> Tensor:
+        # Flags, indices, masks and lengths may decide what the forward pass does: they keep their values.
+        discrete = not (tensor.is_floating_point() or tensor.is_complex())
+        if discrete and tensor.numel() <= SMALL and not (tensor.is_meta or isinstance(tensor, FakeTensor)):
+            return tensor.detach().to(CPU, copy=True)
+        return fake(tensor)
+
+    def fake_parameter(parameter: nn.Parameter) -> Tensor:
+        return nn.Parameter(fake(parameter.detach()), requires_grad=parameter.requires_grad)
+
+    return _twin(model, example, fake_parameter, fake_unless_steering)
+
+
+def real_twin(model: nn.Module, example: Example) -> Twin:
+    """A copy with weights, on the model's own devices; missing values of the inputs are made up."""
+    device = next(model.parameters()).device
+
+    def clone(tensor: Tensor) -> Tensor:
+        if not (tensor.is_meta or isinstance(tensor, FakeTensor)):
+            return tensor.detach().clone().requires_grad_(tensor.requires_grad)
+        shape, where = tuple(tensor.size()), device if tensor.is_meta else tensor.device
+        if tensor.is_floating_point() or tensor.is_complex():
+            return torch.rand(shape, dtype=tensor.dtype, device=where)
+        return torch.full(shape, tensor.dtype is torch.bool, dtype=tensor.dtype, device=where)
+
+    return _twin(model, example, copy.deepcopy, clone)
+
+
+def _twin(model: nn.Module, example: Example, parameter: Callable[[nn.Parameter], Tensor], replace: Replace) -> Twin:
+    names = named_parameters(model)
+    memo: dict[int, Any] = {id(original): parameter(original) for original in names.values()}
+    twins = {name: memo[id(original)] for name, original in names.items()}
+    twin = _copied_model(model, memo, replace)
+    inputs: list[Tensor] = []
+
+    def replace_input(tensor: Tensor) -> Tensor:
+        inputs.append(replace(tensor))
+        return inputs[-1]
+
+    args, kwargs = _copied((example.args, example.kwargs), memo, replace_input)
+    return Twin(twin, args, kwargs, twins, inputs)
+
+
+def _copied_model(model: nn.Module, memo: dict[int, Any], replace: Replace) -> nn.Module:
+    """Deep copy of a model: tensors replaced, wrappers taken off, hooks on the forward pass kept."""
+    modules = dict(model.named_modules())
+    for module in modules.values():
+        for attribute in _HOOKS:
+            if hooks := vars(module).get(attribute):
+                memo[id(hooks)] = OrderedDict()  # they may hold on to anything; see `_copied_hook`
+    with _Replacing(replace):
+        for module in reversed(modules.values()):  # inner wrappers first
+            if (inner := _inside(module)) is not None:
+                memo[id(module)] = _deepcopy(inner, memo, modules)
+        twin = _deepcopy(model, memo, modules)
+        for module in modules.values():
+            for attribute in ("_forward_pre_hooks", "_forward_hooks"):
+                for key, hook in vars(module).get(attribute, {}).items():
+                    if id(module) in memo and (copied := _copied_hook(hook, memo)) is not None:
+                        getattr(memo[id(module)], attribute)[key] = copied
+    return twin
+
+
+def _copied_hook(hook: Any, memo: dict[int, Any]) -> Any:
+    """A hook that acts on the copy only; None for our own, and for those that refuse: they only watch."""
+    if (getattr(hook, "__module__", None) or "").partition(".")[0] == __name__.partition(".")[0]:
+        return None
+    try:
+        if isinstance(hook, FunctionType) and hook.__closure__:
+            cells = tuple(CellType(copy.deepcopy(cell.cell_contents, memo)) for cell in hook.__closure__)
+            return FunctionType(hook.__code__, hook.__globals__, hook.__name__, hook.__defaults__, cells)
+        return copy.deepcopy(hook, memo)
+    except Exception:
+        return None
+
+
+def _deepcopy(model: nn.Module, memo: dict[int, Any], modules: dict[str, nn.Module]) -> nn.Module:
+    try:
+        return copy.deepcopy(model, memo)
+    except Exception as error:
+        raise CannotCopyError(f"{_culprit(modules)} cannot be copied: {type(error).__name__}: {error}") from error
+
+
+def _culprit(modules: dict[str, nn.Module]) -> str:
+    """Name the first attribute that refuses to be copied on its own."""
+    for name, module in modules.items():
+        for attribute, value in vars(module).items():
+            if attribute == "_modules" or attribute in _HOOKS:
+                continue
+            try:
+                copy.deepcopy(value, {id(child): child for child in modules.values()})
+            except Exception:
+                return f"its attribute {f'{name}.{attribute}'.lstrip('.')!r} ({type(value).__name__})"
+    return type(modules[""]).__name__
+
+
+def _copied(tree: Any, memo: dict[int, Any], replace: Replace) -> Any:
+    """Copy inputs with their tensors replaced; an object that refuses to be copied is passed on as it is."""
+
+    def copied(leaf: Any) -> Any:
+        try:
+            return copy.deepcopy(leaf, memo)
+        except Exception:
+            return leaf
+
+    with _Replacing(replace):
+        return tree_map(copied, tree)
+
+
+def _inside(module: nn.Module) -> nn.Module | None:
+    if isinstance(module, nn.parallel.DistributedDataParallel | nn.DataParallel):
+        wrapped: nn.Module = module.module
+        return wrapped
+    inner: object = getattr(module, "_orig_mod", None)
+    return inner if isinstance(inner, nn.Module) else None
+
+
+class _Replacing(TorchFunctionMode):
+    """Lets `copy.deepcopy` replace every tensor it comes across, wherever it is."""
+
+    def __init__(self, replace: Replace) -> None:
+        super().__init__()
+        self._replace = replace
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.__deepcopy__:
+            tensor, memo = args
+            if id(tensor) not in memo:
+                memo[id(tensor)] = self._replace(tensor)
+            return memo[id(tensor)]
+        if func is Tensor.clone:  # how a parameter is copied
+            return self._replace(args[0])
+        return func(*args, **(kwargs or {}))

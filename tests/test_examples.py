@@ -1,0 +1,50 @@
+"""Whatever the docs show is run: docstring examples, the README's Python, and every file in `examples/`."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lerac
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted(
+    info.name for info in pkgutil.walk_packages(lerac.__path__, "lerac.") if not info.name.endswith("__main__")
+)
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("module", ["lerac", *MODULES])
+def test_docstring_examples(module):
+    failed, _ = doctest.testmod(importlib.import_module(module))
+    assert failed == 0
+
+
+def test_docstring_examples_are_there():
+    assert doctest.testmod(lerac.curves).attempted >= 6
+    assert doctest.testmod(importlib.import_module("lerac.curriculum")).attempted >= 5
+
+
+def test_the_readmes_python_runs(capsys):
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert blocks
+    scope: dict[str, object] = {}
+    for block in blocks:  # in order, as a reader would
+        exec(compile(block, "README.md", "exec"), scope)
+    curriculum = scope["curriculum"]
+    assert isinstance(curriculum, lerac.LeRaC)
+    assert curriculum.finished
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.name)
+def test_examples_run(example, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", example], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout
