@@ -138,9 +138,7 @@ def show_command(name: Annotated[str, typer.Argument(metavar="NAME", help="MODEL
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line; give the exit code. Bad input is one line on stderr and code 2, never a traceback."""
     try:
-        app(arguments, standalone_mode=False)
-    except typer.Exit as exit_:
-        return exit_.exit_code
+        code = app(arguments, standalone_mode=False)  # None, or the code of a typer.Exit
     except _USAGE_ERROR as error:
         return _refuse(error.format_message())  # type: ignore[attr-defined]
     except StudyError as error:
@@ -148,9 +146,10 @@ def run(arguments: list[str] | None = None) -> int:
     except OSError as error:
         return _refuse(f"{error.filename or 'file'}: {error.strerror or error}")
     except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:
         print("lerac: interrupted; the same command continues where it stopped", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+    return code or 0
 
 
 # The root of "no such option", "missing argument" and their like, wherever typer keeps it.

@@ -9,7 +9,7 @@ SIZES = {"train": 600, "validation": 300, "test": 897}
 
 
 def load(seed=0, label_noise=0.3, **sizes):
-    return DATASETS["digits"](seed, label_noise=label_noise, **{**SIZES, **sizes})
+    return DATASETS["digits"].load(seed, label_noise=label_noise, **{**SIZES, **sizes})
 
 
 def truth(split):
@@ -71,9 +71,7 @@ def test_noise_does_not_move_the_split():
 
 
 @settings(max_examples=15, deadline=None)
-@given(
-    st.integers(0, 2**31), st.integers(10, 700), st.integers(10, 500), st.integers(10, 597), st.floats(0, 0.99)
-)
+@given(st.integers(0, 2**31), st.integers(10, 700), st.integers(10, 500), st.integers(10, 597), st.floats(0, 0.99))
 def test_counts_are_exact_for_any_sizes(seed, train, validation, test, noise):
     data = load(seed, noise, train=train, validation=validation, test=test)
     assert [len(data.train), len(data.validation), len(data.test)] == [train, validation, test]

@@ -83,7 +83,13 @@ def test_sources_must_name_real_keys_and_known_origins():
 
 @pytest.mark.parametrize(
     ("text", "seeds"),
-    [("5", [0, 1, 2, 3, 4]), ("100-103", [100, 101, 102, 103]), ("7,3, 4", [3, 4, 7]), ("1,5-6", [1, 5, 6]), ("3,", None)],
+    [
+        ("5", [0, 1, 2, 3, 4]),
+        ("100-103", [100, 101, 102, 103]),
+        ("7,3, 4", [3, 4, 7]),
+        ("1,5-6", [1, 5, 6]),
+        ("3,", None),
+    ],
 )
 def test_seeds(text, seeds):
     if seeds is None:

@@ -126,6 +126,17 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _sizes_fit_the_data(self) -> Self:
+        there = DATASETS[self.dataset]
+        sizes = (self.data.train, self.data.validation, self.data.test)
+        if sum(sizes) > there.examples:
+            asked = "data: train {} + validation {} + test {}".format(*sizes)
+            raise ValueError(f"{asked} = {sum(sizes)} examples asked for, but {self.dataset} has {there.examples}")
+        if min(sizes) < there.classes:
+            raise ValueError(f"data: every split needs at least {there.classes} examples, one per class")
+        return self
+
+    @model_validator(mode="after")
     def _sources_are_of_known_values(self) -> Self:
         for key, source in self.sources.items():
             section, _, value = key.partition(".")

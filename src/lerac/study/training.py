@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler
 
 import lerac
-from lerac.layers import find_layers
+from lerac import find_layers
 from lerac.study.data import DATASETS, Split, Splits
 from lerac.study.models import MODELS
 from lerac.study.plan import Run, steps_per_epoch
@@ -48,7 +48,7 @@ class Measured:
 
 def build(run: Run) -> tuple[Splits, nn.Module]:
     """Give data and network of a run; of all regimes of one seed they are the same, bit for bit."""
-    data = DATASETS[run.settings["dataset"]](run.seed, **run.settings["data"])
+    data = DATASETS[run.settings["dataset"]].load(run.seed, **run.settings["data"])
     seed_everything(derive(run.seed, "weights"))
     return data, MODELS[run.settings["model"]](data.train.inputs.shape[1], data.classes)
 

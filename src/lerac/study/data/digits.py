@@ -22,7 +22,7 @@ def load_digits(seed: int, *, train: int, validation: int, test: int, label_nois
         label_noise: share of the training labels to replace by another class, in [0, 1).
 
     Raises:
-        StudyError: if there are not enough examples.
+        ValueError: if there are not enough examples.
     """
     digits = sklearn.datasets.load_digits()
     inputs = torch.tensor(digits.images / 16.0, dtype=torch.float32).unsqueeze(1)

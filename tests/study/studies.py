@@ -1,0 +1,29 @@
+"""Studies small enough to train in a fraction of a second."""
+
+from pathlib import Path
+
+from lerac.study.folder import collect, write_study, write_tables
+from lerac.study.plan import Run, Study
+from lerac.study.recipe import load_recipe
+from lerac.study.runs import train_run
+
+SMALL = ("data.train=90", "data.validation=40", "data.test=60", "training.batch_size=32", "warmup.k=1", "lerac.k=1")
+
+
+def make_study(*regimes: str, seeds=(0,), epochs: int = 2, overrides=()) -> Study:
+    recipe = load_recipe("digits", [*SMALL, f"training.epochs={epochs}", *overrides])
+    return Study(recipes=[recipe], regimes=list(regimes) or ["conventional"], seeds=list(seeds))
+
+
+def make_run(regime: str = "conventional", **options) -> Run:
+    [run] = make_study(regime, **options).runs()
+    return run
+
+
+def train_here(folder: Path, study: Study, runs: list[Run] | None = None) -> Path:
+    """Train in this process, and write what `lerac compare` writes before the report."""
+    write_study(folder, study)
+    for run in study.runs() if runs is None else runs:
+        train_run(folder, run)
+    write_tables(folder, collect(folder, study.runs()))
+    return folder

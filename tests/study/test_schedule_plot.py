@@ -1,0 +1,68 @@
+import io
+
+import pytest
+from matplotlib.figure import Figure
+
+from lerac import plot
+from lerac.layers import Layer
+
+LAYERS = [Layer(name, depth, (f"{name}.weight",)) for depth, name in enumerate("abc")]
+
+
+def lines(figure):
+    [axes] = figure.axes
+    return {line.get_label(): dict(zip(*line.get_data(), strict=True)) for line in axes.lines}
+
+
+def test_rates_are_those_of_the_paper():
+    figure = plot.schedule(LAYERS, k=4, ratio=1e-4, lr=0.1, steps=6)
+    drawn = lines(figure)
+    assert list(drawn) == ["a", "b", "c"]
+    assert list(drawn["c"]) == [0, 1, 2, 3, 4, 5]
+    assert list(drawn["a"].values()) == pytest.approx([0.1] * 6)
+    assert list(drawn["b"].values()) == pytest.approx([0.1 * 1e-2 ** (1 - t / 4) for t in range(4)] + [0.1] * 2)
+    assert list(drawn["c"].values()) == pytest.approx([0.1 * 1e-4 ** (1 - t / 4) for t in range(4)] + [0.1] * 2)
+    assert figure.axes[0].get_yscale() == "log"
+
+
+def test_ratio_by_name_and_a_schedule_and_a_curve():
+    ratio = {"a": 0.5, "b": 1.0, "c": 0.25}
+    drawn = lines(plot.schedule(LAYERS, k=2, ratio=ratio, curve="linear", lr=lambda step: 1 / (1 + step), steps=3))
+    assert list(drawn["a"].values()) == pytest.approx([0.5, 0.75 / 2, 1 / 3])
+    assert list(drawn["c"].values()) == pytest.approx([0.25, 0.625 / 2, 1 / 3])
+
+
+def test_long_trainings_are_thinned_but_k_is_drawn():
+    drawn = lines(plot.schedule(LAYERS, k=777, steps=1_000_000))
+    assert len(drawn["a"]) < 500
+    assert 777 in drawn["a"]
+
+
+def test_draws_where_it_is_told_and_can_be_saved():
+    figure = Figure()
+    assert plot.schedule(LAYERS, k=3, axes=figure.add_subplot()) is figure
+    inner = Figure()
+    assert plot.schedule(LAYERS, k=3, axes=inner.subfigures(1, 2)[0].add_subplot()) is inner
+    file = io.BytesIO()
+    figure.savefig(file, format="svg")
+    assert b"</svg>" in file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"k": 0}, "k and steps must be 1 or more, got k=0"),
+        ({"k": 2, "steps": 0}, "steps=0"),
+        ({"k": 2, "curve": "spline"}, "curve must be one of exponential, .* got 'spline'"),
+        ({"k": 2, "ratio": {"a": 1.0}}, "it lacks b, c"),
+        ({"k": 2, "ratio": 2.0}, r"ratio must be in \(0, 1\]"),
+    ],
+)
+def test_errors(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        plot.schedule(LAYERS, **arguments)
+
+
+def test_no_layers():
+    with pytest.raises(ValueError, match="at least one layer"):
+        plot.schedule([], k=2)

@@ -1,0 +1,223 @@
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import lerac.__main__
+from lerac.cli import run
+
+SMALL = ["--set", "training.epochs=2", "--set", "data.train=90", "--set", "data.validation=40",
+         "--set", "data.test=60", "--set", "warmup.k=1", "--set", "lerac.k=1"]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def refused(capsys, *arguments) -> str:
+    """The one line that bad input gets."""
+    assert run(list(arguments)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("lerac: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def start(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "lerac", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["compare", "nope"], "unknown recipe 'nope'"),
+        (["compare", "digits", "--regimes", "lerak"], "unknown regime 'lerak'; allowed: conventional"),
+        (["compare", "digits", "--regimes", "cbs"], "regime cbs is not available in this version yet"),
+        (["compare", "digits", "--regimes", "lerac(k=26)"], "outlasts training (25 epochs, 250 steps)"),
+        (["compare", "digits", "--seeds", "x"], "--seeds takes a count"),
+        (["compare", "digits", "--set", "training.epoch=1"], "unknown key 'training.epoch'; allowed in [training]"),
+        (["compare", "digits", "--set", "data.train=1700"], "2897 examples asked for, but digits has 1797"),
+        (["compare", "digits", "--set", "data.train=5"], "every split needs at least 10 examples"),
+        (["compare", "digits", "--source", "paper"], "no settings from source 'paper', only from 'ours'"),
+        (["compare", "digits", "--source", "rumour"], "rumour"),
+        (["compare", "digits", "--engine", "ray"], "--engine ray is not available in this version yet; use local"),
+        (["compare", "digits", "--precision", "bf16"], "--precision bf16 is not available in this version yet"),
+        (["compare", "digits", "--device", "toaster"], "--device toaster cannot be used here"),
+        (["compare", "digits", "--workers", "0"], "--workers"),
+        (["compare", "digits", "digits"], "small-cnn/digits is given twice"),
+        (["compare"], "RECIPE"),
+        (["compare", "digits", "--nope"], "--nope"),
+        (["train", "digits", "--seed", "1", "--out", "o"], "--regime"),
+        (["train", "digits", "--regime", "lerac,warmup", "--seed", "1", "--out", "o"], "lerac,warmup"),
+        (["report", "nothing"], "nothing holds no study"),
+        (["recipes", "show", "nope"], "unknown recipe 'nope'"),
+        (["dance"], "dance"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(arguments, says, capsys, tmp_path):
+    assert says in refused(capsys, *arguments)
+    assert list(tmp_path.iterdir()) == []  # nothing was written
+
+
+def test_an_out_that_is_a_file(capsys, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    assert "taken is a file; a study needs a folder" in refused(capsys, "compare", "digits", "--out", "taken")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_help_explains_every_command(capsys):
+    assert run(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(command in out for command in ("compare", "train", "report", "recipes"))
+    assert run(["compare", "--help"]) == 0
+    out = capsys.readouterr().out
+    for option in ("--regimes", "--seeds", "--set", "--source", "--out", "--workers", "--engine", "--device",
+                   "--precision", "--plan", "--resume", "--json"):  # fmt: skip
+        assert option in out
+
+
+def test_recipes(capsys):
+    assert run(["recipes", "--json"]) == 0
+    known = json.loads(capsys.readouterr().out)
+    assert {"name": "small-cnn/digits", "model": "small-cnn", "dataset": "digits", "sources": ["ours"]} in known
+    assert run(["recipes"]) == 0
+    assert "small-cnn/digits" in capsys.readouterr().out
+    assert run(["recipes", "show", "digits"]) == 0
+    shown = capsys.readouterr().out
+    assert 'model = "small-cnn"' in shown
+    Path("mine.toml").write_text(shown)
+    assert run(["compare", "mine.toml", "--plan"]) == 0
+
+
+def test_plan_trains_and_writes_nothing(capsys, tmp_path):
+    regimes = "conventional,lerac(curve=linear,ratio=1e-5)"
+    assert run(["compare", "digits", "--plan", "--seeds", "3,4", "--regimes", regimes]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines() == [
+        "small-cnn/digits conventional seed 3: to train",
+        "small-cnn/digits lerac(curve=linear,ratio=1e-5) seed 3: to train",
+        "small-cnn/digits conventional seed 4: to train",
+        "small-cnn/digits lerac(curve=linear,ratio=1e-5) seed 4: to train",
+        "4 runs, 4 to train",
+    ]
+    assert run(["compare", "digits", "--plan", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 20
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_compare_from_end_to_end(capsys, tmp_path):
+    command = ["compare", "digits", *SMALL, "--seeds", "2", "--regimes", "conventional,lerac", "--workers", "2"]
+    assert run(command) == 0
+    out, err = capsys.readouterr()
+    folder = tmp_path / "runs" / "small-cnn__digits"
+    values = {}
+    for row in csv.DictReader((folder / "results.csv").read_text().splitlines()):
+        if (row["split"], row["metric"]) == ("test", "accuracy"):
+            values.setdefault(row["regime"], []).append(100 * float(row["value"]))
+    for regime, pair in values.items():
+        assert re.search(rf"^{regime} +{sum(pair) / 2:.2f} ± ", out, re.MULTILINE)
+    assert re.search(r"^lerac.*(shown|better|worse)", out, re.MULTILINE)
+    assert "report: runs/small-cnn__digits/report.html" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert len(re.findall(r"^\[\d/4\] small-cnn/digits .* seed \d: validation", err, re.MULTILINE)) == 4
+    assert (folder / "report.html").stat().st_size > 10_000
+
+    before = (folder / "results.csv").read_bytes()
+    assert run([*command, "--resume", "--json"]) == 0  # nothing is left to train
+    out, err = capsys.readouterr()
+    assert json.loads(out)["recipes"][0]["regimes"][1]["regime"] == "lerac"
+    assert err == ""
+    assert (folder / "results.csv").read_bytes() == before
+
+    assert "holds another study: it has small-cnn/digits with training.epochs 2, now asked for 3" in refused(
+        capsys, *command, "--set", "training.epochs=3"
+    )
+    (folder / "report.html").unlink()
+    assert run(["report", str(folder)]) == 0
+    assert (folder / "report.html").exists()
+    capsys.readouterr()
+
+    assert run(["train", "digits", *SMALL, "--regime", "warmup", "--seed", "7", "--out", str(folder)]) == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "done"
+    assert b"warmup,7,test,accuracy" in (folder / "results.csv").read_bytes()
+    assert run([*command, "--plan"]) == 0  # the union: three regimes, three seeds, five runs of nine trained
+    assert capsys.readouterr().out.endswith("9 runs, 4 to train\n")
+
+
+def test_a_failed_run_is_code_1_and_the_same_command_continues(capsys, tmp_path):
+    command = ["compare", "digits", *SMALL, "--seeds", "2", "--regimes", "conventional", "--out", "o", "--workers", "1"]
+    assert run([*command, "--plan", "--json"]) == 0
+    broken = tmp_path / "o" / json.loads(capsys.readouterr().out)[0]["folder"] / "checkpoint.pt"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"no checkpoint")
+    assert run(command) == 1
+    err = capsys.readouterr().err
+    assert "failed: small-cnn/digits conventional seed 0: " in err
+    assert f"(see {Path('o') / broken.parent.relative_to(tmp_path / 'o') / 'error.txt'})" in err
+    assert "1 of 2 runs failed; the same command tries them again" in err
+    assert "1 of 2 runs have ended" in (tmp_path / "o" / "report.html").read_text()
+    broken.unlink()
+    assert run(command) == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_and_continued_is_undisturbed(how, tmp_path):
+    command = ["compare", "digits", *SMALL[2:], "--set", "training.epochs=40", "--seeds", "2",
+               "--regimes", "conventional,lerac", "--workers", "1"]  # fmt: skip
+    process = start(*command, "--out", "cut", start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("cut/runs/*lerac*/0/metrics.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)  # as a terminal does: the workers get it, too
+    else:
+        process.kill()
+    out, err = process.communicate(timeout=30)
+    assert list(tmp_path.glob("cut/runs/*/1/status.json")) == []
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert err.endswith("lerac: interrupted; the same command continues where it stopped\n")
+        assert "Traceback" not in err
+    time.sleep(1.5)  # orphans, if there were any, would go on
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("cut/runs/*/*/metrics.jsonl")}
+    time.sleep(0.5)
+    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.glob("cut/runs/*/*/metrics.jsonl")}
+    for folder in ("cut", "whole"):
+        process = start(*command, "--out", folder)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    assert (tmp_path / "cut/results.csv").read_bytes() == (tmp_path / "whole/results.csv").read_bytes()
+    assert (tmp_path / "cut/study.json").read_bytes() == (tmp_path / "whole/study.json").read_bytes()
+
+
+def test_without_the_extra_it_says_what_to_install(capsys, monkeypatch):
+    monkeypatch.setattr(lerac.__main__, "find_spec", lambda name: None if name in ("typer", "rich") else True)
+    with pytest.raises(SystemExit) as ended:
+        lerac.__main__.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "lerac: the command line needs rich, typer: pip install 'lerac[study]'\n"
+
+
+def test_the_core_imports_nothing_of_the_study():
+    code = (
+        "import sys, lerac; extra = {'typer', 'rich', 'pydantic', 'sklearn', 'scipy', 'accelerate', 'matplotlib',"
+        " 'jinja2'} & set(sys.modules); sys.exit(', '.join(extra) or 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
