@@ -30,7 +30,7 @@ def equal(one, other):
 
 
 def test_conventional_is_a_plain_loop_bit_for_bit():
-    run = make_run(epochs=3)
+    run = make_run(epochs=3, overrides=("schedule.name=constant",))
     data, network = build(run)
     optimizer = torch.optim.SGD(network.parameters(), **{k: run.settings["optimizer"][k] for k in ("lr", "momentum")},
                                 weight_decay=run.settings["optimizer"]["weight_decay"])  # fmt: skip
@@ -44,7 +44,7 @@ def test_conventional_is_a_plain_loop_bit_for_bit():
 
 
 def test_warmup_is_a_plain_loop_with_the_factor_set_by_hand():
-    run = make_run("warmup(k=2)", epochs=3)
+    run = make_run("warmup(k=2)", epochs=3, overrides=("schedule.name=constant",))
     data, network = build(run)
     options = run.settings["optimizer"]
     optimizer = torch.optim.SGD(

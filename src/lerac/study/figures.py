@@ -8,8 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from lerac import plot
-from lerac import find_layers
+from lerac import find_layers, plot
 from lerac.study.plan import Run, steps_per_epoch
 from lerac.study.rates import base_schedule, layer_ratios, warmup_factor
 from lerac.study.statistics import Summary
