@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from lerac.study.errors import StudyError
-from lerac.study.folder import collect, extend_study, write_study, write_tables
+from lerac.study.folder import claim, collect, extend_study, write_study, write_tables
 from lerac.study.plan import Run, Study
 from lerac.study.recipe import Source, recipe_text
 from lerac.study.regimes import DEFAULT_REGIMES, parse_regime
@@ -74,9 +74,10 @@ def compare_command(
     if plan:
         print_plan(Console(), collect(folder, runs), as_json=as_json)
         return
-    write_study(folder, study)
-    failures = _train(folder, study, runs, workers or default_workers())
-    _finish(folder, study, as_json=as_json)
+    with claim(folder):
+        write_study(folder, study)
+        failures = _train(folder, runs, workers or default_workers())
+        _finish(folder, study, as_json=as_json)
     if failures:
         raise typer.Exit(1)
 
@@ -95,10 +96,11 @@ def train_command(
     """Train one run, in the same folder layout as `compare`."""
     require_available("local", precision)
     asked = request_study([recipe], str(parse_regime(regime)), [seed], overrides, source, device)
-    study = extend_study(out, asked)
-    write_study(out, study)
-    failures = _train(out, study, asked.runs(), workers=1)
-    write_tables(out, collect(out, study.runs()))
+    with claim(out):
+        study = extend_study(out, asked)
+        write_study(out, study)
+        failures = _train(out, asked.runs(), workers=1)
+        write_tables(out, collect(out, study.runs()))
     if failures:
         raise typer.Exit(1)
     [result] = collect(out, asked.runs())
@@ -161,7 +163,7 @@ def _refuse(message: str) -> int:
     return 2
 
 
-def _train(folder: Path, study: Study, runs: list[Run], workers: int) -> int:
+def _train(folder: Path, runs: list[Run], workers: int) -> int:
     """Train what is left; say which runs failed and why, and give their number."""
     from lerac.study.engine import train_all
     from lerac.study.progress import TerminalProgress

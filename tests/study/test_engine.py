@@ -63,6 +63,7 @@ def test_a_failed_run_does_not_stop_the_others(tmp_path):
     [failure] = train_all(tmp_path, [bad, good], workers=1, progress=watch)
     assert failure.run == bad
     assert "\n" not in failure.reason
+    assert failure.reason.endswith("checkpoint.pt cannot be read; delete it to train this run from the start")
     assert "Traceback" in RunFolder(tmp_path, bad).error()
     assert watch.outcomes == {str(bad): failure.reason, str(good): None}
     path.unlink()

@@ -1,10 +1,12 @@
 import csv
 
 import pytest
+import torch
 from studies import make_study, train_here
 
 from lerac.study.errors import StudyError
-from lerac.study.folder import collect, extend_study, read_study, write_study
+from lerac.study.folder import claim, collect, extend_study, read_study, write_study
+from lerac.study.runs import RunFolder
 
 
 def test_results_hold_every_number_exactly_and_no_time(finished):
@@ -85,3 +87,20 @@ def test_adding_seeds_leaves_what_is_there(tmp_path):
     before = (tmp_path / "results.csv").read_text()
     train_here(tmp_path, extend_study(tmp_path, large))
     assert (tmp_path / "results.csv").read_text().startswith(before)
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    with claim(tmp_path), pytest.raises(StudyError, match="another lerac is training there"), claim(tmp_path):
+        pass
+    with claim(tmp_path):
+        pass
+
+
+def test_a_run_continued_elsewhere_names_both_environments(tmp_path, monkeypatch):
+    study = make_study(epochs=1)
+    [run] = study.runs()
+    RunFolder(tmp_path, run).write_config()
+    monkeypatch.setattr("lerac.study.runs.environment", lambda device: {"torch": "9.9"})
+    train_here(tmp_path, study)
+    [result] = collect(tmp_path, [run])
+    assert [e["torch"] for e in result.environments] == [torch.__version__, "9.9"]

@@ -73,7 +73,8 @@ def train_all(study: Path, runs: Sequence[Run], *, workers: int, progress: Progr
     Raises:
         KeyboardInterrupt: after all workers have ended.
     """
-    waiting, failures = deque(runs), []
+    waiting = deque(runs)
+    failures: list[Failure] = []
     crew: list[Worker] = []
     finished = False
     try:
@@ -85,17 +86,9 @@ def train_all(study: Path, runs: Sequence[Run], *, workers: int, progress: Progr
                     worker.run = waiting.popleft()
                     progress.started(worker.run)
                     _hand_over(worker)
-            lines = [handle for worker in crew for handle in (worker.tasks, worker.process.sentinel)]
-            wait(lines, timeout=0.25)
-            for worker in list(crew):
-                if worker.run is not None and (answer := _answer(worker)) is not None:
-                    failure = _reason(answer, worker, study)
-                    if failure:
-                        failures.append(Failure(worker.run, failure))
-                    progress.ended(worker.run, failure)
-                    worker.run = None
-                if not worker.process.is_alive() and worker.run is None:
-                    crew.remove(worker)
+            wait([handle for w in crew for handle in (w.tasks, w.process.sentinel)], timeout=0.25)
+            failures += [failure for worker in crew if (failure := _hear(worker, study, progress))]
+            crew = [worker for worker in crew if worker.run or worker.process.is_alive()]
             progress.tick()
         finished = True
     finally:
@@ -122,6 +115,15 @@ def _hire(study: Path, threads: int) -> Worker:
 def _hand_over(worker: Worker) -> None:
     with suppress(OSError):  # it has just died, which _answer notices
         worker.tasks.send(worker.run)
+
+
+def _hear(worker: Worker, study: Path, progress: Progress) -> Failure | None:
+    """Take the worker's answer if there is one, and pass it on; give the failure if it is one."""
+    if worker.run is None or (answer := _answer(worker)) is None:
+        return None
+    run, reason, worker.run = worker.run, _reason(answer, worker, study), None
+    progress.ended(run, reason)
+    return Failure(run, reason) if reason else None
 
 
 def _answer(worker: Worker) -> _Answer | None:

@@ -2,7 +2,9 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,10 @@ from lerac.study.files import write_text
 from lerac.study.plan import Run, Study
 from lerac.study.runs import RunFolder
 
-__all__ = ["Result", "collect", "extend_study", "read_study", "write_study", "write_tables"]
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["Result", "claim", "collect", "extend_study", "read_study", "write_study", "write_tables"]
 
 RESULTS = ("recipe", "regime", "seed", "split", "metric", "value", "epochs", "steps")
 TIMINGS = ("recipe", "regime", "seed", "seconds", "device")
@@ -27,14 +32,14 @@ class Result:
         status: how it ended, see `runs.RunFolder.status`; None while it has not.
         history: an entry per finished epoch.
         error: traceback of the last failed attempt.
-        environment: versions and machine of the last attempt.
+        environments: versions and machine where it was started and where it ended.
     """
 
     run: Run
     status: dict[str, Any] | None
     history: list[dict[str, Any]]
     error: str | None
-    environment: dict[str, str] | None
+    environments: list[dict[str, str]]
 
     @property
     def diverged(self) -> bool:
@@ -86,13 +91,35 @@ def write_study(folder: Path, study: Study) -> None:
     write_text(folder / "study.json", study.model_dump_json(indent=2) + "\n")
 
 
+@contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in the folder; the system lets go if this one is killed.
+
+    Raises:
+        StudyError: if another process has it.
+    """
+    if sys.platform == "win32":  # has no such lock
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StudyError(
+                f"{folder}: another lerac is training there; wait for it, or choose another --out"
+            ) from None
+        yield
+
+
 def collect(folder: Path, runs: Iterable[Run]) -> list[Result]:
     """Read what is on disk of each run."""
     results = []
     for run in runs:
         files = RunFolder(folder, run)
-        environment = (files.config() or {}).get("environment")
-        results.append(Result(run, files.status(), files.history(), files.error(), environment))
+        status = files.status()
+        environments = [known["environment"] for known in (files.config(), status) if known]
+        results.append(Result(run, status, files.history(), files.error(), environments))
     return results
 
 

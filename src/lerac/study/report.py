@@ -167,7 +167,7 @@ def _image(figure: Figure, text: str) -> dict[str, str]:
 
 
 def _environments(results: Sequence[Result]) -> list[dict[str, str]]:
-    found = [r.environment for r in results if r.environment]
+    found = [environment for result in results for environment in result.environments]
     return [dict(pairs) for pairs in sorted({tuple(sorted(one.items())) for one in found})]
 
 

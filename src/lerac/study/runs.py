@@ -5,6 +5,7 @@ import platform
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -56,15 +57,22 @@ class RunFolder:
             return None
 
     def checkpoint(self) -> dict[str, Any] | None:
-        """The state after the last finished epoch, or None before that."""
+        """The state after the last finished epoch, or None before that.
+
+        Raises:
+            ValueError: if the file is damaged.
+        """
         path = self.path / "checkpoint.pt"
         if not path.exists():
             return None
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except (UnpicklingError, RuntimeError, EOFError) as error:
+            raise ValueError(f"{path} cannot be read; delete it to train this run from the start") from error
         return state
 
     def write_config(self) -> None:
-        """Write what the run is, and the environment of this attempt."""
+        """Write what the run is, and the environment in which it was started."""
         write_json(self.path / "config.json", {**asdict(self.run), "environment": environment(self.run.device)})
 
     def write_epoch(self, training: Training) -> None:
@@ -102,7 +110,8 @@ def train_run(study: Path, run: Run) -> None:
     folder = RunFolder(study, run)
     if folder.status() is not None:
         return
-    folder.write_config()
+    if folder.config() is None:
+        folder.write_config()
     training = Training(run)
     if (state := folder.checkpoint()) is not None:
         training.load_state_dict(state)
