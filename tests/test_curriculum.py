@@ -327,7 +327,10 @@ def test_removing_leaves_the_optimizer_as_if_there_had_never_been_one():
     assert not optimizer._optimizer_step_pre_hooks
     assert not optimizer._optimizer_step_post_hooks
     assert not optimizer._optimizer_load_state_dict_post_hooks
+    state = curriculum.state_dict()
     curriculum.remove()  # again: nothing to do
+    with pytest.raises(RuntimeError, match="was removed from its optimizer"):
+        curriculum.load_state_dict(state)
     _, _, second = make(model, optimizer)
     train(model, optimizer, range(1))
     assert second.steps == 1
@@ -364,9 +367,10 @@ def test_steps_that_gradscaler_skips_are_not_counted():
 def test_the_fake_step_of_distributed_checkpoint_is_not_counted():
     from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
-    for lr in (0.1, torch.tensor(0.1)):
+    for lr, layers in ((0.1, "given"), (torch.tensor(0.1), "given"), (0.1, "to be found")):
         model = make_net()
-        _, optimizer, curriculum = make(model, optim.Adam(model.parameters(), lr=lr))
+        optimizer = optim.Adam(model.parameters(), lr=lr)
+        _, optimizer, curriculum = make(model, optimizer, layers=layers_of(model) if layers == "given" else None)
         fresh = get_optimizer_state_dict(model, optimizer)  # takes a step to create the state
         assert curriculum.steps == 0
         train(model, optimizer, range(4))

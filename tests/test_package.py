@@ -31,7 +31,8 @@ class Refuse:
         while "importlib" in frame.f_code.co_filename:
             frame = frame.f_back
         top = name.partition(".")[0]
-        if frame.f_globals.get("__name__", "").startswith("lerac") and top not in {*sys.stdlib_module_names, "torch", "lerac"}:
+        allowed = top in {*sys.stdlib_module_names, "torch", "lerac"}
+        if frame.f_globals.get("__name__", "").startswith("lerac") and not allowed:
             raise ImportError(f"the core imports {top}")
 sys.meta_path.insert(0, Refuse())
 """

@@ -160,6 +160,8 @@ class LeRaC:
 
     def remove(self) -> None:
         """End the curriculum now: the optimizer is as if there had never been one."""
+        if self._removed:
+            return
         self._disarm()
         self._unwatch()
         self._load_handle.remove()
@@ -189,7 +191,10 @@ class LeRaC:
         Raises:
             ValueError: if the state is of another curriculum, or its count is not that of the optimizer. An
                 optimizer that has not taken a step is expected to get its state later, and checked then.
+            RuntimeError: if the curriculum was removed.
         """
+        if self._removed:
+            raise RuntimeError("this curriculum was removed from its optimizer: build a new one to load a state")
         _check_state(state, self.state_dict())
         steps: int = state["steps"]
         count = _count_in(self._optimizer) or 0
@@ -231,7 +236,10 @@ class LeRaC:
                     f"the curriculum is at step {self._steps}, and the optimizer at step {group[STEP_KEY]} "
                     f"({STEP_KEY!r} in its param groups): load both from the same checkpoint"
                 )
-        self._had_state = bool(self._optimizer.state)
+        closure = args[1:] or kwargs.get("closure")
+        self._acts = bool(self._optimizer.state or closure) or not _is_fake(self._optimizer)
+        if not self._acts:
+            return None
         self._split.begin_step()
         return (self._stand_in, *args[1:]), kwargs
 
@@ -244,10 +252,10 @@ class LeRaC:
         return self._split.show(self._factor())
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if optimizer is self._stand_in or not self._split.end_step():
+        if optimizer is self._stand_in or not self._acts:
             return
-        if _found_inf(self._optimizer) or not (self._had_state or _did_something(self._optimizer)):
-            return
+        if not self._split.end_step() or _found_inf(self._optimizer):
+            return  # it took no step
         self._steps += 1
         self._fresh = False
         self._write_count()
@@ -315,7 +323,7 @@ class LeRaC:
         self._split = SplitGroups(self._optimizer, self._ratios_by_id)
         self._stand_in = make_stand_in(self._optimizer, self._show_groups)
         self._fresh = self._steps == 0  # no step taken and no state loaded: a checkpoint may still come
-        self._had_state = True
+        self._acts = False
         self._step_handles: tuple[Any, ...] = ()
         self._load_handle = self._optimizer.register_load_state_dict_post_hook(self._after_load)
         self._arm()
@@ -411,11 +419,13 @@ def _found_inf(optimizer: Optimizer) -> bool:
     return found is not None and bool(found)
 
 
-def _did_something(optimizer: Optimizer) -> bool:
-    """Tell a first step from the fake one that torch.distributed.checkpoint takes to create the state."""
+def _is_fake(optimizer: Optimizer) -> bool:
+    """Tell the step that torch.distributed.checkpoint takes to create the state: every rate 0, every gradient zero."""
     if any(float(group["lr"]) != 0 for group in optimizer.param_groups):
-        return True
-    return any(bool(p.grad.any()) for group in optimizer.param_groups for p in group["params"] if p.grad is not None)
+        return False
+    return not any(
+        bool(p.grad.any()) for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+    )
 
 
 def _layer_as_dict(layer: Layer) -> dict[str, Any]:
