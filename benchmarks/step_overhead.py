@@ -10,7 +10,7 @@ same weights. A ratio is the median over the rounds, with a 95 % interval; below
 import argparse
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
@@ -75,7 +75,7 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, batch: torch.Tenso
     optimizer.step()
 
 
-def compare(ways: dict[str, Callable[[], object]], repetitions: int, calls: int, device: torch.device) -> str:
+def compare(ways: Mapping[str, Callable[[], object]], repetitions: int, calls: int, device: torch.device) -> str:
     """Give one row: the milliseconds of the conventional way, and the ratios."""
     seconds = rounds(ways, repetitions=repetitions, calls=calls, device=device)
     conventional, tensors = seconds["conventional"], seconds["one group per tensor"]
