@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
-from lerac.study.models import MODELS
 from torch import nn
 
 import lerac
 from interleaved import machine, ratio, rounds
+from lerac.study.models import MODELS
 
 Optimizers = Callable[..., torch.optim.Optimizer]
 SGD = partial(torch.optim.SGD, lr=1e-4, momentum=0.9, weight_decay=1e-4)

@@ -2,12 +2,17 @@
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from lerac.depth import find_layers
+from lerac.layer_table import print_layers
+from lerac.layers import named_parameters
+from lerac.named_models import KINDS, ModelNameError, named_model
 from lerac.study.errors import StudyError
 from lerac.study.folder import claim, collect, extend_study, write_study, write_tables
 from lerac.study.plan import Run, Study
@@ -118,6 +123,28 @@ def report_command(
     _tell(out or folders[0], study, compare(study, results), results, as_json=as_json)
 
 
+@app.command("layers")
+def layers_command(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help=f"One of ours, {KINDS}.")],
+    as_json: Json = False,
+) -> None:
+    """Show the layers of a network, nearest to the input first, as LeRaC finds them. Nothing is downloaded."""
+    found = named_model(name)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            layers = find_layers(found.model, *found.args, **found.kwargs)
+        except (TypeError, ValueError) as error:
+            raise ModelNameError(str(error)) from error
+    for warning in caught:
+        print(f"lerac: {warning.message}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"model": name, "layers": [layer.as_dict() for layer in layers]}, indent=2))
+        return
+    sizes = {parameter: tensor.numel() for parameter, tensor in named_parameters(found.model).items()}
+    print_layers(Console(), name, layers, sizes)
+
+
 @recipes_app.callback()
 def recipes_command(context: typer.Context, as_json: Json = False) -> None:
     """List the recipes, or show one."""
@@ -143,7 +170,7 @@ def run(arguments: list[str] | None = None) -> int:
         code = app(arguments, standalone_mode=False)  # None, or the code of a typer.Exit
     except _USAGE_ERROR as error:
         return _refuse(error.format_message())  # type: ignore[attr-defined]
-    except StudyError as error:
+    except (StudyError, ModelNameError) as error:
         return _refuse(str(error))
     except OSError as error:
         return _refuse(f"{error.filename or 'file'}: {error.strerror or error}")

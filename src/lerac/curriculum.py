@@ -178,7 +178,7 @@ class LeRaC:
             "k": self._k,
             "ratio": dict(self._ratio) if isinstance(self._ratio, Mapping) else self._ratio,
             "curve": _curve_name(self._curve),
-            "layers": None if self._layers is None else [_layer_as_dict(layer) for layer in self._layers],
+            "layers": None if self._layers is None else [layer.as_dict() for layer in self._layers],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -426,15 +426,6 @@ def _is_fake(optimizer: Optimizer) -> bool:
     return not any(
         bool(p.grad.any()) for group in optimizer.param_groups for p in group["params"] if p.grad is not None
     )
-
-
-def _layer_as_dict(layer: Layer) -> dict[str, Any]:
-    return {
-        "name": layer.name,
-        "depth": layer.depth,
-        "parameters": list(layer.parameters),
-        "placed": dict(layer.placed),
-    }
 
 
 def _check_state(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:

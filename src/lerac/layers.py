@@ -65,6 +65,15 @@ class Layer:
         if len(set(self.parameters)) < len(self.parameters):
             raise ValueError(f"layer {self.name!r} names a parameter twice: {', '.join(self.parameters)}")
 
+    def as_dict(self) -> dict[str, Any]:
+        """Give the fields as plain types, as JSON and checkpoints have them; `Layer(**fields)` is the way back."""
+        return {
+            "name": self.name,
+            "depth": self.depth,
+            "parameters": list(self.parameters),
+            "placed": dict(self.placed),
+        }
+
 
 def ranked_layers(
     levels: Mapping[str, float], trainable: Collection[str], placed: Mapping[str, str] | None = None
