@@ -166,14 +166,12 @@ def _reach(model: nn.Module, example: Example) -> dict[str, int]:
     try:
         reached, failures = _try(model, example, real=False)
         if not reached and not any(p.is_meta for p in model.parameters()):
-            fake_failures = failures
             reached, failures = _try(model, example, real=True)
-            failures = failures or fake_failures
     except CannotCopyError as error:
         raise _CannotTraceError(str(error)) from error
     if reached:
         return reached
-    if not failures:
+    if len(failures) < 2:  # one of two passes came to its end
         raise _CannotTraceError("no parameter meets the input in its forward pass, as far as torch can see")
     cause = failures[-1] if model.training else failures[0]
     said = f"{type(cause).__name__}: {cause}"
