@@ -1,5 +1,6 @@
 """One traced forward pass of a copy of the model, shut off from everything outside it."""
 
+import logging
 import random
 import sys
 import warnings
@@ -58,7 +59,8 @@ def _announce_calls(model: nn.Module, flow: Flow) -> None:
 @contextmanager
 def _undisturbed(devices: set[torch.device]) -> Iterator[None]:
     """Put random states and global switches back afterwards, and drop warnings: training repeats them."""
-    fast_path = torch.backends.mha.get_fastpath_enabled()
+    fake_log = logging.getLogger("torch._subclasses.fake_tensor")  # logs what it raises, too
+    fast_path, disabled = torch.backends.mha.get_fastpath_enabled(), fake_log.disabled
     numpy = sys.modules.get("numpy")
     python_state, numpy_state = random.getstate(), numpy.random.get_state() if numpy else None
     try:
@@ -67,6 +69,7 @@ def _undisturbed(devices: set[torch.device]) -> Iterator[None]:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             for fork in _forked_generators(devices):
                 stack.enter_context(fork)
+            fake_log.disabled = True
             torch.backends.mha.set_fastpath_enabled(False)  # it hides layers in one operation
             torch.default_generator.manual_seed(0)  # the same on every rank and in every call
             random.seed(0)
@@ -74,6 +77,7 @@ def _undisturbed(devices: set[torch.device]) -> Iterator[None]:
                 numpy.random.seed(0)
             yield
     finally:
+        fake_log.disabled = disabled
         torch.backends.mha.set_fastpath_enabled(fast_path)
         random.setstate(python_state)
         if numpy:
