@@ -48,6 +48,8 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         fake: the tensors have no values (`FakeTensorMode`); everything then happens on a pretended CPU.
     """
 
+    supports_higher_order_operators = True  # flex attention and its like pass through as one operation
+
     def __init__(self, parameters: Mapping[str, Tensor], inputs: Iterable[Tensor], *, fake: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.depths: dict[str, int] = {}

@@ -24,7 +24,7 @@ def trace(model: nn.Module, example: Example, *, training: bool, real: bool = Fa
     Args:
         model: stays as it is; a copy of it runs.
         example: inputs of this forward pass.
-        training: run in training mode, otherwise in evaluation mode.
+        training: run in training mode and with gradients, otherwise in evaluation mode and without.
         real: compute with values, on the model's own devices; otherwise with fake tensors.
 
     Raises:
@@ -32,7 +32,7 @@ def trace(model: nn.Module, example: Example, *, training: bool, real: bool = Fa
         Exception: whatever the forward pass raises.
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.set_grad_enabled(training):
         twin = real_twin(model, example) if real else fake_twin(model, example, mode)
         twin.model.train(training)
         flow = Flow(twin.parameters, twin.inputs, fake=not real)
