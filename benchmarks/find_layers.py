@@ -1,8 +1,8 @@
 """What finding layers costs: seconds and peak memory, every model in a process of its own.
 
-The models have no weights (meta device). `first` includes what torch loads when it first makes a fake tensor,
-`again` does not; `CPU` is the processor time of the latter, which a busy machine hardly changes. Memory is how
-much the peak of the process grew beyond the model. Needs timm and transformers.
+The models have no weights (meta device). `first` includes what torch loads when it first makes a fake
+tensor, `again` does not; `CPU` is the processor time of the latter, which a busy machine hardly
+changes. Memory is how much the peak of the process grew beyond the model. Needs timm and transformers.
 
     python benchmarks/find_layers.py
 """
