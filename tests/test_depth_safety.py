@@ -3,6 +3,7 @@
 import copy
 import random
 import threading
+from functools import partial
 
 import pytest
 import torch
@@ -82,20 +83,55 @@ def test_the_model_stays_as_it_is(real, fails, monkeypatch):
     assert x.eq(1).all()
 
 
-def test_hooks_of_the_user_act_on_the_copy_only():
-    seen, model = [], nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+class Hooked(nn.Module):
+    """Takes from hooks what it needs, as nets do that collect features from a backbone."""
 
+    def __init__(self):
+        super().__init__()
+        self.head, self.body, self.features = nn.Linear(4, 2), nn.Linear(4, 4), {}
+        self.body.register_forward_hook(partial(self.collect, "body"))
+        self.body.register_forward_pre_hook(lambda module, args: (self.scaled(args[0]),))
+        self.body.register_forward_hook(lambda module, args, result: result + 1)
+
+    def collect(self, name, module, args, result):
+        self.features[name] = result
+
+    def scaled(self, x):
+        return 2 * x
+
+    def forward(self, x):
+        self.features.clear()
+        self.body(x)
+        return self.head(self.features["body"])
+
+
+def test_hooks_that_belong_to_the_model_act_on_the_copy():
+    model = Hooked()
+    model(torch.zeros(1, 4))
+    before = model.features["body"]
+    assert [layer.name for layer in measure_depths(model, torch.zeros(3, 4))] == ["body", "head"]
+    assert model.features["body"] is before
+
+
+def test_hooks_from_outside_see_nothing():
     class Recorder:
         def __init__(self):
-            self.seen, self.lock = [], threading.Lock()
+            self.seen, self.lock, self.dataset = [], threading.Lock(), object()
 
         def __call__(self, module, args, result):
             self.seen.append(result)
 
-    recorder = Recorder()
+        def method(self, module, args):
+            self.seen.append(args)
+
+        def __deepcopy__(self, memo):
+            raise AssertionError("it may be large")
+
+    seen, recorder, model = [], Recorder(), nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[0].register_forward_hook(lambda module, args, result: seen.append(result))
+    model[0].register_forward_pre_hook(recorder.method)
     model[1].register_forward_hook(recorder)
-    model[0].register_forward_pre_hook(lambda module, args: (args[0] + 1,))
+    model[1].register_forward_hook(partial(recorder, None))
     assert len(measure_depths(model, torch.zeros(1, 4))) == 2
     assert not seen
     assert not recorder.seen

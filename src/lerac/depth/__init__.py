@@ -23,8 +23,8 @@ the model made of them: nothing large is computed or allocated, and nothing of t
 6. The levels of the trainable parameters are ranked 0, 1, 2, … Frozen parameters lengthen paths like any
    others, but a network does not get more layers by having a frozen part.
 
-The files: `flow` watches operations, `twin` copies, `trace` runs one pass, `placing` has the rules for what
-was not reached, and this one decides what is tried.
+The files: `flow` watches operations, `twin` copies (and `hooks` says which hooks), `trace` runs one pass,
+`placing` has the rules for what was not reached, and this one decides what is tried.
 """
 
 import inspect

@@ -4,7 +4,6 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import CellType, FunctionType
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from lerac.depth.flow import CPU, SMALL
+from lerac.depth.hooks import copied_hook
 from lerac.layers import named_parameters
 
 __all__ = [
@@ -172,7 +172,7 @@ def _copied_model(model: nn.Module, memo: dict[int, Any], replace: Replace) -> n
     for module in modules.values():
         for attribute in _HOOKS:
             if hooks := vars(module).get(attribute):
-                memo[id(hooks)] = OrderedDict()  # they may hold on to anything; see `_copied_hook`
+                memo[id(hooks)] = OrderedDict()  # they may hold on to anything; see `copied_hook`
     with _Replacing(replace):
         for module in reversed(modules.values()):  # inner wrappers first
             if (inner := _inside(module)) is not None:
@@ -181,22 +181,9 @@ def _copied_model(model: nn.Module, memo: dict[int, Any], replace: Replace) -> n
         for module in modules.values():
             for attribute in ("_forward_pre_hooks", "_forward_hooks"):
                 for key, hook in vars(module).get(attribute, {}).items():
-                    if id(module) in memo and (copied := _copied_hook(hook, memo)) is not None:
+                    if id(module) in memo and (copied := copied_hook(hook, memo)) is not None:
                         getattr(memo[id(module)], attribute)[key] = copied
     return twin
-
-
-def _copied_hook(hook: Any, memo: dict[int, Any]) -> Any:
-    """A hook that acts on the copy only; None for our own, and for those that refuse: they only watch."""
-    if (getattr(hook, "__module__", None) or "").partition(".")[0] == __name__.partition(".")[0]:
-        return None
-    try:
-        if isinstance(hook, FunctionType) and hook.__closure__:
-            cells = tuple(CellType(copy.deepcopy(cell.cell_contents, memo)) for cell in hook.__closure__)
-            return FunctionType(hook.__code__, hook.__globals__, hook.__name__, hook.__defaults__, cells)
-        return copy.deepcopy(hook, memo)
-    except Exception:
-        return None
 
 
 def _deepcopy(model: nn.Module, memo: dict[int, Any], modules: dict[str, nn.Module]) -> nn.Module:
