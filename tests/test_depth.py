@@ -485,6 +485,7 @@ def test_distributed_models(process_group):
     assert measure_depths(wrapped, x) == expected
     assert measure_depths(torch.compile(wrapped), x) == expected
     inside = nn.Sequential(OrderedDict(a=wrapped, b=torch.compile(nn.Conv2d(1, 1, 1))))
+    inside.process_group = torch.distributed.group.WORLD
     depth = depths_in(measure_depths(inside, x))
     assert rising(depth, "a.module.stem.weight", "a.module.head.weight", "b.weight")
 

@@ -25,7 +25,7 @@ class Normalised(nn.Module):
         self.norm = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))
         self.head = nn.Linear(4, 2).requires_grad_(False)
         self.cache, self.calls, self.fails = {}, 0, fails
-        self.lock = None
+        self.lock, self.library = None, numpy
 
     def forward(self, x):
         self.calls += 1

@@ -4,6 +4,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -31,6 +32,11 @@ __all__ = [
 Replace = Callable[[Tensor], Tensor]
 
 _HOOKS = [attribute for attribute in vars(nn.Module()) if attribute.endswith("_hooks")]
+
+# Attributes of these types are handles to something outside the model; they refuse copies and are shared.
+_HANDLES: tuple[type, ...] = (ModuleType, torch.Stream)
+if torch.distributed.is_available():
+    _HANDLES += (torch.distributed.ProcessGroup,)
 
 
 class CannotCopyError(Exception):
@@ -173,6 +179,7 @@ def _copied_model(model: nn.Module, memo: dict[int, Any], replace: Replace) -> n
         for attribute in _HOOKS:
             if hooks := vars(module).get(attribute):
                 memo[id(hooks)] = OrderedDict()  # they may hold on to anything; see `copied_hook`
+        memo |= {id(value): value for value in vars(module).values() if isinstance(value, _HANDLES)}
     with _Replacing(replace):
         for module in reversed(modules.values()):  # inner wrappers first
             if (inner := _inside(module)) is not None:
