@@ -547,3 +547,10 @@ def test_inputs_in_containers_and_objects():
             return self.b(self.a(batch.fields[0]["x"]))
 
     assert rising(depths(Opened(), Batch(torch.zeros(1, 4))), "a.weight", "b.weight")
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:FutureWarning", "ignore:.*deprecated:DeprecationWarning")
+@pytest.mark.parametrize("convert", [torch.jit.script, torch.fx.symbolic_trace], ids=["script", "fx"])
+def test_converted_modules(convert):
+    model = nn.Sequential(convert(mlp(4, 4, 4)), nn.Linear(4, 2))
+    assert rising(depths(model, torch.zeros(1, 4)), "0.0.weight", "0.2.weight", "1.weight")

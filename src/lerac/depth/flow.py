@@ -10,7 +10,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-__all__ = ["SMALL", "Flow", "tensors_in"]
+__all__ = ["CPU", "SMALL", "Flow", "tensors_in"]
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lerac.depth.flow import Flow
+from lerac.depth.flow import CPU, Flow
 from lerac.depth.twin import Example, entrance, fake_twin, real_twin
 
 __all__ = ["trace"]
@@ -28,17 +28,17 @@ def trace(model: nn.Module, example: Example, *, training: bool, real: bool = Fa
         real: compute with values, on the model's own devices; otherwise with fake tensors.
 
     Raises:
-        CannotCopy: if a part of the model refuses to be copied.
+        CannotCopyError: if a part of the model refuses to be copied.
         Exception: whatever the forward pass raises.
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    with torch.inference_mode(False), torch.set_grad_enabled(training):
+    devices = {parameter.device for parameter in model.parameters()} if real else {CPU}
+    with _undisturbed(devices), torch.inference_mode(False), torch.set_grad_enabled(training):
         twin = real_twin(model, example) if real else fake_twin(model, example, mode)
         twin.model.train(training)
         flow = Flow(twin.parameters, twin.inputs, fake=not real)
         _announce_calls(twin.model, flow)
-        devices = {parameter.device for parameter in twin.parameters.values()}
-        with _undisturbed(devices), _autocast(example, devices), nullcontext() if real else mode, flow:
+        with _autocast(example, devices), nullcontext() if real else mode, flow:
             entrance(twin.model)(*twin.args, **twin.kwargs)
     return flow.depths
 
@@ -86,7 +86,7 @@ def _undisturbed(devices: set[torch.device]) -> Iterator[None]:
 
 def _forked_generators(devices: set[torch.device]) -> list[Any]:
     forks = [torch.random.fork_rng(devices=[])]
-    for kind in {device.type for device in devices} - {"cpu", "meta"}:
+    for kind in {device.type for device in devices} - {"cpu"}:
         same = [device for device in devices if device.type == kind]
         forks.append(torch.random.fork_rng(devices=same, device_type=kind))
     return forks
@@ -96,7 +96,7 @@ def _forked_generators(devices: set[torch.device]) -> list[Any]:
 def _autocast(example: Example, devices: set[torch.device]) -> Iterator[None]:
     """The autocast region of the example, on the devices of the copy; its cache of cast weights is unused."""
     with ExitStack() as stack:
-        for kind in {device.type for device in devices} - {"meta"}:
+        for kind in {device.type for device in devices}:
             dtype = example.autocast
             stack.enter_context(
                 torch.autocast(kind, dtype=dtype, enabled=dtype is not None, cache_enabled=False)

@@ -158,10 +158,14 @@ def real_twin(model: nn.Module, example: Example) -> Twin:
 def _twin(
     model: nn.Module, example: Example, parameter: Callable[[nn.Parameter], Tensor], replace: Replace
 ) -> Twin:
-    names = named_parameters(model)
-    memo: dict[int, Any] = {id(original): parameter(original) for original in names.values()}
-    twins = {name: memo[id(original)] for name, original in names.items()}
+    originals = named_parameters(model)
+    memo: dict[int, Any] = {id(original): parameter(original) for original in originals.values()}
+    ours = [memo[id(original)] for original in originals.values()]
     twin = _copied_model(model, memo, replace)
+    # Some modules (TorchScript) copy parameters their own way: what the copy has under the same name counts.
+    theirs = dict(twin.named_parameters())
+    raw = [name for name, _ in model.named_parameters()]
+    twins = {name: theirs.get(r, t) for name, r, t in zip(originals, raw, ours, strict=True)}
     inputs: list[Tensor] = []
 
     def replace_input(tensor: Tensor) -> Tensor:
@@ -186,11 +190,21 @@ def _copied_model(model: nn.Module, memo: dict[int, Any], replace: Replace) -> n
                 memo[id(module)] = _deepcopy(inner, memo, modules)
         twin = _deepcopy(model, memo, modules)
         for module in modules.values():
-            for attribute in ("_forward_pre_hooks", "_forward_hooks"):
-                for key, hook in vars(module).get(attribute, {}).items():
-                    if id(module) in memo and (copied := copied_hook(hook, memo)) is not None:
-                        getattr(memo[id(module)], attribute)[key] = copied
+            if id(module) in memo:
+                _hook_up(module, memo[id(module)], memo)
     return twin
+
+
+def _hook_up(module: nn.Module, twin: nn.Module, memo: dict[int, Any]) -> None:
+    """Give the copy of a module the hooks on its forward pass that belong to it."""
+    for kind in ("_forward_pre_hooks", "_forward_hooks"):
+        for key, hook in vars(module).get(kind, {}).items():
+            if (copied := copied_hook(hook, memo)) is None:
+                continue
+            getattr(twin, kind)[key] = copied
+            for flags in (f"{kind}_with_kwargs", f"{kind}_always_called"):
+                if key in vars(module).get(flags, {}):
+                    getattr(twin, flags)[key] = True
 
 
 def _deepcopy(model: nn.Module, memo: dict[int, Any], modules: dict[str, nn.Module]) -> nn.Module:
