@@ -16,7 +16,6 @@ import platform
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -171,12 +170,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the results, one JSON object a line")
     options = parser.parse_args()
     # a fresh process now and then: models and caches of fake tensors add up
-    with ProcessPoolExecutor(options.workers, get_context("spawn"), max_tasks_per_child=50) as pool:
+    with get_context("spawn").Pool(options.workers, maxtasksperchild=50) as pool:
         names = options.models or timm.list_models()
         if options.per_file:
-            names = list(pool.map(smallest_of, files_of_timm().values()))
+            names = pool.map(smallest_of, list(files_of_timm().values()), chunksize=1)
         results = []
-        for result in pool.map(compare, names):
+        for result in pool.imap(compare, names):
             results.append(result)
             if options.json:
                 with options.json.open("a") as file:

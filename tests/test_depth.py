@@ -7,6 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.attention.flex_attention import flex_attention
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from lerac.depth import find_layers, measure_depths
@@ -245,6 +247,43 @@ def test_custom_autograd_functions_are_seen_through():
     assert rising(depths(CustomFunction(), torch.zeros(2, 4)), "first.weight", "scale", "last.weight")
 
 
+class Flexible(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out, self.qkv = nn.Linear(8, 8), nn.Linear(8, 24)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x)[:, None].chunk(3, -1)
+        return self.out(flex_attention(q, k, v, score_mod=lambda score, b, h, i, j: score + (i - j)))
+
+
+@pytest.mark.skipif(
+    not hasattr(TorchDispatchMode, "supports_higher_order_operators"),
+    reason="this torch runs higher-order operations past dispatch modes",
+)
+@pytest.mark.filterwarnings("ignore:.*flex_attention")
+def test_higher_order_operations():
+    assert rising(depths(Flexible(), torch.zeros(1, 16, 8)), "qkv.weight", "out.weight")
+
+
+class ForceField(nn.Module):
+    """Differentiates in its forward pass, which gradients have to be on for."""
+
+    def __init__(self):
+        super().__init__()
+        self.energy, self.embedding = nn.Linear(8, 1), nn.Linear(3, 8)
+
+    def forward(self, positions):
+        positions = positions.detach().requires_grad_()
+        energy = self.energy(self.embedding(positions).tanh()).sum()
+        return energy, -torch.autograd.grad(energy, positions, create_graph=self.training)[0]
+
+
+def test_gradients_within_the_forward_pass():
+    depth = depths(ForceField().to("meta"), torch.zeros(5, 3, device="meta"))
+    assert rising(depth, "embedding.weight", "energy.weight")
+
+
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_layers_of_a_recurrent_net(kind, bidirectional):
@@ -438,6 +477,7 @@ def test_distributed_models(process_group):
     assert measure_depths(wrapped, x) == expected
     assert measure_depths(torch.compile(wrapped), x) == expected
     inside = nn.Sequential(OrderedDict(a=wrapped, b=torch.compile(nn.Conv2d(1, 1, 1))))
+    inside.process_group = torch.distributed.group.WORLD
     depth = depths_in(measure_depths(inside, x))
     assert rising(depth, "a.module.stem.weight", "a.module.head.weight", "b.weight")
 
@@ -499,3 +539,10 @@ def test_inputs_in_containers_and_objects():
             return self.b(self.a(batch.fields[0]["x"]))
 
     assert rising(depths(Opened(), Batch(torch.zeros(1, 4))), "a.weight", "b.weight")
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:FutureWarning", "ignore:.*deprecated:DeprecationWarning")
+@pytest.mark.parametrize("convert", [torch.jit.script, torch.fx.symbolic_trace], ids=["script", "fx"])
+def test_converted_modules(convert):
+    model = nn.Sequential(convert(mlp(4, 4, 4)), nn.Linear(4, 2))
+    assert rising(depths(model, torch.zeros(1, 4)), "0.0.weight", "0.2.weight", "1.weight")

@@ -23,8 +23,8 @@ the model made of them: nothing large is computed or allocated, and nothing of t
 6. The levels of the trainable parameters are ranked 0, 1, 2, … Frozen parameters lengthen paths like any
    others, but a network does not get more layers by having a frozen part.
 
-The files: `flow` watches operations, `twin` copies, `trace` runs one pass, `placing` has the rules for what
-was not reached, and this one decides what is tried.
+The files: `flow` watches operations, `twin` copies (and `hooks` says which hooks), `trace` runs one pass,
+`placing` has the rules for what was not reached, and this one decides what is tried.
 """
 
 import inspect
@@ -74,7 +74,7 @@ def find_layers(model: nn.Module, *args: Any, **kwargs: Any) -> tuple[Layer, ...
         >>> [(layer.depth, layer.name) for layer in find_layers(model, torch.zeros(1, 4))]
         [(0, '0'), (1, '2')]
     """
-    return group_layers(measure_depths(model, *args, **kwargs))
+    return group_layers(_measured(model, args, kwargs))
 
 
 def measure_depths(model: nn.Module, *args: Any, **kwargs: Any) -> tuple[Layer, ...]:
@@ -98,6 +98,10 @@ def measure_depths(model: nn.Module, *args: Any, **kwargs: Any) -> tuple[Layer, 
     Warns:
         UserWarning: if the model cannot be traced; the layers are then in the order of registration.
     """
+    return _measured(model, args, kwargs)
+
+
+def _measured(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Layer, ...]:
     inner = unwrapped(model)
     example = _example(args, kwargs)
     _check(inner, example)
@@ -108,7 +112,7 @@ def measure_depths(model: nn.Module, *args: Any, **kwargs: Any) -> tuple[Layer, 
         warnings.warn(
             f"the depths of {type(inner).__name__} could not be measured: {reason}. Its layers are therefore "
             "in the order in which they were registered; if data takes another way, say so with layers=",
-            stacklevel=2,
+            stacklevel=3,  # whoever called find_layers or measure_depths
         )
         return registration_order(inner, placed="order of registration")
     levels, placed = place(parameters, reached)
@@ -139,7 +143,11 @@ def _check(model: nn.Module, example: Example) -> None:
             "nor traced. Find the layers before sharding, layers = find_layers(model, …), and pass layers="
         )
     try:
-        inspect.signature(entrance(model).forward).bind(*example.args, **example.kwargs)
+        signature = inspect.signature(entrance(model).forward)
+    except ValueError:  # compiled functions have none
+        return
+    try:
+        signature.bind(*example.args, **example.kwargs)
     except TypeError as error:
         raise TypeError(
             f"{type(entrance(model)).__name__}.forward does not take these example inputs: {error}. "
@@ -166,14 +174,12 @@ def _reach(model: nn.Module, example: Example) -> dict[str, int]:
     try:
         reached, failures = _try(model, example, real=False)
         if not reached and not any(p.is_meta for p in model.parameters()):
-            fake_failures = failures
             reached, failures = _try(model, example, real=True)
-            failures = failures or fake_failures
     except CannotCopyError as error:
         raise _CannotTraceError(str(error)) from error
     if reached:
         return reached
-    if not failures:
+    if len(failures) < 2:  # one of two passes came to its end
         raise _CannotTraceError("no parameter meets the input in its forward pass, as far as torch can see")
     cause = failures[-1] if model.training else failures[0]
     said = f"{type(cause).__name__}: {cause}"

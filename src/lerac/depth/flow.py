@@ -8,9 +8,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
-__all__ = ["SMALL", "Flow", "tensors_in"]
+__all__ = ["CPU", "SMALL", "Flow", "tensors_in"]
 
 CPU = torch.device("cpu")
 
@@ -21,6 +21,9 @@ SMALL = 4096
 _SHAPE_ONLY = frozenset(
     f"{like}_like" for like in ("zeros", "ones", "empty", "full", "rand", "randn", "randint")
 ) | frozenset(f"new_{kind}" for kind in ("zeros", "ones", "empty", "full", "empty_strided"))
+
+# The fake versions of these refuse data types that the real ones accept (seen in torch 2.14).
+_HALF_ONLY = frozenset({"_grouped_mm"})
 
 # Where the content of a storage comes from: a level (an int) if the input is part of it, else the names of
 # the parameters it was computed from. A storage that is not listed is a constant.
@@ -44,6 +47,8 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         inputs: the tensors this model is going to be called with.
         fake: the tensors have no values (`FakeTensorMode`); everything then happens on a pretended CPU.
     """
+
+    supports_higher_order_operators = True  # flex attention and its like pass through as one operation
 
     def __init__(self, parameters: Mapping[str, Tensor], inputs: Iterable[Tensor], *, fake: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -113,7 +118,7 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if name == "_local_scalar_dense" and args[0].dtype is torch.bool and args[0].constant is None:
                 # `if broken.any():` probably not; `if mask.all():` probably
                 return args[0].untyped_storage()._cdata in self._likely
-            result = func(*args, **kwargs)
+            result = _pretended(func, args, kwargs) if name in _HALF_ONLY else func(*args, **kwargs)
             if name == "all":
                 storage = result.untyped_storage()
                 self._likely[storage._cdata] = _weak(storage)
@@ -123,6 +128,12 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return func(*args, **kwargs)
         with unset_fake_temporarily():
             return func(*args, **kwargs)
+
+
+def _pretended(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run an operation without values in half precision; the result has the type of the first argument."""
+    half = tree_map_only(Tensor, lambda t: t.bfloat16() if t.is_floating_point() else t, (args, kwargs))
+    return func(*half[0], **half[1]).to(args[0].dtype)
 
 
 def _weak(storage: torch.UntypedStorage) -> StorageWeakRef:

@@ -1,5 +1,6 @@
 """One traced forward pass of a copy of the model, shut off from everything outside it."""
 
+import logging
 import random
 import sys
 import warnings
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lerac.depth.flow import Flow
+from lerac.depth.flow import CPU, Flow
 from lerac.depth.twin import Example, entrance, fake_twin, real_twin
 
 __all__ = ["trace"]
@@ -23,21 +24,21 @@ def trace(model: nn.Module, example: Example, *, training: bool, real: bool = Fa
     Args:
         model: stays as it is; a copy of it runs.
         example: inputs of this forward pass.
-        training: run in training mode, otherwise in evaluation mode.
+        training: run in training mode and with gradients, otherwise in evaluation mode and without.
         real: compute with values, on the model's own devices; otherwise with fake tensors.
 
     Raises:
-        CannotCopy: if a part of the model refuses to be copied.
+        CannotCopyError: if a part of the model refuses to be copied.
         Exception: whatever the forward pass raises.
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    with torch.inference_mode(False), torch.enable_grad():
+    devices = {parameter.device for parameter in model.parameters()} if real else {CPU}
+    with _undisturbed(devices), torch.inference_mode(False), torch.set_grad_enabled(training):
         twin = real_twin(model, example) if real else fake_twin(model, example, mode)
         twin.model.train(training)
         flow = Flow(twin.parameters, twin.inputs, fake=not real)
         _announce_calls(twin.model, flow)
-        devices = {parameter.device for parameter in twin.parameters.values()}
-        with _undisturbed(devices), _autocast(example, devices), nullcontext() if real else mode, flow:
+        with _autocast(example, devices), nullcontext() if real else mode, flow:
             entrance(twin.model)(*twin.args, **twin.kwargs)
     return flow.depths
 
@@ -58,7 +59,8 @@ def _announce_calls(model: nn.Module, flow: Flow) -> None:
 @contextmanager
 def _undisturbed(devices: set[torch.device]) -> Iterator[None]:
     """Put random states and global switches back afterwards, and drop warnings: training repeats them."""
-    fast_path = torch.backends.mha.get_fastpath_enabled()
+    fake_log = logging.getLogger("torch._subclasses.fake_tensor")  # logs what it raises, too
+    fast_path, disabled = torch.backends.mha.get_fastpath_enabled(), fake_log.disabled
     numpy = sys.modules.get("numpy")
     python_state, numpy_state = random.getstate(), numpy.random.get_state() if numpy else None
     try:
@@ -67,6 +69,7 @@ def _undisturbed(devices: set[torch.device]) -> Iterator[None]:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             for fork in _forked_generators(devices):
                 stack.enter_context(fork)
+            fake_log.disabled = True
             torch.backends.mha.set_fastpath_enabled(False)  # it hides layers in one operation
             torch.default_generator.manual_seed(0)  # the same on every rank and in every call
             random.seed(0)
@@ -74,6 +77,7 @@ def _undisturbed(devices: set[torch.device]) -> Iterator[None]:
                 numpy.random.seed(0)
             yield
     finally:
+        fake_log.disabled = disabled
         torch.backends.mha.set_fastpath_enabled(fast_path)
         random.setstate(python_state)
         if numpy:
@@ -82,7 +86,7 @@ def _undisturbed(devices: set[torch.device]) -> Iterator[None]:
 
 def _forked_generators(devices: set[torch.device]) -> list[Any]:
     forks = [torch.random.fork_rng(devices=[])]
-    for kind in {device.type for device in devices} - {"cpu", "meta"}:
+    for kind in {device.type for device in devices} - {"cpu"}:
         same = [device for device in devices if device.type == kind]
         forks.append(torch.random.fork_rng(devices=same, device_type=kind))
     return forks
@@ -92,7 +96,7 @@ def _forked_generators(devices: set[torch.device]) -> list[Any]:
 def _autocast(example: Example, devices: set[torch.device]) -> Iterator[None]:
     """The autocast region of the example, on the devices of the copy; its cache of cast weights is unused."""
     with ExitStack() as stack:
-        for kind in {device.type for device in devices} - {"meta"}:
+        for kind in {device.type for device in devices}:
             dtype = example.autocast
             stack.enter_context(torch.autocast(kind, dtype=dtype, enabled=dtype is not None, cache_enabled=False))
         yield

@@ -4,7 +4,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import CellType, FunctionType
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from lerac.depth.flow import CPU, SMALL
+from lerac.depth.hooks import copied_hook
 from lerac.layers import named_parameters
 
 __all__ = [
@@ -31,6 +32,11 @@ __all__ = [
 Replace = Callable[[Tensor], Tensor]
 
 _HOOKS = [attribute for attribute in vars(nn.Module()) if attribute.endswith("_hooks")]
+
+# Attributes of these types are handles to something outside the model; they refuse copies and are shared.
+_HANDLES: tuple[type, ...] = (ModuleType, torch.Stream)
+if torch.distributed.is_available():
+    _HANDLES += (torch.distributed.ProcessGroup,)
 
 
 class CannotCopyError(Exception):
@@ -148,10 +154,14 @@ def real_twin(model: nn.Module, example: Example) -> Twin:
 
 
 def _twin(model: nn.Module, example: Example, parameter: Callable[[nn.Parameter], Tensor], replace: Replace) -> Twin:
-    names = named_parameters(model)
-    memo: dict[int, Any] = {id(original): parameter(original) for original in names.values()}
-    twins = {name: memo[id(original)] for name, original in names.items()}
+    originals = named_parameters(model)
+    memo: dict[int, Any] = {id(original): parameter(original) for original in originals.values()}
+    ours = [memo[id(original)] for original in originals.values()]
     twin = _copied_model(model, memo, replace)
+    # Some modules (TorchScript) copy parameters their own way: what the copy has under the same name counts.
+    theirs = dict(twin.named_parameters())
+    raw = [name for name, _ in model.named_parameters()]
+    twins = {name: theirs.get(r, t) for name, r, t in zip(originals, raw, ours, strict=True)}
     inputs: list[Tensor] = []
 
     def replace_input(tensor: Tensor) -> Tensor:
@@ -168,31 +178,29 @@ def _copied_model(model: nn.Module, memo: dict[int, Any], replace: Replace) -> n
     for module in modules.values():
         for attribute in _HOOKS:
             if hooks := vars(module).get(attribute):
-                memo[id(hooks)] = OrderedDict()  # they may hold on to anything; see `_copied_hook`
+                memo[id(hooks)] = OrderedDict()  # they may hold on to anything; see `copied_hook`
+        memo |= {id(value): value for value in vars(module).values() if isinstance(value, _HANDLES)}
     with _Replacing(replace):
         for module in reversed(modules.values()):  # inner wrappers first
             if (inner := _inside(module)) is not None:
                 memo[id(module)] = _deepcopy(inner, memo, modules)
         twin = _deepcopy(model, memo, modules)
         for module in modules.values():
-            for attribute in ("_forward_pre_hooks", "_forward_hooks"):
-                for key, hook in vars(module).get(attribute, {}).items():
-                    if id(module) in memo and (copied := _copied_hook(hook, memo)) is not None:
-                        getattr(memo[id(module)], attribute)[key] = copied
+            if id(module) in memo:
+                _hook_up(module, memo[id(module)], memo)
     return twin
 
 
-def _copied_hook(hook: Any, memo: dict[int, Any]) -> Any:
-    """A hook that acts on the copy only; None for our own, and for those that refuse: they only watch."""
-    if (getattr(hook, "__module__", None) or "").partition(".")[0] == __name__.partition(".")[0]:
-        return None
-    try:
-        if isinstance(hook, FunctionType) and hook.__closure__:
-            cells = tuple(CellType(copy.deepcopy(cell.cell_contents, memo)) for cell in hook.__closure__)
-            return FunctionType(hook.__code__, hook.__globals__, hook.__name__, hook.__defaults__, cells)
-        return copy.deepcopy(hook, memo)
-    except Exception:
-        return None
+def _hook_up(module: nn.Module, twin: nn.Module, memo: dict[int, Any]) -> None:
+    """Give the copy of a module the hooks on its forward pass that belong to it."""
+    for kind in ("_forward_pre_hooks", "_forward_hooks"):
+        for key, hook in vars(module).get(kind, {}).items():
+            if (copied := copied_hook(hook, memo)) is None:
+                continue
+            getattr(twin, kind)[key] = copied
+            for flags in (f"{kind}_with_kwargs", f"{kind}_always_called"):
+                if key in vars(module).get(flags, {}):
+                    getattr(twin, flags)[key] = True
 
 
 def _deepcopy(model: nn.Module, memo: dict[int, Any], modules: dict[str, nn.Module]) -> nn.Module:

@@ -1,0 +1,46 @@
+"""Which forward hooks of a model go with its copy."""
+
+import copy
+from functools import partial
+from types import CellType, FunctionType, MethodType
+from typing import Any
+
+__all__ = ["copied_hook"]
+
+# Values that a copy may share with the original.
+_PLAIN = (bool, int, float, complex, str, bytes, type, type(None), FunctionType)
+
+
+def copied_hook(hook: Any, memo: dict[int, Any]) -> Any:
+    """A hook that acts on the copy of the model only, or None if there is no such thing.
+
+    Torch's own hooks, such as the one that computes a normalised weight, and hooks that refer to nothing but
+    parts of the model and plain values belong to the model. All others watch it from outside, as a logger or
+    LeRaC itself does: they must not see a second forward pass, and what they refer to must not be copied.
+
+    Args:
+        hook: any callable.
+        memo: what was copied with the model, as `copy.deepcopy` keeps it.
+    """
+    own = type(hook).__module__.partition(".")[0] == "torch"
+    if not own and not all(id(value) in memo or isinstance(value, _PLAIN) for value in _refers_to(hook)):
+        return None
+    if isinstance(hook, partial):
+        arguments, options = copy.deepcopy((hook.args, hook.keywords), memo)
+        return partial(copied_hook(hook.func, memo), *arguments, **options)
+    if isinstance(hook, FunctionType) and hook.__closure__:
+        cells = tuple(CellType(copy.deepcopy(cell.cell_contents, memo)) for cell in hook.__closure__)
+        function = FunctionType(hook.__code__, hook.__globals__, hook.__name__, hook.__defaults__, cells)
+        function.__kwdefaults__ = hook.__kwdefaults__
+        return function
+    return copy.deepcopy(hook, memo)
+
+
+def _refers_to(hook: Any) -> list[Any]:
+    if isinstance(hook, partial):
+        return [*_refers_to(hook.func), *hook.args, *hook.keywords.values()]
+    if isinstance(hook, MethodType):
+        return [hook.__self__]
+    if isinstance(hook, FunctionType):
+        return [cell.cell_contents for cell in hook.__closure__ or ()]
+    return [hook]
