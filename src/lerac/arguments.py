@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 from torch.optim import LBFGS, Optimizer, Rprop
+from torch.optim.lr_scheduler import LRScheduler
 
 from lerac.curves import CURVES, Curve
 from lerac.layers import Layer, plain_names
@@ -27,6 +28,8 @@ __all__ = [
 
 def check_optimizer(optimizer: Any) -> Optimizer:
     """Unwrap the optimizer, and see that its step can be entered and take one rate per layer."""
+    if isinstance(optimizer, LRScheduler):
+        raise TypeError(f"optimizer must be a torch.optim.Optimizer, got the scheduler {type(optimizer).__name__}")
     inner = innermost(optimizer)
     name = type(inner).__name__
     if isinstance(inner, LBFGS | Rprop):
@@ -36,6 +39,8 @@ def check_optimizer(optimizer: Any) -> Optimizer:
             f"{name}.step() runs no step hooks, because {name}.__init__ does not call Optimizer.__init__: call it "
             "there, or pass the optimizer that it wraps"
         )
+    if any("lr" not in group for group in inner.param_groups):
+        raise TypeError(f"{name} has no learning rate 'lr' in its param groups, which LeRaC could multiply")
     return inner
 
 
@@ -149,8 +154,8 @@ def all_names(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def _in_unit(value: Any, what: str) -> float:
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = float("not a number" if isinstance(value, bool | str) else value)
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{what} must be a number in (0, 1], got {value!r}") from None
     if not 0 < number <= 1:
         raise ValueError(f"{what} must be in (0, 1] (start divided by full learning rate), got {value!r}")

@@ -21,17 +21,16 @@ from lerac.arguments import (
     lost_parameters,
     some,
 )
-from lerac.curves import CURVES, Curve
+from lerac.curves import Curve
 from lerac.depth import find_layers
 from lerac.first_forward import FirstForward
 from lerac.layers import Layer, named_parameters
 from lerac.ranks import agreed
 from lerac.stand_in import ParamGroup, SplitGroups, make_stand_in
+from lerac.state import check_state, curve_name, state_of
+from lerac.step_count import STEP_KEY, found_inf, is_fake_step, read_count, write_count
 
 __all__ = ["LeRaC"]
-
-STEP_KEY = "lerac_step"  # the one thing written into the user's optimizer, in each of its param groups
-STATE_VERSION = 1
 
 # Optimizers with a curriculum, finished ones too: a second one would adopt the step count of the first.
 _attached: WeakSet[Optimizer] = WeakSet()
@@ -110,10 +109,10 @@ class LeRaC:
         self._factors: dict[str, float] = {}
         if layers is not None:
             self._settle(check_layers(layers, model))
-        self._steps = _count_in(self._optimizer) or 0
+        self._steps = read_count(self._optimizer) or 0
         self._removed = False
         self._set_up()
-        self._write_count()
+        write_count(self._optimizer, self._steps)
 
     @property
     def k(self) -> int:
@@ -154,9 +153,9 @@ class LeRaC:
             rates = {id(p): float(group["lr"]) for group in self._optimizer.param_groups for p in group["params"]}
         else:
             rates = {id(p): rate for p, rate in self._split.rates(self._factor())}
-        names = {name: id(p) for name, p in named_parameters(self._model).items()}
-        order = (name for layer in self._layers for name in layer.parameters) if self._layers else iter(names)
-        return {name: rates[names[name]] for name in order if names.get(name) in rates}
+        named = {name: rates[id(p)] for name, p in named_parameters(self._model).items() if id(p) in rates}
+        by_layer = [name for layer in self._layers or () for name in layer.parameters if name in named]
+        return {name: named[name] for name in dict.fromkeys([*by_layer, *named])}
 
     def remove(self) -> None:
         """End the curriculum now: the optimizer is as if there had never been one."""
@@ -172,14 +171,7 @@ class LeRaC:
 
     def state_dict(self) -> dict[str, Any]:
         """Give the state in plain types. The step count alone also travels in the optimizer's own state."""
-        return {
-            "version": STATE_VERSION,
-            "steps": self._steps,
-            "k": self._k,
-            "ratio": dict(self._ratio) if isinstance(self._ratio, Mapping) else self._ratio,
-            "curve": _curve_name(self._curve),
-            "layers": None if self._layers is None else [layer.as_dict() for layer in self._layers],
-        }
+        return state_of(self._steps, self._k, self._ratio, self._curve, self._layers)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue a curriculum; load the optimizer's own state too, before or after.
@@ -189,30 +181,30 @@ class LeRaC:
                 that has not found its layers takes those of the state.
 
         Raises:
-            ValueError: if the state is of another curriculum, or its count is not that of the optimizer. An
-                optimizer that has not taken a step is expected to get its state later, and checked then.
+            ValueError: if the state is damaged or of another curriculum, or its count is not that of the optimizer.
+                An optimizer that has not taken a step is expected to get its state later, and checked then.
             RuntimeError: if the curriculum was removed.
         """
         if self._removed:
             raise RuntimeError("this curriculum was removed from its optimizer: build a new one to load a state")
-        _check_state(state, self.state_dict())
-        steps: int = state["steps"]
-        count = _count_in(self._optimizer) or 0
+        steps, layers = check_state(state, self.state_dict())
+        count = read_count(self._optimizer) or 0
         if steps != count and not (count == 0 and self._fresh):
             raise ValueError(
                 f"the curriculum's state is of step {steps}, and the optimizer is at step {count} "
                 f"({STEP_KEY!r} in its param groups): load the optimizer's state of the same checkpoint first"
             )
-        if self._layers is None and state["layers"] is not None:
-            self._settle(check_layers([Layer(**layer) for layer in state["layers"]], self._model))
+        if self._layers is None and layers is not None:
+            self._settle(check_layers(layers, self._model))
         self._steps = steps
         self._arm()
 
     def __repr__(self) -> str:
-        curve = _curve_name(self._curve) or getattr(self._curve, "__name__", repr(self._curve))
+        curve = curve_name(self._curve) or getattr(self._curve, "__name__", repr(self._curve))
+        removed = ", removed" if self._removed else ""
         layers = "layers not found yet" if self._layers is None else f"{len(self._layers)} layers"
         ratio = "by layer" if isinstance(self._ratio, Mapping) else f"{self._ratio:g}"
-        return f"LeRaC(step {self._steps} of {self._k}, ratio {ratio}, {curve}, {layers})"
+        return f"LeRaC(step {self._steps} of {self._k}, ratio {ratio}, {curve}, {layers}{removed})"
 
     def __str__(self) -> str:
         if self._layers is None:
@@ -236,8 +228,10 @@ class LeRaC:
                     f"the curriculum is at step {self._steps}, and the optimizer at step {group[STEP_KEY]} "
                     f"({STEP_KEY!r} in its param groups): load both from the same checkpoint"
                 )
+        if self._steps + 1 >= self._k:
+            self._go_last()
         closure = args[1:] or kwargs.get("closure")
-        self._acts = bool(self._optimizer.state or closure) or not _is_fake(self._optimizer)
+        self._acts = not self.finished and (bool(closure) or not is_fake_step(self._optimizer))
         if not self._acts:
             return None
         self._split.begin_step()
@@ -252,15 +246,15 @@ class LeRaC:
         return self._split.show(self._factor())
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if optimizer is self._stand_in or not self._acts:
+        if optimizer is self._stand_in:
             return
-        if not self._split.end_step() or _found_inf(self._optimizer):
-            return  # it took no step
-        self._steps += 1
-        self._fresh = False
-        self._write_count()
+        if self._acts and self._split.end_step() and not found_inf(self._optimizer):  # else it took no step
+            self._steps += 1
+            self._fresh = False
+            write_count(self._optimizer, self._steps)
         if self.finished:
-            self._disarm()
+            self._fresh = False
+            self._arm()
 
     def _factor(self) -> Callable[[float], float]:
         """Give the function from r_j to m_j of the next step; 1 from step k on."""
@@ -269,11 +263,15 @@ class LeRaC:
         curve, progress = self._curve, self._steps / self._k
 
         def factor(ratio: float) -> float:
-            m = curve(progress, ratio)
+            given = curve(progress, ratio)
+            try:
+                m = float(given)
+            except (TypeError, ValueError):
+                m = math.nan
             if not 0 <= m < math.inf:
                 raise ValueError(
-                    f"the curve gave {m!r} at progress {progress} and ratio {ratio}; a learning rate factor must be "
-                    "finite and not negative"
+                    f"the curve gave {given!r} at progress {progress} and ratio {ratio}; a learning rate factor must "
+                    "be a finite number and not negative"
                 )
             return m
 
@@ -306,6 +304,7 @@ class LeRaC:
     def _unwatch(self) -> None:
         if self._first_forward is not None:
             self._first_forward.done()
+            self._first_forward = None
 
     # Being attached
 
@@ -319,9 +318,9 @@ class LeRaC:
                 f"this {type(self._optimizer).__name__} has a curriculum already: use that one, or call its "
                 "remove() first"
             )
-        _attached.add(self._optimizer)
         self._split = SplitGroups(self._optimizer, self._ratios_by_id)
         self._stand_in = make_stand_in(self._optimizer, self._show_groups)
+        _attached.add(self._optimizer)
         self._fresh = self._steps == 0  # no step taken and no state loaded: a checkpoint may still come
         self._acts = False
         self._step_handles: tuple[Any, ...] = ()
@@ -329,9 +328,11 @@ class LeRaC:
         self._arm()
 
     def _arm(self) -> None:
-        """Have the step hooks if, and only if, the curriculum is not finished."""
-        if self.finished:
+        """Have the step hooks if, and only if, there is a step for them to act in or to check."""
+        waits = self._fresh and self._steps > 0  # for the optimizer's state of the same checkpoint
+        if self.finished and not waits:
             self._disarm()
+            self._unwatch()
         elif not self._step_handles:
             if self._layers is None and self._first_forward is None:
                 self._first_forward = FirstForward(self._model)
@@ -340,6 +341,12 @@ class LeRaC:
                 self._optimizer.register_step_post_hook(self._after_step),
             )
 
+    def _go_last(self) -> None:
+        """Become the last post-hook: in the last step it takes itself off, and torch goes through the live dict."""
+        pre, post = self._step_handles
+        post.remove()
+        self._step_handles = (pre, self._optimizer.register_step_post_hook(self._after_step))
+
     def _disarm(self) -> None:
         for handle in self._step_handles:
             handle.remove()
@@ -347,22 +354,23 @@ class LeRaC:
 
     def _after_load(self, optimizer: Optimizer) -> None:
         """The optimizer's checkpoint decides the step; one without a count (a conventional one) leaves it."""
-        count = _count_in(self._optimizer)
-        if count is not None:
-            if self._fresh and self._steps not in (0, count):
+        count = read_count(self._optimizer)
+        restored = self._fresh and self._steps > 0
+        if count:
+            if restored and count != self._steps:
                 raise ValueError(
                     f"the curriculum's state is of step {self._steps}, and the optimizer's of step {count}: load "
                     "both from the same checkpoint"
                 )
-            self._steps = count
-            self._fresh = False
-        self._write_count()
+            self._steps, self._fresh = count, False
+        elif (
+            not restored
+        ):  # else its own state is expected later; a reload of what it has, as Accelerate does, is not it
+            self._steps = self._steps if count is None else 0
+            self._fresh = self._fresh or count == 0
+            write_count(self._optimizer, self._steps)
         self._split.forget()
         self._arm()
-
-    def _write_count(self) -> None:
-        for group in self._optimizer.param_groups:
-            group[STEP_KEY] = self._steps
 
     def _ratios_by_id(self) -> dict[int, float]:
         """Give r_j by the identity of the parameter, for every parameter of the optimizer."""
@@ -403,56 +411,6 @@ def _start_factors(layers: Sequence[Layer], ratio: float | Mapping[str, float]) 
         deepest = max(layer.depth for layer in layers) or 1  # a single depth: every factor is 1
         by_layer = {layer.name: ratio ** (layer.depth / deepest) for layer in layers}
     return {name: by_layer[layer.name] for layer in layers for name in layer.parameters}
-
-
-def _count_in(optimizer: Optimizer) -> int | None:
-    """Read the step count that the optimizer carries, None if it has none."""
-    counts = {int(group[STEP_KEY]) for group in optimizer.param_groups if STEP_KEY in group}
-    if len(counts) > 1 or any(count < 0 for count in counts):
-        raise ValueError(f"the optimizer's param groups disagree on {STEP_KEY!r}: {sorted(counts)}")
-    return counts.pop() if counts else None
-
-
-def _found_inf(optimizer: Optimizer) -> bool:
-    """Whether a fused step was skipped inside its kernel, because GradScaler had found inf or NaN."""
-    found = getattr(optimizer, "found_inf", None)
-    return found is not None and bool(found)
-
-
-def _is_fake(optimizer: Optimizer) -> bool:
-    """Tell the step that torch.distributed.checkpoint takes to create the state: every rate 0, every gradient zero."""
-    if any(float(group["lr"]) != 0 for group in optimizer.param_groups):
-        return False
-    return not any(
-        bool(p.grad.any()) for group in optimizer.param_groups for p in group["params"] if p.grad is not None
-    )
-
-
-def _check_state(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    if missing := own.keys() - state.keys():
-        raise ValueError(f"the curriculum's state lacks {', '.join(sorted(missing))}; it has {', '.join(state)}")
-    if state["version"] != STATE_VERSION:
-        raise ValueError(f"the curriculum's state has version {state['version']!r}, this lerac reads {STATE_VERSION}")
-    steps = state["steps"]
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-        raise ValueError(f"the curriculum's steps must be a count of 0 or more, got {steps!r}")
-    for key in ("k", "ratio", "curve"):
-        if state[key] != own[key]:
-            raise ValueError(
-                f"the checkpoint's curriculum has {key} {state[key]!r}, this one {own[key]!r}: build it with the "
-                "same arguments"
-            )
-    if state["layers"] != own["layers"] and None not in (state["layers"], own["layers"]):
-        theirs = [layer["name"] for layer in state["layers"]]
-        ours = [layer["name"] for layer in own["layers"]]
-        raise ValueError(
-            f"the checkpoint's curriculum has other layers ({', '.join(theirs)}) than this one ({', '.join(ours)}), "
-            "or other parameters in them: pass layers= as it was then"
-        )
-
-
-def _curve_name(curve: Curve) -> str | None:
-    return next((name for name, known in CURVES.items() if known is curve), None)
 
 
 def _table(layers: Sequence[Layer], factors: Mapping[str, float], rates: Mapping[str, float]) -> list[str]:

@@ -8,10 +8,12 @@ Source: Croitoru et al., "Learning Rate Curriculum", IJCV 2024, Eq. (8), and the
 """
 
 import math
+import operator
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, SupportsIndex
 
 Curve = Callable[[float, float], float]
 
@@ -113,6 +115,7 @@ def staircase(base: float = 10.0, updates: int | Sequence[float] = 6) -> Stairca
 
     Raises:
         ValueError: if `base` or an update is outside its range, or there is no update.
+        TypeError: if `updates` is neither a count nor a sequence.
 
     Examples:
         >>> [staircase(updates=6)(p, 1e-6) for p in (0, 0.5, 1)]
@@ -120,19 +123,19 @@ def staircase(base: float = 10.0, updates: int | Sequence[float] = 6) -> Stairca
         >>> [staircase(updates=6)(p, 1e-2) for p in (0, 0.5, 1)]
         [0.01, 1.0, 1.0]
     """
+    given: Any = updates
     if not 1 < base < math.inf:
         raise ValueError(f"base must be a finite number above 1, got {base!r}")
-    if isinstance(updates, int):
-        if updates < 1:
-            raise ValueError(f"updates must be at least 1, got {updates}")
-        points = tuple(u / updates for u in range(1, updates + 1))
-    else:
-        points = tuple(float(u) for u in updates)
+    if isinstance(given, Iterable) and not isinstance(given, str):
+        points = tuple(float(u) for u in given)
         if not points or not all(0 < u <= 1 for u in points) or any(a >= b for a, b in pairwise(points)):
             raise ValueError(
                 "updates must be a count or a rising sequence of progress values in (0, 1] "
                 f"(steps divided by k), got {list(points)}"
             )
+    else:
+        count = _count(given)
+        points = tuple(u / count for u in range(1, count + 1))
     return Staircase(float(base), points)
 
 
@@ -150,6 +153,15 @@ def _check(progress: float, ratio: float) -> None:
         raise ValueError(f"progress must be in [0, 1] (steps taken divided by k), got {progress!r}")
     if not 0 < ratio <= 1:
         raise ValueError(f"ratio must be in (0, 1] (start divided by full learning rate), got {ratio!r}")
+
+
+def _count(updates: object) -> int:
+    if isinstance(updates, bool) or not isinstance(updates, SupportsIndex):
+        raise TypeError(f"updates must be a count or a rising sequence of progress values in (0, 1], got {updates!r}")
+    count = operator.index(updates)
+    if count < 1:
+        raise ValueError(f"updates must be at least 1, got {count}")
+    return count
 
 
 def _between(ratio: float, share: float) -> float:

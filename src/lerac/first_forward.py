@@ -1,5 +1,7 @@
 """Remember how a model is called: the shapes of its first training forward pass, not the batch."""
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +20,14 @@ class _Shape(NamedTuple):
     stride: tuple[int, ...]
     dtype: torch.dtype
     device: torch.device
+
+
+class _Record(NamedTuple):
+    kind: Any
+    fields: dict[str, Any]
+
+
+_PLAIN = (int, float, complex, str, bytes, torch.dtype, torch.device)
 
 
 class FirstForward:
@@ -74,20 +84,29 @@ class FirstForward:
 
 
 def _shapes(tree: Any) -> Any:
+    """Describe inputs so that no tensor is held, in code that torch.compile can follow."""
     if isinstance(tree, Tensor):
         return _Shape(tuple(tree.shape), tuple(tree.stride()), tree.dtype, tree.device)
-    if isinstance(tree, dict):
+    if isinstance(tree, Mapping):
         return {key: _shapes(value) for key, value in tree.items()}
-    if type(tree) in (list, tuple):
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*[_shapes(value) for value in tree])
+    if isinstance(tree, list | tuple):
         return type(tree)([_shapes(value) for value in tree])
-    return tree
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        return _Record(type(tree), {f.name: _shapes(getattr(tree, f.name)) for f in dataclasses.fields(tree)})
+    return tree if isinstance(tree, _PLAIN) else None
 
 
 def _tensors(tree: Any) -> Any:
     if isinstance(tree, _Shape):
         return torch.empty_strided(tree.size, tree.stride, dtype=tree.dtype, device=tree.device)
+    if isinstance(tree, _Record):
+        return tree.kind(**_tensors(tree.fields))
     if isinstance(tree, dict):
         return {key: _tensors(value) for key, value in tree.items()}
-    if type(tree) in (list, tuple):
-        return type(tree)(_tensors(value) for value in tree)
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*[_tensors(value) for value in tree])
+    if isinstance(tree, list | tuple):
+        return type(tree)([_tensors(value) for value in tree])
     return tree

@@ -7,6 +7,8 @@ learning rate factor. The user's groups are never split, swapped or changed, so 
 `step()` raises, and schedulers, checkpoints and loggers see the optimizer that they know.
 """
 
+import copy
+import warnings
 from collections.abc import Callable, Iterator
 from operator import is_
 from typing import Any
@@ -14,9 +16,13 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-__all__ = ["SplitGroups", "innermost", "make_stand_in"]
+__all__ = ["ParamGroup", "SplitGroups", "innermost", "make_stand_in"]
 
 ParamGroup = dict[str, Any]
+
+_LISTS = frozenset({"params", "param_names"})  # each part has its own
+_CHANGEABLE = frozenset({list, dict, set})
+_MISSING = object()
 
 # Where the wrappers of Accelerate, Lightning, timm (Lookahead), SAM and ZeRO keep the optimizer they wrap.
 _WRAPPED_AS = ("optimizer", "_optimizer", "base_optimizer", "_base_optimizer", "optim")
@@ -131,10 +137,10 @@ class SplitGroups:
         """Give each parameter with the rate that the next step will use."""
         self.refresh()
         for split, group in zip(self._splits, self._optimizer.param_groups, strict=True):
-            for part in split.parts:
-                rate = float(group["lr"] * factor(part.ratio))
+            rates = _rates(group["lr"], [factor(part.ratio) for part in split.parts])
+            for part, rate in zip(split.parts, rates, strict=True):
                 for parameter in part.params:
-                    yield parameter, rate
+                    yield parameter, float(rate)
 
     def _watch(self) -> None:
         self._versions = [
@@ -149,25 +155,29 @@ class SplitGroups:
         if self._versions is None:
             return
         name = type(self._optimizer).__name__
-        moved = [
-            p._version != before
-            for p, before in self._versions
-            if p.grad is not None and p.grad.layout is torch.strided
-        ]
+        moved = [p for p, before in self._versions if p._version != before]
         if not read:
-            if any(moved):
+            if moved:
                 raise RuntimeError(
                     f"{name}.step() updates parameters without reading its param_groups, so it cannot have one "
                     "learning rate per layer; use another optimizer, or call remove() on the curriculum"
                 )
             return  # it took no step; look again after the next one
+        stayed = [p for p, before in self._versions if p._version == before]
         self._versions = None
-        if any(moved) and not all(moved):
+        if moved and any(map(self._should_move, stayed)):
             raise RuntimeError(
-                f"{name}.step() updated {sum(moved)} of {len(moved)} parameters that have a gradient: it does not "
-                "take its parameters from its param_groups alone, so it cannot have one learning rate per layer; "
-                "use another optimizer, or call remove() on the curriculum"
+                f"{name}.step() updated {len(moved)} of {len(moved) + len(stayed)} parameters and left others with a "
+                "gradient alone: it does not take its parameters from its param_groups only, so it cannot have one "
+                "learning rate per layer; use another optimizer, or call remove() on the curriculum"
             )
+
+    def _should_move(self, parameter: torch.Tensor) -> bool:
+        gradient = parameter.grad
+        if gradient is None or gradient.layout is not torch.strided or not gradient.any():
+            return False
+        rates = [part.shown["lr"] for split in self._splits for part in split.parts if part.has(parameter)]
+        return any(bool(rate != 0) for rate in rates)
 
 
 class _Part:
@@ -182,6 +192,9 @@ class _Part:
         self.shown: ParamGroup = {}
         self.before: ParamGroup = {}  # what was shown, as it was before the step
         self.kept: dict[str, Any] = {}  # options that step() itself changes, such as counters
+
+    def has(self, parameter: torch.Tensor) -> bool:
+        return any(p is parameter for p in self.params)
 
 
 class _Split:
@@ -210,42 +223,65 @@ class _Split:
         factors: dict[float, float],
         shown: list[ParamGroup],
     ) -> None:
-        lr = group["lr"]
         for part in self.parts:
-            if (m := factors.get(part.ratio)) is None:
-                m = factors[part.ratio] = factor(part.ratio)
-            own = {**group, "params": part.params, "lr": lr * m}  # a new tensor where lr is one: never the user's
+            if part.ratio not in factors:
+                factors[part.ratio] = factor(part.ratio)
+        changeable = [key for key, value in group.items() if type(value) in _CHANGEABLE and key not in _LISTS]
+        for part, lr in zip(self.parts, _rates(group["lr"], [factors[part.ratio] for part in self.parts]), strict=True):
+            own = {**group, "params": part.params, "lr": lr}
             if part.names is not None:
                 own["param_names"] = part.names
+            part.before = own.copy()
+            for key in changeable:  # the step may change it in place, for this part only
+                own[key] = copy.deepcopy(group[key])
             for key, value in part.kept.items():
                 if group.get(key) is self._written[key]:  # else somebody has set it anew since
-                    own[key] = value
-            part.shown, part.before = own, own.copy()
+                    own[key] = part.before[key] = value
+            part.shown = own
             shown.append(own)
 
     def keep(self, group: ParamGroup, optimizer: Optimizer) -> None:
+        name = type(optimizer).__name__
         written: dict[str, Any] = {}
         for part in reversed(self.parts):  # the part with the largest factor speaks for the group
+            lr = part.shown["lr"]
+            if lr is not part.before["lr"] or (isinstance(lr, torch.Tensor) and lr._version):
+                raise RuntimeError(
+                    f"{name}.step() sets its own learning rate; LeRaC multiplies a rate that is set from outside and "
+                    "cannot serve it"
+                )
             if _same(part.shown, part.before) and not part.kept:
                 continue  # the usual case: step() wrote nothing
-            if part.shown["lr"] is not part.before["lr"]:
-                raise RuntimeError(
-                    f"{type(optimizer).__name__}.step() sets its own learning rate; LeRaC multiplies a rate that "
-                    "is set from outside and cannot serve it"
-                )
             part.kept |= {
                 key: value
                 for key, value in part.shown.items()
-                if key in part.kept or key not in part.before or part.before[key] is not value
+                if key in part.kept or not _same(value, part.before.get(key, _MISSING))
             }
             written |= part.kept
-        if written:
-            group.update(written)
-            self._written |= written
+        if not written:
+            return
+        if not self._written and any(not _same(part.kept, written) for part in self.parts):
+            warnings.warn(
+                f"{name}.step() keeps {', '.join(written)} in its param groups, with other values for each layer: "
+                "LeRaC keeps them apart, but a checkpoint from the middle of the curriculum holds those of the layers "
+                "next to the input only, so that continuing from it is not exact",
+                stacklevel=5,
+            )
+        group.update(written)
+        self._written |= written
 
 
-def _same(a: ParamGroup, b: ParamGroup) -> bool:
+def _rates(lr: Any, factors: list[float]) -> list[Any]:
+    """Give lr · factor for every factor, in new tensors where lr is one: the user's own is never changed."""
+    one_product = isinstance(lr, torch.Tensor) and lr.dtype in (torch.float32, torch.float64) and lr.ndim == 0
+    if one_product and not torch.compiler.is_compiling():
+        products: list[Any] = [*(lr * torch.tensor(factors, dtype=torch.float64).to(lr)).clone().unbind()]
+        return products  # bit for bit what the products one by one are
+    return [lr * m for m in factors]
+
+
+def _same(a: Any, b: Any) -> bool:
     try:
-        return a == b  # looks at identity first, so it is fast
-    except RuntimeError:  # a tensor was replaced by another of several elements
+        return a is b or bool(a == b)  # containers look at identity first, so it is fast
+    except (RuntimeError, ValueError):  # a tensor or array of several elements was replaced by another
         return False
