@@ -196,7 +196,8 @@ def test_other_layers_are_refused():
     layers = lerac.group_layers(layers_of(other.model), at_most=2)
     curriculum = lerac.LeRaC(other.optimizer, other.model, k=K, ratio=1e-3, layers=layers)
     with pytest.raises(
-        ValueError, match=r"other layers \(stem, body.0, body.2, head\) than this one \(stem, body…head"
+        ValueError,
+        match=r"'body.0.weight' is in layer 'body.0' of depth 1 there, and in layer 'body…head' of depth 1 here",
     ):
         curriculum.load_state_dict(saved["curriculum"])
 
@@ -215,6 +216,60 @@ def test_damaged_states_are_refused(damage, message):
     with pytest.raises(ValueError, match=message):
         run.curriculum.load_state_dict(run.curriculum.state_dict() | damage)
     assert run.curriculum.steps == STOP
+
+
+@pytest.mark.parametrize("damaged", [{"nam": "stem"}, {"name": "stem", "depth": -1, "parameters": ["stem.weight"]}, 3])
+def test_damaged_layers_are_refused(damaged):
+    run = uninterrupted(STOP)
+    with pytest.raises(ValueError, match="layers in the curriculum's state are damaged"):
+        run.curriculum.load_state_dict(run.curriculum.state_dict() | {"layers": [damaged]})
+
+
+def test_what_is_no_state_is_refused():
+    with pytest.raises(TypeError, match=r"a curriculum's state is a dict, as state_dict.. gives it, got NoneType"):
+        uninterrupted(1).curriculum.load_state_dict(None)
+
+
+def test_wording_and_order_within_a_layer_do_not_matter():
+    run = uninterrupted(STOP)
+    state = run.curriculum.state_dict()
+    state["layers"][0] |= {"placed": {"stem.weight": "worded otherwise"}, "parameters": ["stem.bias", "stem.weight"]}
+    run.curriculum.load_state_dict(state)
+
+
+def test_reloading_what_it_has_keeps_a_fresh_optimizer_fresh():
+    """As `accelerator.prepare` does."""
+    saved = uninterrupted(STOP).save()
+    fresh = Run(seed=1).build("scheduler").build("curriculum")
+    fresh.optimizer.load_state_dict(fresh.optimizer.state_dict())
+    fresh.curriculum.load_state_dict(saved["curriculum"])
+    fresh.optimizer.load_state_dict(fresh.optimizer.state_dict())
+    for part in ("model", "scheduler", "optimizer"):
+        getattr(fresh, part).load_state_dict(saved[part])
+    assert same(fresh.train(STOP, STEPS).model, uninterrupted().model)
+
+
+def test_a_finished_curriculum_without_its_optimizers_state_does_not_step():
+    saved = uninterrupted(STEPS).save()
+    fresh = Run(seed=1).build("scheduler").build("curriculum")
+    fresh.curriculum.load_state_dict(saved["curriculum"])
+    assert fresh.curriculum.finished
+    with pytest.raises(RuntimeError, match="curriculum is at step 20, and the optimizer at step 0"):
+        fresh.train(0, 1)
+    fresh.optimizer.load_state_dict(saved["optimizer"])
+    assert not fresh.optimizer._optimizer_step_pre_hooks
+    fresh.train(0, 1)
+
+
+def test_a_later_checkpoint_leaves_nothing_on_the_model_and_an_earlier_one_looks_again():
+    saved = {steps: uninterrupted(steps).save() for steps in (0, STEPS)}
+    fresh = Run(seed=1).build("scheduler")
+    fresh.curriculum = lerac.LeRaC(fresh.optimizer, fresh.model, **fresh.options)
+    fresh.optimizer.load_state_dict(saved[STEPS]["optimizer"])
+    assert not fresh.model._forward_pre_hooks
+    for part in ("model", "scheduler", "optimizer"):
+        getattr(fresh, part).load_state_dict(saved[0][part])
+    assert same(fresh.train(0, STEPS).model, uninterrupted().model)
 
 
 def test_incomplete_states_are_refused():
@@ -246,7 +301,9 @@ def test_groups_that_disagree_are_refused():
     optimizer = optim.SGD([{"params": [p]} for p in model.parameters()], lr=0.1)
     for step, group in enumerate(optimizer.param_groups):
         group["lerac_step"] = step
-    with pytest.raises(ValueError, match=r"param groups disagree on 'lerac_step': \[0, 1, 2"):
+    with pytest.raises(
+        ValueError, match=r"groups must agree on 'lerac_step', a count of 0 or more, and have \[0, 1, 2"
+    ):
         lerac.LeRaC(optimizer, model, k=K, layers=layers_of(model))
 
 

@@ -11,6 +11,7 @@ from torch import nn, optim
 
 import lerac
 from lerac.stand_in import make_stand_in
+from tests import conftest
 from tests.conftest import Net, by_layer, layers_of, loss_of, make_net, same, train
 
 K, RATIO = 10, 1e-3
@@ -223,6 +224,33 @@ def test_names_fit_with_and_without_wrappers(wrap):
     assert make(model, layers=layers_of(wrapped))[2].lrs() == rates
 
 
+def test_parameters_added_after_the_end_are_listed_too():
+    model, optimizer, curriculum = make()
+    train(model, optimizer, range(K))
+    model.extra = nn.Linear(3, 3)
+    optimizer.add_param_group({"params": model.extra.parameters(), "lr": 0.7})
+    assert list(curriculum.lrs())[-2:] == ["extra.weight", "extra.bias"]
+    assert curriculum.lrs()["extra.bias"] == 0.7
+
+
+def test_layers_written_by_hand_may_have_wrapper_prefixes_or_a_module_called_module():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module, self.other = nn.Linear(2, 2), nn.Linear(2, 2)
+
+    model = Two()
+    only = optim.SGD(model.module.parameters(), lr=0.1)
+    layers = [lerac.Layer("a", 0, ("module.weight",)), lerac.Layer("b", 1, ("module.bias",))]
+    assert lerac.LeRaC(only, model, k=K, ratio=0.5, layers=layers).lrs() == {"module.weight": 0.1, "module.bias": 0.05}
+    net = make_net()
+    prefixed = [
+        lerac.Layer(layer.name, layer.depth, tuple(f"module._orig_mod.{p}" for p in layer.parameters))
+        for layer in layers_of(net)
+    ]
+    assert make(net, layers=prefixed)[2].layers == layers_of(net)
+
+
 # Changes in the middle
 
 
@@ -316,6 +344,18 @@ def test_hooks_of_others_see_the_users_optimizer_and_may_set_the_rate():
     assert same(model, hand)
     assert seen == [(True, 1), (True, 1)]
     assert curriculum.lrs()["stem.weight"] == 0.7
+
+
+def test_hooks_of_others_run_in_the_last_step_too():
+    """The curriculum leaves in it, while torch goes through the hooks."""
+    model, optimizer, curriculum = make()
+    runs = []
+    for register in (optimizer.register_step_pre_hook, optimizer.register_step_post_hook):
+        register(lambda *_: runs.append(curriculum.steps))
+    train(model, optimizer, range(K + 2))
+    assert runs[-6:] == [K - 1, K - 1, K, K, K, K]  # others' hooks came later and run first now
+    assert curriculum.finished
+    assert len(optimizer._optimizer_step_post_hooks) == 1
 
 
 def test_removing_leaves_the_optimizer_as_if_there_had_never_been_one():
@@ -415,13 +455,17 @@ def test_options_that_step_itself_changes_are_kept_per_part():
         for group, (_, r) in zip(reference.param_groups, by_layer(hand, RATIO), strict=True):
             group["lr"] = 0.1 * r ** (1 - step / K)
 
-    train(model, optimizer, range(K))
+    with pytest.warns(UserWarning, match=r"CountsInGroups.step\(\) keeps count, sum in its param groups") as caught:
+        train(model, optimizer, range(K))
+    assert len(caught) == 1
+    assert caught[0].filename == conftest.__file__  # where step() is called
     train(hand, reference, range(K), set_rates)
     assert same(model, hand)
     spokesman = reference.param_groups[0]  # the part with the largest factor
     assert (optimizer.param_groups[0]["count"], optimizer.param_groups[0]["sum"]) == (K, spokesman["sum"])
 
 
+@pytest.mark.filterwarnings("ignore:CountsInGroups")
 def test_options_set_anew_by_the_user_win():
     model = make_net()
     counting = CountsInGroups(model.parameters(), lr=0.1)
@@ -430,6 +474,41 @@ def test_options_set_anew_by_the_user_win():
     counting.param_groups[0]["count"] = 100
     train(model, counting, range(1))
     assert counting.param_groups[0]["count"] == 101
+
+
+class CachesItsRate(optim.SGD):
+    """Keeps the rate in a list of the group that it changes in place, as the first RAdam did."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, lr=lr)
+        for group in self.param_groups:
+            group["buffer"] = [0, None]
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            if group["buffer"][0] % 3 == 0:
+                group["buffer"][1] = group["lr"]
+            group["buffer"][0] += 1
+            for p in group["params"]:
+                p -= group["buffer"][1] * p.grad
+
+
+@pytest.mark.filterwarnings("ignore:CachesItsRate.*keeps buffer:UserWarning")
+def test_options_that_change_in_place_are_not_shared_between_parts():
+    model, hand = make_net(), make_net()
+    optimizer = CachesItsRate(model.parameters(), lr=0.1)
+    make(model, optimizer)
+    reference = CachesItsRate([{"params": p} for p, _ in by_layer(hand, RATIO)], lr=0.1)
+
+    def set_rates(step):
+        for group, (_, r) in zip(reference.param_groups, by_layer(hand, RATIO), strict=True):
+            group["lr"] = 0.1 * r ** (1 - step / K)
+
+    train(model, optimizer, range(K))
+    train(hand, reference, range(K), set_rates)
+    assert same(model, hand)
+    assert optimizer.param_groups[0]["buffer"] == reference.param_groups[0]["buffer"]
 
 
 class CallsSuper(optim.SGD):
@@ -476,16 +555,41 @@ def test_optimizers_with_lists_of_their_own_are_refused_at_the_first_step(mixed,
         train(model, optimizer, range(1))
 
 
+class SkipsZeroGradients(optim.SGD):
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if group["lr"] and p.grad.any():
+                    p -= group["lr"] * p.grad
+
+
+def test_parameters_that_have_no_reason_to_move_are_no_error():
+    model = make_net()
+    nn.init.zeros_(model.head.weight)  # so that no gradient passes it
+    optimizer = SkipsZeroGradients(
+        [{"params": model.body.parameters()}, {"params": model.head.bias, "lr": 0.0}], lr=0.1
+    )
+    optimizer.add_param_group({"params": [model.head.weight]})
+    _, _, curriculum = make(model, optimizer)
+    train(model, optimizer, range(2))
+    assert curriculum.steps == 2
+
+
 class SetsItsRate(optim.SGD):
     def step(self, closure=None):
         super().step(closure)
         for group in self.param_groups:
-            group["lr"] = group["lr"] * 0.5
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].mul_(0.5)
+            else:
+                group["lr"] = group["lr"] * 0.5
 
 
-def test_optimizers_that_set_their_own_rate_are_refused():
+@pytest.mark.parametrize("lr", [0.1, torch.tensor(0.1)], ids=["float", "tensor"])
+def test_optimizers_that_set_their_own_rate_are_refused(lr):
     model = make_net()
-    _, optimizer, _ = make(model, SetsItsRate(model.parameters(), lr=0.1))
+    _, optimizer, _ = make(model, SetsItsRate(model.parameters(), lr=lr))
     with pytest.raises(RuntimeError, match=r"SetsItsRate.step\(\) sets its own learning rate"):
         train(model, optimizer, range(1))
 
@@ -540,6 +644,14 @@ class Unhooked(optim.Optimizer):
         pass
 
 
+class NoRate(optim.Optimizer):
+    def __init__(self, params):
+        super().__init__(params, {})
+
+    def step(self, closure=None):
+        pass
+
+
 def sgd(model):
     return optim.SGD(model.parameters(), lr=0.1)
 
@@ -555,6 +667,9 @@ def sgd(model):
         ({"ratio": 0.0}, ValueError, r"ratio must be in \(0, 1\] .* got 0.0"),
         ({"ratio": 1.5}, ValueError, r"ratio must be in \(0, 1\] .* got 1.5"),
         ({"ratio": float("nan")}, ValueError, r"ratio must be in \(0, 1\] .* got nan"),
+        ({"ratio": True}, TypeError, r"ratio must be a number in \(0, 1\], got True"),
+        ({"ratio": "0.5"}, TypeError, r"ratio must be a number in \(0, 1\], got '0.5'"),
+        ({"ratio": 10**400}, TypeError, r"ratio must be a number in \(0, 1\], got 1000"),
         ({"ratio": "small"}, TypeError, r"ratio must be a number in \(0, 1\], got 'small'"),
         ({"ratio": {"stem": 1.0}}, ValueError, "ratio has no factor for the layers body.0, body.2, head"),
         (
@@ -611,6 +726,8 @@ def test_wrong_objects_are_named():
     for optimizer, module, error, message in [
         ("sgd", model, TypeError, "optimizer must be a torch.optim.Optimizer, got str"),
         (sgd(model), [model], TypeError, "model must be a torch.nn.Module, got list"),
+        (optim.lr_scheduler.StepLR(sgd(model), 1), model, TypeError, "got the scheduler StepLR"),
+        (NoRate(model.parameters()), model, TypeError, "NoRate has no learning rate 'lr' in its param groups"),
         (optim.LBFGS(model.parameters()), model, TypeError, "LBFGS cannot have one learning rate per layer"),
         (optim.Rprop(model.parameters()), model, TypeError, "Rprop cannot have one learning rate per layer"),
         (
@@ -658,13 +775,19 @@ def test_a_refused_curriculum_leaves_the_optimizer_alone():
     make(model, optimizer)
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -0.1])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -0.1, None, "fast", 1j])
 def test_curves_must_give_a_rate(bad):
     model, optimizer, curriculum = make(curve=lambda progress, ratio: bad)
-    with pytest.raises(ValueError, match=f"the curve gave {bad} at progress 0.0 and ratio 1.0"):
+    with pytest.raises(ValueError, match=re.escape(f"the curve gave {bad!r} at progress 0.0 and ratio 1.0")):
         train(model, optimizer, range(1))
     with pytest.raises(ValueError, match="the curve gave"):
         curriculum.lrs()
+
+
+def test_curves_may_give_tensors():
+    model, optimizer, curriculum = make(curve=lambda progress, ratio: torch.tensor(ratio ** (1 - progress)))
+    train(model, optimizer, range(K))
+    assert curriculum.finished
 
 
 def test_a_compiled_step_applies_the_curriculum():

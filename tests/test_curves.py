@@ -2,7 +2,9 @@
 
 import math
 import pickle
+import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,3 +137,16 @@ def test_arguments_outside_their_range_are_named(curve, p, r, named):
 def test_staircase_refuses(base, updates, message):
     with pytest.raises(ValueError, match=message):
         curves.staircase(base, updates)
+
+
+def test_a_count_may_be_of_any_whole_kind():
+    assert curves.staircase(updates=np.int64(4)) == curves.staircase(updates=4)
+
+
+@pytest.mark.parametrize("updates", [True, 2.0, "6", None])
+def test_what_is_neither_count_nor_sequence_is_named(updates):
+    with pytest.raises(
+        TypeError,
+        match=re.escape(f"updates must be a count or a rising sequence of progress values in (0, 1], got {updates!r}"),
+    ):
+        curves.staircase(updates=updates)

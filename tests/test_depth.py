@@ -479,7 +479,7 @@ def test_distributed_models(process_group):
     inside = nn.Sequential(OrderedDict(a=wrapped, b=torch.compile(nn.Conv2d(1, 1, 1))))
     inside.process_group = torch.distributed.group.WORLD
     depth = depths_in(measure_depths(inside, x))
-    assert rising(depth, "a.module.stem.weight", "a.module.head.weight", "b.weight")
+    assert rising(depth, "a.stem.weight", "a.head.weight", "b.weight")
 
 
 def test_a_compiled_part_of_a_model():
@@ -497,8 +497,8 @@ def test_a_loss_with_parameters_comes_last():
 
     layers = measure_depths(nn.ModuleList([nn.DataParallel(mlp(4, 4, 4)), Loss()]), torch.zeros(1, 4))
     assert [layer.parameters for layer in layers] == [
-        ("0.module.0.weight", "0.module.0.bias"),
-        ("0.module.2.weight", "0.module.2.bias", "1.centres"),
+        ("0.0.weight", "0.0.bias"),
+        ("0.2.weight", "0.2.bias", "1.centres"),
     ]
 
 

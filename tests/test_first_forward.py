@@ -1,6 +1,8 @@
 """`LeRaC(optimizer, model, k=…)` finds the layers by itself, however the model is called, or says what to pass."""
 
+import collections
 import copy
+import dataclasses
 import gc
 import pickle
 import weakref
@@ -202,6 +204,75 @@ def test_with_activation_checkpointing():
     assert found(curriculum) == NAMES
 
 
+class Loss(nn.Module):
+    """A loss with parameters, as metric learning has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.scale(x)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda m: m, nn.DataParallel, lambda m: torch.compile(m, backend="eager")],
+    ids=["plain", "DataParallel", "compiled"],
+)
+@pytest.mark.parametrize("order", ["model first", "loss first"])
+def test_of_a_list_the_module_that_is_called_first_takes_the_inputs(order, wrap):
+    model, loss = HeadFirst(), Loss()
+    called = wrap(model)
+    both = nn.ModuleList([called, loss] if order == "model first" else [loss, called])
+    optimizer = optim.SGD(both.parameters(), lr=0.1)
+    curriculum = lerac.LeRaC(optimizer, both, k=K, ratio=RATIO)
+    loss(called(torch.ones(2, 6))).sum().backward()
+    optimizer.step()
+    prefix = "0" if order == "model first" else "1"
+    depth = {name: layer.depth for layer in curriculum.layers for name in layer.parameters}
+    parts = [depth[f"{prefix}.{name}.weight"] for name in NAMES]
+    assert parts == [0, 1, 2, 3]
+    assert depth[f"{1 - int(prefix)}.scale.weight"] == 3
+
+
+Pair = collections.namedtuple("Pair", ["x", "y"])
+
+
+@dataclasses.dataclass
+class Record:
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+class Structured(Net):
+    def forward(self, batch, scale=1.0):
+        x = batch["x"] if isinstance(batch, dict) else batch[0] if isinstance(batch, list) else batch.x
+        return super().forward(x) * scale
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize(
+    "pack",
+    [lambda x: {"x": x, "y": x}, lambda x: [x, x], lambda x: Pair(x, x), lambda x: Record(x, x)],
+    ids=["dict", "list", "namedtuple", "dataclass"],
+)
+def test_inputs_of_any_structure_are_understood_and_let_go(pack, compiled):
+    torch._dynamo.reset()
+    model = Structured()
+    called = torch.compile(model, backend="eager", fullgraph=True) if compiled else model
+    optimizer, curriculum = make(model)
+    for _ in range(2):
+        batch = torch.randn(5000, 6)
+        alive = weakref.ref(batch)
+        called(pack(batch), scale=2.0).sum().backward()
+        del batch
+        optimizer.step()
+    gc.collect()
+    assert alive() is None
+    assert found(curriculum) == NAMES
+
+
 def test_the_batch_is_not_kept():
     model = make_net()
     optimizer, curriculum = make(model)
@@ -223,7 +294,7 @@ def test_copies_of_the_model_bring_no_curriculum_along(copier):
     average = copier(model)
     average(torch.zeros(1, 6))
     [hook] = average._forward_pre_hooks.values()
-    assert vars(hook) == {"_example": None, "_compiled": None, "_handle": None, "_wanted": False}
+    assert vars(hook) == {"path": "", "eager": None, "compiled": None}
     with pytest.raises(RuntimeError, match="no forward pass of Net"):
         optimizer.step()
     train(model, optimizer, range(1))

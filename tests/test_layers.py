@@ -4,6 +4,7 @@ import sys
 from types import ModuleType
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -14,7 +15,7 @@ from lerac.layers import (
     layers_from_timm,
     named_parameters,
     override_layers,
-    plain_names,
+    plain_name,
     ranked_layers,
     registration_order,
 )
@@ -41,18 +42,50 @@ def test_layers_compare_and_hash_by_value():
     assert len({Layer("a", 0, ("w",), {"w": "deepest"}), Layer("a", 0, ("w",), {"w": "deepest"})}) == 1
 
 
+class Two(nn.Module):
+    """Two children, one of which happens to be called `module`: the name says something here."""
+
+    def __init__(self):
+        super().__init__()
+        self.module, self.other = nn.Linear(2, 2), nn.Linear(2, 2)
+
+
+def net():
+    return nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+
+
 @pytest.mark.parametrize(
-    ("names", "plain"),
+    "wrapped",
     [
-        (["module._orig_mod.a.w", "module._orig_mod.b"], ["a.w", "b"]),
-        (["_orig_mod.module.a.w"], ["a.w"]),
-        (["module.w", "other.w"], ["module.w", "other.w"]),
-        (["a._checkpoint_wrapped_module.w", "a._fsdp_wrapped_module.v"], ["a.w", "a.v"]),
-        ([], []),
+        nn.DataParallel(net()),
+        nn.DataParallel(torch.compile(net(), backend="eager")),
+        torch.compile(nn.DataParallel(net()), backend="eager"),
+        torch.optim.swa_utils.AveragedModel(net()),
+    ],
+    ids=["DataParallel", "DataParallel of compiled", "compiled DataParallel", "AveragedModel"],
+)
+def test_wrappers_leave_the_names(wrapped):
+    assert list(named_parameters(wrapped)) == list(dict(net().named_parameters()))
+    inside = nn.ModuleList([wrapped, nn.Linear(2, 2)])
+    assert list(named_parameters(inside)) == list(dict(nn.ModuleList([net(), nn.Linear(2, 2)]).named_parameters()))
+
+
+def test_a_module_called_module_beside_others_keeps_its_name():
+    assert list(named_parameters(Two())) == ["module.weight", "module.bias", "other.weight", "other.bias"]
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("module._orig_mod.a.w", "a.w"),
+        ("_orig_mod.module.a.w", "a.w"),
+        ("a._checkpoint_wrapped_module.w", "a.w"),
+        ("a._fsdp_wrapped_module.module.w", "a.module.w"),
+        ("module", "module"),
     ],
 )
-def test_wrappers_leave_the_names(names, plain):
-    assert plain_names(names) == plain
+def test_names_without_the_model(name, plain):
+    assert plain_name(name) == plain
 
 
 def test_tied_parameters_are_named_once():

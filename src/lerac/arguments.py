@@ -9,11 +9,10 @@ from torch.optim import LBFGS, Optimizer, Rprop
 from torch.optim.lr_scheduler import LRScheduler
 
 from lerac.curves import CURVES, Curve
-from lerac.layers import Layer, plain_names
+from lerac.layers import Layer, named_parameters, plain_name
 from lerac.stand_in import ParamGroup, innermost
 
 __all__ = [
-    "all_names",
     "check_curve",
     "check_k",
     "check_layers",
@@ -112,19 +111,19 @@ def check_layers(layers: Any, model: nn.Module) -> tuple[Layer, ...]:
         raise TypeError(f"layers must be a sequence of lerac.Layer, as from lerac.find_layers, got {layers!r}")
     if not layers:
         raise ValueError("layers is empty: a curriculum needs at least one layer")
-    known = all_names(model)
+    known = named_parameters(model, aliases=True)
     first_name = {id(p): name for name, p in reversed(known.items())}  # of tied weights, the name that comes first
-    plain = iter(plain_names([name for layer in layers for name in layer.parameters]))
     layer_of: dict[str, str] = {}
     checked: dict[str, Layer] = {}
     for layer in layers:
         if layer.name in checked:
             raise ValueError(f"two layers have the name {layer.name!r}")
         names = []
-        for name in (next(plain) for _ in layer.parameters):
+        for given in layer.parameters:
+            name = given if given in known else plain_name(given)
             if name not in known:
                 raise ValueError(
-                    f"layer {layer.name!r} has the parameter {name!r}, which this {type(model).__name__} has not"
+                    f"layer {layer.name!r} has the parameter {given!r}, which this {type(model).__name__} has not"
                 )
             first = first_name[id(known[name])]
             if first in layer_of:
@@ -137,19 +136,13 @@ def check_layers(layers: Any, model: nn.Module) -> tuple[Layer, ...]:
 
 def lost_parameters(optimizer: Optimizer, model: nn.Module, placed: Mapping[int, float]) -> list[str]:
     """Describe the parameters of the optimizer whose id is not in `placed`."""
-    names = {id(p): name for name, p in reversed(all_names(model).items())}
+    names = {id(p): name for name, p in reversed(named_parameters(model, aliases=True).items())}
     return [
         names.get(id(p)) or _describe(i, group, at)
         for i, group in enumerate(optimizer.param_groups)
         for at, p in enumerate(group["params"])
         if id(p) not in placed
     ]
-
-
-def all_names(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Give every name of every parameter, tied ones under each of their names, without wrapper prefixes."""
-    named = dict(model.named_parameters(remove_duplicate=False))
-    return dict(zip(plain_names(named), named.values(), strict=True))
 
 
 def _in_unit(value: Any, what: str) -> float:

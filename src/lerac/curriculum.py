@@ -10,7 +10,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lerac.arguments import (
-    all_names,
     check_curve,
     check_k,
     check_layers,
@@ -24,7 +23,7 @@ from lerac.arguments import (
 from lerac.curves import Curve
 from lerac.depth import find_layers
 from lerac.first_forward import FirstForward
-from lerac.layers import Layer, named_parameters
+from lerac.layers import Layer, named_parameters, start_ratios
 from lerac.ranks import agreed
 from lerac.stand_in import ParamGroup, SplitGroups, make_stand_in
 from lerac.state import check_state, curve_name, state_of
@@ -58,8 +57,10 @@ class LeRaC:
             between start at `ratio ** (depth / largest depth)`. Or a mapping from every layer's name to its r_j.
         curve: the update rule, a name in `lerac.curves.CURVES`, the result of `lerac.curves.staircase`, or any
             callable (progress, ratio) → factor.
-        layers: the result of `lerac.find_layers`, or any sequence of `lerac.Layer`. None takes the order in which
-            the model registers its modules, with a warning.
+        layers: the result of `lerac.find_layers`, or any sequence of `lerac.Layer`. None finds them from the first
+            forward pass of `model` in training mode (its shapes; the batch is not kept). If the optimizer steps
+            without one, it raises and says what to pass. In a distributed run all ranks then take the layers of
+            rank 0, so every rank must have a curriculum, or none.
 
     Raises:
         TypeError: if an argument has the wrong type, or the optimizer cannot have one rate per layer.
@@ -126,7 +127,7 @@ class LeRaC:
 
     @property
     def finished(self) -> bool:
-        """Whether training is conventional from here on."""
+        """Whether all k steps are taken, and training is conventional from here on."""
         return self._steps >= self._k
 
     @property
@@ -286,9 +287,9 @@ class LeRaC:
                 name = type(self._model).__name__
                 raise RuntimeError(
                     f"LeRaC has seen no forward pass of {name} in training mode since it was built, so it does not "
-                    "know the layers. If another module is what your loop calls, build LeRaC with that one as the "
-                    f"model; if {name} is used through another method than forward, or LeRaC was built too late, pass "
-                    f"layers=lerac.find_layers(model, *example_inputs)"
+                    "know the layers. Call model(x), not model.forward(x), after model.train(); if another module is "
+                    "what your loop calls, build LeRaC with that one as the model; and if that cannot be, pass "
+                    "layers=lerac.find_layers(model, *example_inputs)"
                 )
             return find_layers(self._model, example)
 
@@ -296,7 +297,8 @@ class LeRaC:
 
     def _settle(self, layers: tuple[Layer, ...]) -> None:
         """Know the layers from here on, if they fit the ratio and every parameter of the optimizer has one."""
-        self._factors = _start_factors(layers, self._ratio)
+        starts = start_ratios(layers, self._ratio)
+        self._factors = {name: starts[layer.name] for layer in layers for name in layer.parameters}
         self._ratios_by_id()
         self._layers = layers
         self._unwatch()
@@ -374,7 +376,7 @@ class LeRaC:
 
     def _ratios_by_id(self) -> dict[int, float]:
         """Give r_j by the identity of the parameter, for every parameter of the optimizer."""
-        named = all_names(self._model)
+        named = named_parameters(self._model, aliases=True)
         ratios = {id(named[name]): ratio for name, ratio in self._factors.items() if name in named}
         if lost := lost_parameters(self._optimizer, self._model, ratios):
             raise ValueError(
@@ -393,24 +395,6 @@ class LeRaC:
         vars(self).update(state)
         self._set_up()
         self._fresh = fresh
-
-
-def _start_factors(layers: Sequence[Layer], ratio: float | Mapping[str, float]) -> dict[str, float]:
-    """Give r_j by the name of the parameter."""
-    if isinstance(ratio, Mapping):
-        names = {layer.name for layer in layers}
-        if missing := names - ratio.keys():
-            raise ValueError(f"ratio has no factor for the layers {', '.join(sorted(missing))}")
-        if unknown := ratio.keys() - names:
-            raise ValueError(
-                f"ratio has factors for layers that there are not: {', '.join(sorted(unknown))}; "
-                f"the layers are {', '.join(layer.name for layer in layers)}"
-            )
-        by_layer = dict(ratio)
-    else:
-        deepest = max(layer.depth for layer in layers) or 1  # a single depth: every factor is 1
-        by_layer = {layer.name: ratio ** (layer.depth / deepest) for layer in layers}
-    return {name: by_layer[layer.name] for layer in layers for name in layer.parameters}
 
 
 def _table(layers: Sequence[Layer], factors: Mapping[str, float], rates: Mapping[str, float]) -> list[str]:

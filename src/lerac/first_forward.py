@@ -1,7 +1,8 @@
 """Remember how a model is called: the shapes of its first training forward pass, not the batch."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.hooks import RemovableHandle
 
 from lerac.depth import Example, example_of
-from lerac.depth.twin import autocast_dtype, entrance, unwrapped
+from lerac.depth.twin import autocast_dtype, unwrapped
 
 __all__ = ["FirstForward"]
 
@@ -31,56 +32,74 @@ _PLAIN = (int, float, complex, str, bytes, torch.dtype, torch.device)
 
 
 class FirstForward:
-    """A forward pre-hook on the model inside all wrappers, so that it sees calls through any of them.
+    """The inputs of the first forward pass of a model in training mode, seen through any wrapper.
 
-    Inside `torch.compile` the hook is part of the graph: there it only notes shapes, at every call, since a
-    condition would be a guard and taking the hook off would compile the model again. So it stays.
+    Args:
+        model: of `nn.ModuleList([model, loss])`, in whatever order, the module that is called first takes the inputs.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._example: Example | None = None
-        self._compiled: tuple[Any, Any, torch.dtype | None] | None = None
-        module = entrance(unwrapped(model))
-        self._handle: RemovableHandle | None = module.register_forward_pre_hook(self, with_kwargs=True)
-        self._wanted = True
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Note how the model is called, if it is for training."""
-        if not module.training:
-            return
-        if torch.compiler.is_compiling():
-            self._compiled = (_shapes(args), _shapes(kwargs), autocast_dtype())
-        elif self._wanted and self._example is None:
-            self._example = example_of(args, kwargs)
+        self._eager: dict[str, Example] = {}  # the module that is called first comes first
+        self._watches: list[tuple[_Watch, RemovableHandle]] = []
+        for path, module in _parts(unwrapped(model)):
+            watch = _Watch(path, self._eager)
+            self._watches.append((watch, module.register_forward_pre_hook(watch, with_kwargs=True)))
 
     def seen(self) -> Example | None:
         """Give the inputs of the first training forward pass; None if there has not been one."""
-        if self._example is None and self._compiled is not None:
-            args, kwargs, autocast = self._compiled
-            with FakeTensorMode():
-                self._example = Example(_tensors(args), _tensors(kwargs), autocast, described=True)
-        return self._example
+        for watch, _ in self._watches:
+            if watch.compiled is not None:
+                args, kwargs, autocast = watch.compiled
+                with FakeTensorMode():
+                    return Example(_tensors(args), _tensors(kwargs), autocast, described=True, called=watch.path)
+        for path, example in self._eager.items():
+            return replace(example, called=path)
+        return None
 
     def done(self) -> None:
-        """Let go of what was seen, and of the model unless it is compiled."""
-        self._wanted, self._example = False, None
-        if self._handle is not None and self._compiled is None:
-            self._handle.remove()
-            self._handle = None
+        """Let go of what was seen, and of the model but for what is compiled into it."""
+        self._eager.clear()
+        for watch, handle in self._watches:
+            watch.eager = None
+            if watch.compiled is None:
+                handle.remove()
+
+
+class _Watch:
+    """A forward pre-hook.
+
+    Inside `torch.compile` it is part of the graph: there it only notes shapes, at every call, since a condition would
+    be a guard and taking the hook off would compile the model again. So it stays.
+    """
+
+    def __init__(self, path: str, eager: dict[str, Example] | None) -> None:
+        self.path = path
+        self.eager = eager
+        self.compiled: tuple[Any, Any, torch.dtype | None] | None = None
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not module.training:
+            return
+        if torch.compiler.is_compiling():
+            self.compiled = (_shapes(args), _shapes(kwargs), autocast_dtype())
+        elif self.eager is not None and self.path not in self.eager:
+            self.eager[self.path] = example_of(args, kwargs)
 
     # A copy of the model, such as a moving average of its weights, is not the model that is trained: the copied hook
     # does nothing, and above all brings no second curriculum and optimizer along.
-    def __deepcopy__(self, memo: dict[int, Any]) -> "FirstForward":
-        return self._inert()
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Watch":
+        return _Watch(self.path, None)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return FirstForward._inert, ()
+        return _Watch, (self.path, None)
 
-    @classmethod
-    def _inert(cls) -> "FirstForward":
-        copied = cls.__new__(cls)
-        copied._example, copied._compiled, copied._handle, copied._wanted = None, None, None, False
-        return copied
+
+def _parts(model: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
+    if not isinstance(model, nn.ModuleList):
+        yield path, model
+        return
+    for name, part in model.named_children():
+        yield from _parts(unwrapped(part), f"{path}.{name}" if path else name)
 
 
 def _shapes(tree: Any) -> Any:

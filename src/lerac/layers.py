@@ -5,7 +5,7 @@ Where the depths come from is another matter: measured from the data flow (`lera
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import groupby, pairwise
@@ -19,9 +19,10 @@ __all__ = [
     "layers_from_timm",
     "named_parameters",
     "override_layers",
-    "plain_names",
+    "plain_name",
     "ranked_layers",
     "registration_order",
+    "start_ratios",
 ]
 
 # What torch.compile, FSDP and activation checkpointing put into parameter names.
@@ -217,21 +218,63 @@ def layers_from_timm(model: nn.Module) -> tuple[Layer, ...]:
     return ranked_layers({name: levels[name] for name in parameters}, trainable)
 
 
-def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Every parameter once, under its name without wrapper prefixes (`module.`, `_orig_mod.` …)."""
-    named = dict(model.named_parameters())
-    return dict(zip(plain_names(named), named.values(), strict=True))
+def start_ratios(layers: Sequence[Layer], ratio: float | Mapping[str, float]) -> dict[str, float]:
+    """Give r_j, the start of every layer relative to the full rate, by the layer's name.
 
+    Args:
+        layers: of one model.
+        ratio: r_j of the deepest layer, in (0, 1]: the others start at `ratio ** (depth / largest depth)`, and with
+            a single depth all at 1. Or the r_j of every layer by name.
 
-def plain_names(names: Iterable[str]) -> list[str]:
-    """Drop what wrappers add to parameter names, so that a model and its wrapped form agree.
-
-    A leading `module` goes if every name has it (DistributedDataParallel and its like): it says nothing then.
+    Raises:
+        ValueError: if a mapping lacks a layer or has one that there is not.
     """
-    split = [[part for part in name.split(".") if part not in _WRAPPERS] for name in names]
-    while split and all(len(parts) > 1 and parts[0] == "module" for parts in split):
-        split = [parts[1:] for parts in split]
-    return [".".join(parts) for parts in split]
+    if not isinstance(ratio, Mapping):
+        deepest = max(layer.depth for layer in layers)
+        return {layer.name: ratio ** (layer.depth / deepest) if deepest else 1.0 for layer in layers}
+    names = [layer.name for layer in layers]
+    if missing := [name for name in names if name not in ratio]:
+        raise ValueError(f"ratio has no factor for the layers {', '.join(missing)}")
+    if unknown := ratio.keys() - set(names):
+        raise ValueError(
+            f"ratio has factors for layers that there are not: {', '.join(sorted(unknown))}; "
+            f"the layers are {', '.join(names)}"
+        )
+    return {name: ratio[name] for name in names}
+
+
+def named_parameters(model: nn.Module, *, aliases: bool = False) -> dict[str, nn.Parameter]:
+    """Every parameter under its name without wrapper prefixes (`module.`, `_orig_mod.` …).
+
+    Args:
+        model: wrapped or not: the names are the same.
+        aliases: give tied parameters under each of their names, otherwise under the first only.
+    """
+    wraps = {path for path, module in model.named_modules(remove_duplicate=False) if _only_wraps(module)}
+    named = model.named_parameters(remove_duplicate=not aliases)
+    return {_plain(name, wraps): parameter for name, parameter in named}
+
+
+def plain_name(name: str) -> str:
+    """Drop what wrappers add to a parameter name, without knowing the model."""
+    parts = [part for part in name.split(".") if part not in _WRAPPERS]
+    while len(parts) > 1 and parts[0] == "module":
+        parts = parts[1:]
+    return ".".join(parts)
+
+
+def _only_wraps(module: nn.Module) -> bool:
+    """Whether it is like DistributedDataParallel: its only child is `module`, a name that says nothing."""
+    children = [name for name, _ in module.named_children()]
+    return children == ["module"] and next(module.parameters(recurse=False), None) is None
+
+
+def _plain(name: str, wraps: Collection[str]) -> str:
+    parts, kept = name.split("."), []
+    for i, part in enumerate(parts):
+        if part not in _WRAPPERS and not (part == "module" and ".".join(parts[:i]) in wraps):
+            kept.append(part)
+    return ".".join(kept)
 
 
 def _owner(parameter: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lerac.curves import CURVES, Curve
-from lerac.layers import Layer
+from lerac.layers import Layer, start_ratios
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +57,9 @@ def schedule(
     if isinstance(curve, str) and curve not in CURVES:
         raise ValueError(f"curve must be one of {', '.join(CURVES)} or a callable, got {curve!r}")
     factor = CURVES[curve] if isinstance(curve, str) else curve
-    starts = _starts(layers, ratio)
+    if not layers:
+        raise ValueError("layers must have at least one layer, got none")
+    starts = start_ratios(layers, ratio)
     total = steps or max(k + 1, round(1.5 * k))
     at = sorted({round(i * (total - 1) / _POINTS) for i in range(_POINTS + 1)} | {min(k, total - 1)})
     base = [lr(step) if callable(lr) else lr for step in at]
@@ -72,17 +74,6 @@ def schedule(
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("learning rate")
     return figure
-
-
-def _starts(layers: Sequence[Layer], ratio: float | Mapping[str, float]) -> dict[str, float]:
-    if not layers:
-        raise ValueError("layers must have at least one layer, got none")
-    if isinstance(ratio, Mapping):
-        if missing := [layer.name for layer in layers if layer.name not in ratio]:
-            raise ValueError(f"ratio must name every layer, it lacks {', '.join(missing)}")
-        return dict(ratio)
-    last = max(layer.depth for layer in layers)
-    return {layer.name: ratio ** (layer.depth / last) if last else 1.0 for layer in layers}
 
 
 def _canvas(axes: Axes | None) -> tuple[Figure, Axes]:

@@ -32,7 +32,13 @@ def agreed(find: Callable[[], tuple[Layer, ...]], parameters: Sequence[str]) -> 
     except Exception as raised:  # the other ranks are waiting to hear of it
         error = raised
     answers: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(answers, (list(parameters), layers, str(error)))
+    try:
+        dist.all_gather_object(answers, (list(parameters), layers, str(error)))
+    except RuntimeError as failed:
+        raise RuntimeError(
+            "the ranks could not agree on the layers: every rank must build LeRaC and step its optimizer; if only some "
+            "do, pass layers=lerac.find_layers(model, *example_inputs)"
+        ) from failed
     decides = next(rank for rank, (names, _, _) in enumerate(answers) if names == list(parameters))
     _, found, reason = answers[decides]
     if found is not None:

@@ -244,8 +244,7 @@ class _Split:
         name = type(optimizer).__name__
         written: dict[str, Any] = {}
         for part in reversed(self.parts):  # the part with the largest factor speaks for the group
-            lr = part.shown["lr"]
-            if lr is not part.before["lr"] or (isinstance(lr, torch.Tensor) and lr._version):
+            if part.shown["lr"] is not part.before["lr"] or _changed_in_place(part.shown["lr"]):
                 raise RuntimeError(
                     f"{name}.step() sets its own learning rate; LeRaC multiplies a rate that is set from outside and "
                     "cannot serve it"
@@ -278,6 +277,10 @@ def _rates(lr: Any, factors: list[float]) -> list[Any]:
         products: list[Any] = [*(lr * torch.tensor(factors, dtype=torch.float64).to(lr)).clone().unbind()]
         return products  # bit for bit what the products one by one are
     return [lr * m for m in factors]
+
+
+def _changed_in_place(lr: Any) -> bool:
+    return isinstance(lr, torch.Tensor) and not torch.compiler.is_compiling() and lr._version > 0
 
 
 def _same(a: Any, b: Any) -> bool:

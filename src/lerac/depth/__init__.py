@@ -143,14 +143,14 @@ def _check(model: nn.Module, example: Example) -> None:
             "nor traced. Find the layers before sharding, layers = find_layers(model, …), and pass layers="
         )
     try:
-        signature = inspect.signature(entrance(model).forward)
+        signature = inspect.signature(entrance(model, example).forward)
     except ValueError:  # compiled functions have none
         return
     try:
         signature.bind(*example.args, **example.kwargs)
     except TypeError as error:
         raise TypeError(
-            f"{type(entrance(model)).__name__}.forward does not take these example inputs: {error}. "
+            f"{type(entrance(model, example)).__name__}.forward does not take these example inputs: {error}. "
             "Pass what the model is called with: find_layers(model, *args, **kwargs)"
         ) from None
 

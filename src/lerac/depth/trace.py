@@ -39,7 +39,7 @@ def trace(model: nn.Module, example: Example, *, training: bool, real: bool = Fa
         flow = Flow(twin.parameters, twin.inputs, fake=not real)
         _announce_calls(twin.model, flow)
         with _autocast(example, devices), nullcontext() if real else mode, flow:
-            entrance(twin.model)(*twin.args, **twin.kwargs)
+            entrance(twin.model, example)(*twin.args, **twin.kwargs)
     return flow.depths
 
 

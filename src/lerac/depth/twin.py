@@ -52,12 +52,14 @@ class Example:
         kwargs: keyword arguments of the model's forward.
         autocast: data type of the autocast region in which the model is called; None outside of any.
         described: large tensors were replaced by descriptions, so the values are lost.
+        called: of `nn.ModuleList([model, loss])`, the path of the module that takes the inputs; "" for the first.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     autocast: torch.dtype | None = None
     described: bool = False
+    called: str = ""
 
 
 @dataclass
@@ -105,8 +107,10 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
-def entrance(model: nn.Module) -> nn.Module:
-    """The module that takes the inputs: the model itself, or the first of `nn.ModuleList([model, loss])`."""
+def entrance(model: nn.Module, example: Example) -> nn.Module:
+    """The module that takes the inputs: the model itself, or one of `nn.ModuleList([model, loss])`."""
+    for name in example.called.split(".") if example.called else ():
+        model = unwrapped(model.get_submodule(name))
     while isinstance(model, nn.ModuleList) and len(model):
         model = unwrapped(model[0])
     return model

@@ -3,9 +3,10 @@
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from lerac.curves import CURVES
-from lerac.layers import Layer
+from lerac.layers import Layer, start_ratios
 from lerac.study.plan import Curriculum
 from lerac.study.seeds import derive
 
@@ -37,11 +38,11 @@ def layer_ratios(layers: Sequence[Layer], curriculum: Curriculum | None, seed: i
     """
     if curriculum is None or curriculum.kind != "lerac" or curriculum.ratio is None:
         return {layer.name: 1.0 for layer in layers}
-    depths = [layer.depth for layer in layers]
-    last = max(depths)
+    starts = start_ratios(layers, curriculum.ratio)
+    values = list(starts.values())
     if curriculum.order == "reversed":
-        depths = [last - depth for depth in depths]
-    elif curriculum.order == "shuffled":
-        random.Random(derive(seed, "shuffled layers")).shuffle(depths)
-    ratio = curriculum.ratio
-    return {layer.name: ratio ** (d / last) if last else 1.0 for layer, d in zip(layers, depths, strict=True)}
+        mirrored = [replace(layer, depth=max(other.depth for other in layers) - layer.depth) for layer in layers]
+        return start_ratios(mirrored, curriculum.ratio)
+    if curriculum.order == "shuffled":
+        random.Random(derive(seed, "shuffled layers")).shuffle(values)
+    return dict(zip(starts, values, strict=True))
