@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn, optim
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import lerac
@@ -72,6 +73,35 @@ def stages(rank, answers):
     answers[rank] = len(curriculum.layers)
 
 
+def sharded(rank, answers):
+    torch.manual_seed(0)
+    told, model = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 3)), nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 3))
+    layers = lerac.find_layers(told, torch.zeros(1, 6))
+    model.load_state_dict(told.state_dict())
+    for part in (told, model):
+        fully_shard(part, mesh=dist.init_device_mesh("cpu", (2,)))
+    optimizer = optim.SGD(told.parameters(), lr=0.1)
+    curriculum = lerac.LeRaC(optimizer, told, k=4, ratio=1e-2, layers=layers)
+    unknown = optim.SGD(model.parameters(), lr=0.1)
+    lerac.LeRaC(unknown, model, k=4, ratio=1e-2)
+    before = [p.full_tensor().clone() for p in told.parameters()]
+    gradients = []
+    for network, chosen in ((told, optimizer), (model, unknown)):
+        loss_of(network, 0).backward()  # the same batch on both ranks
+        gradients.append([p.grad.full_tensor() for p in network.parameters()])
+        try:
+            chosen.step()
+        except (RuntimeError, ValueError) as error:
+            refused = str(error)
+    moves = [b - p.full_tensor() for b, p in zip(before, told.parameters(), strict=True)]
+    expected = [0.1 * r * g for r, g in zip((1, 1, 1e-2, 1e-2), gradients[0], strict=True)]
+    answers[rank] = (
+        all(torch.allclose(m, e, atol=1e-7) for m, e in zip(moves, expected, strict=True)),
+        curriculum.steps,
+        refused,
+    )
+
+
 def work(rank, task, port, answers):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
@@ -109,3 +139,12 @@ def test_if_the_deciding_rank_cannot_every_rank_says_so():
 
 def test_stages_of_a_pipeline_keep_their_own():
     assert on_two_ranks(stages) == {0: 2, 1: 3}
+
+
+def test_sharded_parameters_need_layers_found_before():
+    answers = on_two_ranks(sharded)
+    for right, steps, refused in answers.values():
+        assert right
+        assert steps == 1
+        assert "are sharded" in refused
+        assert "pass layers=" in refused
