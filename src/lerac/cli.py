@@ -4,7 +4,7 @@ import json
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,7 +18,6 @@ from lerac.study.folder import claim, collect, extend_study, write_study, write_
 from lerac.study.plan import Run, Study
 from lerac.study.recipe import Source, recipe_text
 from lerac.study.regimes import DEFAULT_REGIMES, parse_regime
-from lerac.study.report import Comparison, compare, merge, write_report
 from lerac.study.requests import (
     default_out,
     default_workers,
@@ -28,6 +27,9 @@ from lerac.study.requests import (
     require_available,
 )
 from lerac.study.terminal import comparison_json, print_comparison, print_plan
+
+if TYPE_CHECKING:
+    from lerac.study.report import Comparison
 
 __all__ = ["app", "run"]
 
@@ -119,6 +121,8 @@ def report_command(
     as_json: Json = False,
 ) -> None:
     """Make the report again, of one folder or of several together."""
+    from lerac.study.report import compare, merge
+
     study, results = merge(folders)
     _tell(out or folders[0], study, compare(study, results), results, as_json=as_json)
 
@@ -208,12 +212,16 @@ def _train(folder: Path, runs: list[Run], workers: int) -> int:
 
 
 def _finish(folder: Path, study: Study, *, as_json: bool) -> None:
+    from lerac.study.report import compare
+
     results = collect(folder, study.runs())
     write_tables(folder, results)
     _tell(folder, study, compare(study, results), results, as_json=as_json)
 
 
-def _tell(folder: Path, study: Study, comparisons: list[Comparison], results: list[Any], *, as_json: bool) -> None:
+def _tell(folder: Path, study: Study, comparisons: "list[Comparison]", results: list[Any], *, as_json: bool) -> None:
+    from lerac.study.report import write_report
+
     page = folder / "report.html"
     write_report(page, study, results)
     if as_json:

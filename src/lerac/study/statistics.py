@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 
-from scipy import stats
-
 __all__ = ["BASELINE", "CONFIDENCE", "Difference", "Summary", "summarise", "verdict"]
 
 BASELINE = "conventional"
@@ -107,6 +105,8 @@ def paired_difference(values: Mapping[int, float], reference: Mapping[int, float
     if len(differences) == 1:
         return Difference(by_seed, mean, None, None)
     error = stdev(differences) / math.sqrt(len(differences))
+    from scipy import stats  # here, because it takes long to load
+
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, df=len(differences) - 1)) * error
     return Difference(by_seed, mean, mean - reach, mean + reach)
 

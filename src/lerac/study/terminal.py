@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from lerac.study.folder import Result
-from lerac.study.report import Comparison
 from lerac.study.statistics import BASELINE, CONFIDENCE, Summary
+
+if TYPE_CHECKING:
+    from lerac.study.report import Comparison
 
 __all__ = ["comparison_json", "print_comparison", "print_plan"]
 
@@ -44,7 +46,7 @@ def state(result: Result) -> str:
     return "to train"
 
 
-def print_comparison(console: Console, comparison: Comparison) -> None:
+def print_comparison(console: Console, comparison: "Comparison") -> None:
     """Print table and verdict of one recipe."""
     table = Table(title=comparison.recipe.name, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("regime", overflow="fold")
@@ -59,7 +61,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         console.print(sentence, markup=False, highlight=False)
 
 
-def comparison_json(comparison: Comparison) -> dict[str, Any]:
+def comparison_json(comparison: "Comparison") -> dict[str, Any]:
     """Give the table of one recipe as plain types; accuracies are shares in [0, 1]."""
     return {
         "recipe": comparison.recipe.name,

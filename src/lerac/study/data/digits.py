@@ -3,7 +3,6 @@
 Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository.
 """
 
-import sklearn.datasets
 import torch
 
 from lerac.study.data.splits import Splits, with_label_noise
@@ -24,6 +23,8 @@ def load_digits(seed: int, *, train: int, validation: int, test: int, label_nois
     Raises:
         ValueError: if there are not enough examples.
     """
+    import sklearn.datasets  # here, because it takes longer to load than `lerac --help` should
+
     digits = sklearn.datasets.load_digits()
     inputs = torch.tensor(digits.images / 16.0, dtype=torch.float32).unsqueeze(1)
     labels = torch.tensor(digits.target, dtype=torch.int64)

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -76,6 +75,8 @@ def with_label_noise(split: Split, share: float, classes: int, seed: int) -> Spl
 
 
 def _draw(rest: np.ndarray[Any, Any], labels: Tensor, size: int, seed: int) -> tuple[Any, Any]:
+    from sklearn.model_selection import train_test_split  # here, because it takes long to load
+
     if size == len(rest):
         return rest, rest[:0]
     chosen, left = train_test_split(rest, train_size=size, stratify=labels[rest].numpy(), random_state=seed)
