@@ -13,9 +13,14 @@ def main() -> None:
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         print(f"lerac: the command line needs {', '.join(missing)}: pip install 'lerac[study]'", file=sys.stderr)
         sys.exit(2)
-    from lerac.cli import run
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal without ± still gets its table
+    try:
+        from lerac.cli import run
 
-    sys.exit(run())
+        code = run()
+    except KeyboardInterrupt:  # while libraries are loaded
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "run"]
 
+A_MOMENT = 10.0  # seconds that another process may need to write the tables of a study
 INTERRUPTED = 130  # what shells give a process that Ctrl-C ended
 
 app = typer.Typer(
@@ -57,7 +58,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def compare_command(
     recipes: Recipes,
     regimes: Annotated[str, typer.Option(help="What to compare, options in brackets.")] = DEFAULT_REGIMES,
-    seeds: Annotated[str, typer.Option(help="A count (5: 0 to 4), a range (100-109) or a list (3,4,7).")] = "5",
+    seeds: Annotated[str, typer.Option(help="A count (5: 0 to 4), a range (100-109, 7-7) or a list (3,4,7).")] = "5",
     overrides: Sets = [],  # noqa: B006 - typer's way to say none
     source: Annotated[Source | None, typer.Option(help="Whose settings; default: what the recipe has.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the study; default: runs/RECIPE.")] = None,
@@ -75,14 +76,15 @@ def compare_command(
     """
     require_available(engine, precision)
     asked = request_study(recipes, regimes, parse_seeds(seeds), overrides, source, device)
-    folder = out or default_out(recipes)
-    study = extend_study(folder, asked)
-    runs = study.runs()
+    folder = out or default_out(asked)
     if plan:
-        print_plan(Console(), collect(folder, runs), as_json=as_json)
+        print_plan(Console(), collect(folder, extend_study(folder, asked).runs()), as_json=as_json)
         return
+    extend_study(folder, asked)  # so that a folder with another study is refused before anything is written there
     with claim(folder):
+        study = extend_study(folder, asked)
         write_study(folder, study)
+        runs = study.runs()
         failures = _train(folder, runs, workers or default_workers())
         _finish(folder, study, as_json=as_json)
     if failures:
@@ -103,14 +105,17 @@ def train_command(
     """Train one run, in the same folder layout as `compare`."""
     require_available("local", precision)
     asked = request_study([recipe], str(parse_regime(regime)), [seed], overrides, source, device)
-    with claim(out):
-        study = extend_study(out, asked)
-        write_study(out, study)
-        failures = _train(out, asked.runs(), workers=1)
-        write_tables(out, collect(out, study.runs()))
+    extend_study(out, asked)
+    [run] = asked.runs()
+    with claim(out, patience=A_MOMENT):
+        write_study(out, extend_study(out, asked))
+    with claim(out / run.folder):  # other runs may be trained in the same study meanwhile
+        failures = _train(out, [run], workers=1)
+    with claim(out, patience=A_MOMENT):
+        write_tables(out, collect(out, extend_study(out, asked).runs()))
     if failures:
         raise typer.Exit(1)
-    [result] = collect(out, asked.runs())
+    [result] = collect(out, [run])
     Console().print(json.dumps(result.status, indent=2), markup=False, highlight=False)
 
 
@@ -124,6 +129,7 @@ def report_command(
     from lerac.study.report import compare, merge
 
     study, results = merge(folders)
+    write_tables(out or folders[0], results)
     _tell(out or folders[0], study, compare(study, results), results, as_json=as_json)
 
 

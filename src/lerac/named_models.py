@@ -49,9 +49,14 @@ def named_model(name: str) -> NamedModel:
     if not rest:
         raise ModelNameError(f"{name!r} names no model: expected {KINDS}")
     builders = {"timm": _timm, "torchvision": _torchvision, "hf": _transformers}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # the libraries' own plans
-        return builders[kind](rest) if kind in builders else _function(kind, rest)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # the libraries' own plans
+            return builders[kind](rest) if kind in builders else _function(kind, rest)
+    except ModelNameError:
+        raise
+    except Exception as error:  # whatever somebody else's constructor may raise
+        raise ModelNameError(f"{name} could not be built, {type(error).__name__}: {error}") from error
 
 
 def _ours(name: str) -> NamedModel:

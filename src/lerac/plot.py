@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lerac.curves import CURVES, Curve
+from lerac.arguments import check_curve, check_k, check_ratio
+from lerac.curves import Curve
 from lerac.layers import Layer, start_ratios
 
 if TYPE_CHECKING:
@@ -47,19 +48,18 @@ def schedule(
     Raises:
         ImportError: if matplotlib is missing; the message says how to install it.
         ValueError: if an argument is out of range, or `ratio` lacks a layer.
+        TypeError: if an argument has the wrong type.
 
     Examples:
         >>> figure = lerac.plot.schedule(lerac.find_layers(model, images), k=500, lr=0.1)  # doctest: +SKIP
     """
     figure, axes = _canvas(axes)
-    if k < 1 or (steps is not None and steps < 1):
-        raise ValueError(f"k and steps must be 1 or more, got k={k!r} and steps={steps!r}")
-    if isinstance(curve, str) and curve not in CURVES:
-        raise ValueError(f"curve must be one of {', '.join(CURVES)} or a callable, got {curve!r}")
-    factor = CURVES[curve] if isinstance(curve, str) else curve
+    k, factor = check_k(k), check_curve(curve)
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps must be 1 or more, got {steps!r}")
     if not layers:
         raise ValueError("layers must have at least one layer, got none")
-    starts = start_ratios(layers, ratio)
+    starts = start_ratios(layers, check_ratio(ratio))
     total = steps or max(k + 1, round(1.5 * k))
     at = sorted({round(i * (total - 1) / _POINTS) for i in range(_POINTS + 1)} | {min(k, total - 1)})
     base = [lr(step) if callable(lr) else lr for step in at]

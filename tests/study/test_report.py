@@ -112,7 +112,7 @@ def test_half_finished(tmp_path):
     page = page_of(tmp_path, study, collect(tmp_path, study.runs()))
     assert "3 of 4 runs have ended" in page.text
     assert "lerac: " in page.text
-    assert "one seed, which says nothing about others. 1 runs have not ended." in page.text
+    assert "1 seed, too few for a verdict. Not ended yet: 1 seed." in page.text
 
 
 def test_nothing_trained_yet(tmp_path):

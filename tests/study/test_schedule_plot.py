@@ -51,10 +51,10 @@ def test_draws_where_it_is_told_and_can_be_saved():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"k": 0}, "k and steps must be 1 or more, got k=0"),
-        ({"k": 2, "steps": 0}, "steps=0"),
-        ({"k": 2, "curve": "spline"}, "curve must be one of exponential, .* got 'spline'"),
-        ({"k": 2, "ratio": {"a": 1.0}}, "it lacks b, c"),
+        ({"k": 0}, "k must be at least 1 optimizer step, got 0"),
+        ({"k": 2, "steps": 0}, "steps must be 1 or more, got 0"),
+        ({"k": 2, "curve": "spline"}, "unknown curve 'spline': expected one of exponential"),
+        ({"k": 2, "ratio": {"a": 1.0}}, "ratio has no factor for the layers b, c"),
         ({"k": 2, "ratio": 2.0}, r"ratio must be in \(0, 1\]"),
     ],
 )

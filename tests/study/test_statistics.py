@@ -39,32 +39,43 @@ def test_only_common_seeds_are_paired():
 def test_one_seed_has_no_spread_and_decides_nothing():
     base, other = summarise({"conventional": {3: 0.5}, "lerac": {3: 0.6}})
     assert (base.sd, other.difference.low, other.difference.high) == (None, None, None)
-    assert (
-        verdict(other)
-        == "lerac: +10.00 points compared with conventional on one seed, which says nothing about others."
-    )
+    assert verdict(other) == "lerac: +10.00 points compared with conventional on 1 seed, too few for a verdict."
 
 
 def test_nothing_to_compare():
     _, other = summarise({"conventional": {0: None}, "lerac": {0: 0.6}})
-    assert verdict(other) == "lerac: nothing to compare with conventional yet."
+    assert verdict(other) == "lerac: nothing to compare with conventional."
     [alone] = summarise({"lerac": {0: None}})
     assert alone.mean is None
-    assert verdict(alone) == "lerac: nothing to compare with conventional yet. 1 runs have not ended."
+    assert verdict(alone) == "lerac: nothing to compare with conventional. Not ended yet: 1 seed."
 
 
 @pytest.mark.parametrize(
     ("differences", "says"),
     [
-        ((0.02, 0.03, 0.01), "lerac: no difference to conventional shown: +2.00 points [-0.48, +4.48], n = 3 seeds."),
-        ((0.02, 0.021, 0.019), "lerac is better than conventional: +2.00 points [+1.75, +2.25], n = 3 seeds."),
-        ((-0.02, -0.021, -0.019), "lerac is worse than conventional: -2.00 points [-2.25, -1.75], n = 3 seeds."),
-        ((0.02, -0.03, 0.01), "lerac: no difference to conventional shown: +0.00 points [-6.57, +6.57], n = 3 seeds."),
+        (
+            (0.02, 0.05, 0.01, -0.01, 0.03),
+            "lerac: no difference to conventional shown: +2.00 points [-0.78, +4.78], n = 5 seeds.",
+        ),
+        (
+            (0.02, 0.021, 0.019, 0.022, 0.018),
+            "lerac is better than conventional: +2.00 points [+1.80, +2.20], n = 5 seeds.",
+        ),
+        (
+            (-0.02, -0.021, -0.019, -0.022, -0.018),
+            "lerac is worse than conventional: -2.00 points [-2.20, -1.80], n = 5 seeds.",
+        ),
+        (
+            (0.02, -0.03, 0.01, 0.04, -0.04),
+            "lerac: no difference to conventional shown: +0.00 points [-4.21, +4.21], n = 5 seeds.",
+        ),
+        ((0.01, 0.02, 0.03, 0.04), "lerac: +2.50 points compared with conventional on 4 seeds, too few for a verdict."),
+        ((0.02,) * 5, "lerac: +2.00 points on each of 5 seeds; differences without spread give no interval."),
     ],
 )
 def test_verdicts(differences, says):
     lerac = {seed: 0.5 + difference for seed, difference in enumerate(differences)}
-    _, other = summarise({"conventional": dict.fromkeys(range(3), 0.5), "lerac": lerac})
+    _, other = summarise({"conventional": dict.fromkeys(range(5), 0.5), "lerac": lerac})
     assert verdict(other) == says
 
 
@@ -74,8 +85,9 @@ def test_equal_differences_have_an_interval_without_width():
 
 
 def test_identical_regimes_show_no_difference():
-    _, other = summarise({"conventional": {0: 0.5, 1: 0.6}, "lerac": {0: 0.5, 1: 0.6}})
-    assert "no difference to conventional shown: +0.00 points [+0.00, +0.00]" in verdict(other)
+    equal = dict.fromkeys(range(5), 0.5)
+    _, other = summarise({"conventional": equal, "lerac": equal})
+    assert verdict(other).startswith("lerac: +0.00 points on each of 5 seeds;")
 
 
 def test_diverged_runs_are_said():

@@ -1,6 +1,6 @@
 """Comparisons of training regimes: what `lerac compare` does.
 
 Data flows one way: `recipe` and `regimes` say what to do, `plan` lists the runs, `engine` hands them to
-workers, `training` trains one, `runs` and `results` keep them on disk, `statistics` and `report` tell what
+workers, `training` trains one, `runs` and `folder` keep them on disk, `statistics` and `report` tell what
 came out. Needs the extra: `pip install 'lerac[study]'`.
 """

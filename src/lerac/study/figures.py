@@ -81,7 +81,10 @@ def curves_figure(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]
             for regime, runs in histories.items():
                 longest = max((len(run) for run in runs), default=0)
                 columns = [[factor * run[e][key] for run in runs if len(run) > e] for e in range(longest)]
-                mean, spread = np.array([np.mean(c) for c in columns]), np.array([np.std(c) for c in columns])
+                mean, spread = (
+                    np.array([np.mean(c) for c in columns]),
+                    np.array([np.std(c, ddof=min(1, len(c) - 1)) for c in columns]),
+                )
                 epochs = np.arange(1, longest + 1)
                 axes.plot(epochs, mean, color=colour[regime], linewidth=1.6, label=regime)
                 axes.fill_between(epochs, mean - spread, mean + spread, color=colour[regime], alpha=0.12, linewidth=0)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lerac.study.errors import StudyError
+
 __all__ = ["read_json", "write_bytes", "write_json", "write_text"]
 
 
@@ -33,8 +35,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON, or None if there is no file."""
+    """Read JSON, or None if there is no file.
+
+    Raises:
+        StudyError: if the file is damaged.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except ValueError as error:  # of JSON and of UTF-8
+        raise StudyError(f"{path} is damaged ({error}); delete it, and the run is trained again") from None

@@ -3,6 +3,7 @@
 import csv
 import io
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ def read_study(folder: Path) -> Study | None:
         return None
     except NotADirectoryError:
         raise StudyError(f"{folder} is a file; a study needs a folder") from None
+    except UnicodeDecodeError:
+        raise StudyError(f"{path} is damaged: it is not UTF-8 text") from None
     except StudyError as error:
         raise StudyError(f"{folder}: {error}") from None
 
@@ -92,8 +95,12 @@ def write_study(folder: Path, study: Study) -> None:
 
 
 @contextmanager
-def claim(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in the folder; the system lets go if this one is killed.
+def claim(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
+    """Keep other processes from working in the folder; the system lets go if this one is killed.
+
+    Args:
+        folder: of a study or of one run.
+        patience: seconds to wait for a process that has it, 0 or more.
 
     Raises:
         StudyError: if another process has it.
@@ -103,12 +110,17 @@ def claim(folder: Path) -> Iterator[None]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StudyError(
-                f"{folder}: another lerac is training there; wait for it, or choose another --out"
-            ) from None
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise StudyError(
+                        f"{folder}: another lerac is training there; wait for it, or choose another --out"
+                    ) from None
+                time.sleep(0.05)
         yield
 
 

@@ -82,7 +82,7 @@ class Run:
 class Study(Section):
     """What was asked for; `study.json` is this as JSON.
 
-    `files` names the file of each recipe that is not one of ours.
+    `files` has the word by which each recipe was asked for, if that is not its name: a file, for example.
 
     Raises:
         ValidationError: if a field is missing, unknown or of the wrong type.

@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -16,7 +16,7 @@ from lerac.study.models import MODELS
 __all__ = ["ALIASES", "Recipe", "Source", "load_recipe", "recipe_names", "recipe_text"]
 
 Source = Literal["paper", "official", "ours"]
-SOURCES: tuple[Source, ...] = ("paper", "official", "ours")
+SOURCES: tuple[Source, ...] = get_args(Source)
 ALIASES = {"digits": "small-cnn/digits"}
 
 
@@ -205,12 +205,14 @@ def _built_in() -> dict[str, str]:
 
 def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = (part.strip() for part in override.partition("="))
-    if not equals or not key or not text:
+    if not equals or not key or not text or "\n" in text:
         raise StudyError(f"--set takes key=value like training.epochs=10, got {override!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text  # a bare word, as people type it
+    if key == "source":
+        raise StudyError(f"--set {override}: the source says where a recipe's values come from; choose one by --source")
     *path, last = key.split(".")
     section = values
     for name in path:
@@ -220,7 +222,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     if isinstance(section.get(last), dict):
         raise StudyError(f"--set {override}: {key!r} is a section; its keys are {', '.join(section[last])}")
     section[last] = value
-    if key not in ("model", "dataset", "source") and not key.startswith("sources"):
+    if not key.startswith("sources"):
         values.setdefault("sources", {})[key] = "set: on the command line"
 
 

@@ -44,6 +44,9 @@ class Comparison:
         base = next((s for s in self.test if s.regime == BASELINE), None)
         if base is None:
             return [f"No comparison: {BASELINE} is not among the regimes."]
+        if base.missing:
+            seeds = ", ".join(map(str, base.missing))
+            sentences.append(f"{BASELINE} itself has not ended on seeds {seeds}; no regime is compared on these.")
         if base.diverged:
             seeds = ", ".join(map(str, base.diverged))
             sentences.append(f"{BASELINE} itself diverged on seeds {seeds}; no regime is compared on these.")
@@ -173,7 +176,12 @@ def _environments(results: Sequence[Result]) -> list[dict[str, str]]:
 
 def _commands(study: Study) -> list[str]:
     """Commands that ask for this study again; recipes that were changed by --set need one of their own."""
-    common = ["--regimes", ",".join(study.regimes), "--seeds", ",".join(map(str, study.seeds))]
+    common = [
+        "--regimes",
+        ",".join(study.regimes),
+        "--seeds",
+        ",".join(f"{seed}-{seed}" if len(study.seeds) == 1 else str(seed) for seed in study.seeds),
+    ]
     if study.device != "cpu":
         common += ["--device", study.device]
     groups: dict[tuple[str, ...], list[str]] = {}

@@ -9,10 +9,13 @@ import torch
 
 from lerac.study.errors import StudyError
 from lerac.study.plan import Study
-from lerac.study.recipe import Source, load_recipe, recipe_names
+from lerac.study.recipe import ALIASES, Source, load_recipe, recipe_names
 from lerac.study.regimes import split_regimes
 
 __all__ = ["default_workers", "parse_seeds", "request_study", "require_available"]
+
+
+MOST_SEEDS = 100_000  # more is a slip: somebody meant one seed
 
 
 def request_study(
@@ -32,7 +35,8 @@ def request_study(
     names = [recipe.name for recipe in loaded]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise StudyError(f"recipes: {', '.join(sorted(repeated))} is given twice")
-    files = {r.name: given for r, given in zip(loaded, recipes, strict=True) if given.endswith(".toml")}
+    given = zip(loaded, recipes, strict=True)
+    files = {r.name: word for r, word in given if r.name != ALIASES.get(word, word)}  # a file, or model set anew
     study = Study(
         recipes=loaded,
         regimes=[str(regime) for regime in split_regimes(regimes)],
@@ -45,20 +49,24 @@ def request_study(
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Read `5` as 0 to 4, `100-109` as a range with both ends, `3,4,7` as a list (of ranges, too).
+    """Read `5` as 0 to 4, `100-109` as a range with both ends, `3,4,7` as a list (of ranges, too), `7-7` as one seed.
 
     Raises:
         StudyError: if it is none of these, empty, or names a seed twice.
     """
     text = text.replace(" ", "")
     if re.fullmatch(r"\d+", text):
-        seeds = list(range(_number(text)))
+        if (count := _number(text)) > MOST_SEEDS:
+            raise StudyError(f"--seeds {text} asks for {text} seeds; a single seed is written {text}-{text}")
+        seeds = list(range(count))
     else:
         seeds = []
         for part in text.split(","):
             if (match := re.fullmatch(r"(\d+)(?:-(\d+))?", part)) is None:
                 raise StudyError(f"--seeds takes a count (5), a range (100-109) or a list (3,4,7), got {text!r}")
             first, last = match.group(1), match.group(2) or match.group(1)
+            if _number(last) - _number(first) >= MOST_SEEDS:
+                raise StudyError(f"--seeds {part} asks for more than {MOST_SEEDS} seeds")
             seeds += range(_number(first), _number(last) + 1)
     if not seeds or len(set(seeds)) < len(seeds):
         raise StudyError(f"--seeds {text} names {'a seed twice' if seeds else 'no seed'}")
@@ -77,10 +85,9 @@ def require_available(engine: str, precision: str) -> None:
         raise StudyError(f"--precision {precision} is not available in this version yet; use float32")
 
 
-def default_out(recipes: Sequence[str]) -> Path:
+def default_out(study: Study) -> Path:
     """Give runs/<recipe>, or runs/<recipe>+<recipe>… for several."""
-    slugs = [load_recipe(name).slug for name in recipes]
-    return Path("runs") / "+".join(slugs)
+    return Path("runs") / "+".join(recipe.slug for recipe in study.recipes)
 
 
 def default_workers() -> int:
@@ -106,8 +113,8 @@ def _device(name: str) -> str:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise StudyError(f"--device {name} cannot be used here: {reason}") from None
     if device.type == "meta":
         raise StudyError("--device meta cannot be used: it computes nothing")

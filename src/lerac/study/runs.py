@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 import lerac
+from lerac.study.errors import StudyError
 from lerac.study.files import read_json, write_bytes, write_json, write_text
 from lerac.study.plan import Run
 from lerac.study.training import Measured, Training
@@ -34,6 +35,8 @@ class RunFolder:
     def status(self) -> dict[str, Any] | None:
         """How the run ended: its state is `done` or `diverged`; None while it has not ended."""
         status: dict[str, Any] | None = read_json(self.path / "status.json")
+        if status is not None and "state" not in status:
+            raise StudyError(f"{self.path / 'status.json'} is damaged; delete it, and the run is trained again")
         return status
 
     def config(self) -> dict[str, Any] | None:
@@ -47,7 +50,12 @@ class RunFolder:
             lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in lines]
+        except UnicodeDecodeError:
+            lines = ["?"]
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError:
+            raise StudyError(f"{self.path / 'metrics.jsonl'} is damaged; delete it, it is made again") from None
 
     def error(self) -> str | None:
         """Why the last attempt failed, or None if it did not."""

@@ -9,6 +9,8 @@ __all__ = ["BASELINE", "CONFIDENCE", "Difference", "Summary", "summarise", "verd
 
 BASELINE = "conventional"
 CONFIDENCE = 0.95
+FEWEST = 5  # seeds for a verdict: an interval from fewer rests on its assumptions alone
+ROUNDING = 1e-9  # shares that differ by less are equal but for rounding
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,15 @@ def verdict(summary: Summary, baseline: str = BASELINE) -> str:
     """Say in one sentence what is shown about a regime, for values that are shares in [0, 1]."""
     difference = summary.difference
     if difference is None:
-        return f"{summary.regime}: nothing to compare with {baseline} yet.{_caveat(summary)}"
+        return f"{summary.regime}: nothing to compare with {baseline}.{_caveat(summary)}"
     size = f"{100 * difference.mean:+.2f} points"
-    if difference.low is None or difference.high is None:
-        text = f"{summary.regime}: {size} compared with {baseline} on one seed, which says nothing about others."
+    if difference.low is None or difference.high is None or difference.n < FEWEST:
+        text = f"{summary.regime}: {size} compared with {baseline} on {_seeds(difference.n)}, too few for a verdict."
+        return text + _caveat(summary)
+    if difference.high - difference.low < ROUNDING:
+        text = (
+            f"{summary.regime}: {size} on each of {_seeds(difference.n)}; differences without spread give no interval."
+        )
         return text + _caveat(summary)
     evidence = f"{size} [{100 * difference.low:+.2f}, {100 * difference.high:+.2f}], n = {difference.n} seeds."
     if difference.low > 0:
@@ -130,11 +137,15 @@ def verdict(summary: Summary, baseline: str = BASELINE) -> str:
     return text + _caveat(summary)
 
 
+def _seeds(n: int) -> str:
+    return "1 seed" if n == 1 else f"{n} seeds"
+
+
 def _caveat(summary: Summary) -> str:
     caveats = []
     if summary.diverged:
         seeds = ", ".join(map(str, summary.diverged))
         caveats.append(f" Not counted, because their loss was not finite: seeds {seeds}.")
     if summary.missing:
-        caveats.append(f" {len(summary.missing)} runs have not ended.")
+        caveats.append(f" Not ended yet: {_seeds(len(summary.missing))}.")
     return "".join(caveats)

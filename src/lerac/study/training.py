@@ -232,13 +232,19 @@ class EpochOrder(Sampler[list[int]]):
 
 def _accelerator(run: Run) -> accelerate.Accelerator:
     torch.set_num_threads(run.threads)
+    os.environ.pop("ACCELERATE_TORCH_DEVICE", None)
+    # Said in full, because Accelerate takes what is not said from the environment, which no configuration records.
+    exact: dict[str, Any] = {
+        "mixed_precision": "no",
+        "gradient_accumulation_plugin": accelerate.utils.GradientAccumulationPlugin(num_steps=1),
+    }
     if run.device == "cpu":
-        return accelerate.Accelerator(cpu=True)
+        return accelerate.Accelerator(cpu=True, **exact)
     os.environ["ACCELERATE_TORCH_DEVICE"] = run.device
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
-    return accelerate.Accelerator()
+    return accelerate.Accelerator(**exact)
 
 
 def _copied(network: nn.Module) -> dict[str, Tensor]:
