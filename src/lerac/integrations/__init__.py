@@ -5,7 +5,6 @@ does the same one line at the moment when the framework has the optimizer, and t
 """
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lerac.curriculum import LeRaC
@@ -80,19 +79,14 @@ def check_fits(k: int, taken: int, ahead: float) -> None:
         )
 
 
-def layer_rates(curricula: Sequence[LeRaC]) -> Mapping[str, float]:
+def layer_rates(curriculum: LeRaC, prefix: str = "lr/") -> dict[str, float]:
     """Give the rates that the next step will use as metrics named `lr/<layer>`, nearest to the input first.
 
-    With several optimizers the names are `lr/<index of the optimizer>/<layer>`. Of a layer whose parameters are in param
-    groups of different rates it is the largest; frozen layers that no optimizer has are left out.
+    Of a layer whose parameters are in param groups of different rates it is the largest; layers that the optimizer
+    has no parameter of are left out. Nothing is given before the layers are found and after the curriculum.
     """
-    metrics: dict[str, float] = {}
-    for index, curriculum in enumerate(curricula):
-        if curriculum.finished or curriculum.layers is None:
-            continue
-        prefix = f"lr/{index}/" if len(curricula) > 1 else "lr/"
-        rates = curriculum.lrs()
-        for layer in curriculum.layers:
-            if own := [rates[name] for name in layer.parameters if name in rates]:
-                metrics[prefix + layer.name] = max(own)
-    return metrics
+    if curriculum.finished or curriculum.layers is None:
+        return {}
+    rates = curriculum.lrs()
+    by_layer = {layer.name: [rates[name] for name in layer.parameters if name in rates] for layer in curriculum.layers}
+    return {prefix + name: max(own) for name, own in by_layer.items() if own}

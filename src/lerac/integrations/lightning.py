@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
 
 from lerac.curriculum import LeRaC
 from lerac.curves import Curve
@@ -27,10 +28,10 @@ __all__ = ["LeRaCCallback"]
 class LeRaCCallback(Callback):
     """Learning Rate Curriculum for every optimizer that `configure_optimizers` returns.
 
-    The layers are found on the first batch, from a traced copy of `training_step` whose calls to loggers and optimizers do
-    nothing. Where it cannot be traced (it asks for `self.trainer`, for example), they are found from the first call of
-    the module itself. Checkpoints carry the curriculum; the learning rate of every layer goes to the loggers as
-    `lr/<layer>`, every `log_every_n_steps`, while the curriculum lasts.
+    The layers are found on the first batch, from a traced copy of `training_step` whose calls to loggers and optimizers
+    do nothing. Where it cannot be traced (it asks for `self.trainer`, for example), they are found from the first call
+    of the module itself. Checkpoints carry the curriculum. While it lasts, the learning rate of every layer goes to the
+    loggers as `lr/<layer>` (of several optimizers, `lr/<index>/<layer>`) every `log_every_n_steps`.
 
     Args:
         k: length in optimizer steps, at least 1. Of several optimizers, each counts its own.
@@ -91,11 +92,19 @@ class LeRaCCallback(Callback):
             curriculum.load_state_dict(state)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Find the layers on the first batch; log the rates."""
+        """Find the layers on the first batch."""
         if not self._why_not_traced and any(c.layers is None and not c.finished for c in self._curricula):
             self._find_layers(trainer, pl_module, batch, batch_idx)
-        if trainer.loggers and trainer._logger_connector.should_update_logs and (rates := layer_rates(self._curricula)):
-            pl_module.log_dict(dict(rates), on_step=True, on_epoch=False)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Log the rates of this step, as `LearningRateMonitor` does: `log` would repeat them after the curriculum."""
+        if not (trainer.loggers and self._curricula and trainer._logger_connector.should_update_logs):
+            return
+        index = [id(innermost(one)) for one in trainer.optimizers].index(id(innermost(optimizer)))
+        rates = layer_rates(self._curricula[index], f"lr/{index}/" if len(self._curricula) > 1 else "lr/")
+        if rates:
+            for logger in trainer.loggers:
+                logger.log_metrics(rates, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """If there are no layers after all, say why `training_step` did not give them."""

@@ -60,7 +60,7 @@ class LeRaCCallback(TrainerCallback):
         self._options: dict[str, Any] = {"ratio": ratio, "curve": curve, "layers": layers}
         self._curriculum: LeRaC | None = None
         self._optimizer: Optimizer | None = None
-        self._rates: Mapping[str, float] = {}
+        self._rates: dict[str, float] = {}
 
     @property
     def curriculum(self) -> LeRaC | None:
@@ -72,13 +72,14 @@ class LeRaCCallback(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        *,
-        model: nn.Module,
-        optimizer: Optimizer,
-        train_dataloader: Any,
+        model: nn.Module | None = None,
+        optimizer: Optimizer | None = None,
+        train_dataloader: Any = None,
         **kwargs: Any,
     ) -> None:
         """Attach the curriculum: there is an optimizer, its checkpoint is loaded, and nothing is trained yet."""
+        assert model is not None
+        assert optimizer is not None
         inner = innermost(optimizer)
         k = steps_of(self._k, self._epochs, _steps_per_epoch(args, train_dataloader))
         check_fits(k, read_count(inner) or 0, state.max_steps - state.global_step)
@@ -93,8 +94,7 @@ class LeRaCCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Remember the rates of a step that is logged: afterwards the optimizer has those of the next one."""
-        logged = _is_logged(args, state) and self._curriculum is not None
-        self._rates = layer_rates([self._curriculum]) if logged and self._curriculum else {}
+        self._rates = layer_rates(self._curriculum) if self._curriculum is not None and _is_logged(args, state) else {}
 
     def on_log(
         self,
