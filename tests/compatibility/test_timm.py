@@ -167,7 +167,9 @@ def test_the_measured_layers_are_the_order_of_the_network():
 @pytest.mark.parametrize("name", ["lamb", "lookahead_adamw", "lion", "nadamw"])
 @pytest.mark.compatible("timm: its own optimizers and Lookahead")
 def test_a_ratio_of_one_is_conventional_training(name):
-    """Conventional training with ratio 1, and another result with ratio 1e-3; Lookahead's inner optimizer is found."""
+    """The loop by hand with a param group for every parameter; Lookahead, whose inner optimizer is found: conventional
+    training with ratio 1.
+    """
     models = []
     for ratio in (None, 1.0, RATIO):
         model = make_model()
@@ -179,6 +181,8 @@ def test_a_ratio_of_one_is_conventional_training(name):
     plain, one, small = models
     assert same(one, plain)
     assert not close(small, plain)
+    if name != "lookahead_adamw":
+        assert close(small, train_by_hand(opt=name, lr=1e-3))
 
 
 @GROUPS
