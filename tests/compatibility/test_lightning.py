@@ -476,6 +476,14 @@ def test_two_optimizers(tmp_path):
     assert logged == [[f"lr/{index}/{layer}" for layer in layers] for _ in range(K) for index in (0, 1)]
 
 
+def test_one_callback_serves_one_fit_after_another(tmp_path):
+    callback = LeRaCCallback(k=K, ratio=RATIO)
+    for kind in (AsksTheTrainer, NoForward):
+        module = kind()
+        fit(module, tmp_path, [callback])
+        assert same(module.net, train_by_hand(k=K, epochs=EPOCHS))
+
+
 # Logs
 
 

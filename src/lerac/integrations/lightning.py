@@ -87,7 +87,7 @@ class LeRaCCallback(Callback):
             ahead = _total_steps(trainer) - trainer.global_step
             check_fits(k, read_count(optimizers[0]) or 0, ahead)
         self._curricula = tuple(LeRaC(optimizer, pl_module, k=k, **self._options) for optimizer in optimizers)
-        restored, self._restored = self._restored, []
+        restored, self._restored, self._why_not_traced = self._restored, [], ""
         for curriculum, state in zip(self._curricula, restored, strict=bool(restored)):
             curriculum.load_state_dict(state)
 
