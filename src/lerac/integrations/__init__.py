@@ -7,6 +7,7 @@ does the same one line at the moment when the framework has the optimizer, and t
 import math
 from typing import Any
 
+from lerac.arguments import check_k
 from lerac.curriculum import LeRaC
 
 __all__ = ["check_duration", "check_fits", "layer_rates", "missing", "steps_of"]
@@ -18,11 +19,11 @@ def missing(package: str, extra: str) -> ImportError:
 
 
 def check_duration(k: Any, epochs: Any) -> None:
-    """See that the length of a curriculum is given once; k itself is checked by `LeRaC`.
+    """See that the length of a curriculum is given once, and can be one.
 
     Raises:
-        TypeError: if both or neither is given, or `epochs` is not a number.
-        ValueError: if `epochs` is not above 0.
+        TypeError: if both or neither is given, `k` is no whole number, or `epochs` is not a number.
+        ValueError: if `k` is below 1, or `epochs` is not above 0.
     """
     if (k is None) == (epochs is None):
         given = "neither" if k is None else f"k={k!r} and epochs={epochs!r}"
@@ -31,6 +32,7 @@ def check_duration(k: Any, epochs: Any) -> None:
             "uses 2 to 7 epochs"
         )
     if epochs is None:
+        check_k(k)
         return
     if isinstance(epochs, bool) or not isinstance(epochs, int | float):
         raise TypeError(f"epochs must be a number, such as 5 or 0.5, got {epochs!r}")
