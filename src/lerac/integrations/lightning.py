@@ -1,0 +1,193 @@
+"""LeRaC for Lightning's `Trainer`: `Trainer(callbacks=[LeRaCCallback(epochs=5)])`."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from lerac.curriculum import LeRaC
+from lerac.curves import Curve
+from lerac.depth import find_layers
+from lerac.integrations import check_duration, check_fits, layer_rates, missing, steps_of
+from lerac.layers import Layer, named_parameters
+from lerac.ranks import agreed
+from lerac.stand_in import innermost
+from lerac.step_count import read_count
+
+try:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+    from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
+except ImportError as error:
+    raise missing("lightning", "lightning") from error
+
+__all__ = ["LeRaCCallback"]
+
+
+class LeRaCCallback(Callback):
+    """Learning Rate Curriculum for every optimizer that `configure_optimizers` returns.
+
+    The layers are found on the first batch, from a traced copy of `training_step` whose calls to loggers and optimizers
+    do nothing. Where it cannot be traced (it asks for `self.trainer`, for example), they are found from the first call
+    of the module itself. Checkpoints carry the curriculum. While it lasts, the learning rate of every layer goes to the
+    loggers as `lr/<layer>` (of several optimizers, `lr/<index>/<layer>`) every `log_every_n_steps`.
+
+    Args:
+        k: length in optimizer steps, at least 1. Of several optimizers, each counts its own.
+        epochs: length in epochs, above 0, fractions too; accumulated batches are accounted for.
+        ratio: as in `lerac.LeRaC`.
+        curve: as in `lerac.LeRaC`.
+        layers: as in `lerac.LeRaC`, with the parameter names of the LightningModule.
+
+    Raises:
+        TypeError: unless exactly one of `k` and `epochs` is given.
+        ValueError: when training starts, if the curriculum would outlast it, or if `epochs` cannot be converted
+            (data without a length; manual optimisation, in which only your code knows how often it steps).
+            With manual optimisation nobody knows the number of steps beforehand, so a k too large is not noticed.
+    """
+
+    def __init__(
+        self,
+        *,
+        k: int | None = None,
+        epochs: float | None = None,
+        ratio: float | Mapping[str, float] = 1e-6,
+        curve: str | Curve = "exponential",
+        layers: Sequence[Layer] | None = None,
+    ) -> None:
+        check_duration(k, epochs)
+        self._k = k
+        self._epochs = epochs
+        self._options: dict[str, Any] = {"ratio": ratio, "curve": curve, "layers": layers}
+        self._curricula: tuple[LeRaC, ...] = ()
+        self._restored: list[dict[str, Any]] = []
+        self._why_not_traced = ""
+
+    @property
+    def curricula(self) -> tuple[LeRaC, ...]:
+        """One for each optimizer, in the order of `configure_optimizers`; empty before training starts."""
+        return self._curricula
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the curricula's states, in plain types, for Lightning's checkpoint."""
+        return {"curricula": [curriculum.state_dict() for curriculum in self._curricula]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember the states until training starts."""
+        self._restored = state_dict["curricula"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Attach the curricula: there are optimizers, their checkpoint is loaded, and nothing is trained yet."""
+        optimizers = [innermost(optimizer) for optimizer in trainer.optimizers]
+        if not optimizers:
+            raise ValueError(f"{type(pl_module).__name__} has no optimizer, so there is no learning rate to change")
+        k = steps_of(self._k, self._epochs, self._steps_per_epoch(trainer, pl_module))
+        if pl_module.automatic_optimization:
+            ahead = _total_steps(trainer) - trainer.global_step
+            check_fits(k, read_count(optimizers[0]) or 0, ahead)
+        self._curricula = tuple(LeRaC(optimizer, pl_module, k=k, **self._options) for optimizer in optimizers)
+        restored, self._restored, self._why_not_traced = self._restored, [], ""
+        for curriculum, state in zip(self._curricula, restored, strict=bool(restored)):
+            curriculum.load_state_dict(state)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Find the layers on the first batch."""
+        if not self._why_not_traced and any(c.layers is None and not c.finished for c in self._curricula):
+            self._find_layers(trainer, pl_module, batch, batch_idx)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Log the rates of this step, as `LearningRateMonitor` does: `log` would repeat them after the curriculum."""
+        if not (trainer.loggers and self._curricula and trainer._logger_connector.should_update_logs):
+            return
+        index = [id(innermost(one)) for one in trainer.optimizers].index(id(innermost(optimizer)))
+        rates = layer_rates(self._curricula[index], f"lr/{index}/" if len(self._curricula) > 1 else "lr/")
+        if rates:
+            for logger in trainer.loggers:
+                logger.log_metrics(rates, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """If there are no layers after all, say why `training_step` did not give them."""
+        if self._why_not_traced and any(curriculum.layers is None for curriculum in self._curricula):
+            exception.add_note(
+                f"Layers are looked for in {type(pl_module).__name__}.training_step first, but {self._why_not_traced}. "
+                "LeRaCCallback(…, layers=…) takes them too"
+            )
+
+    def _steps_per_epoch(self, trainer: Trainer, module: LightningModule) -> int | None:
+        if self._epochs is None:
+            return None
+        if not module.automatic_optimization:
+            raise ValueError(
+                f"epochs={self._epochs:g} cannot be converted: {type(module).__name__} optimises manually, and only "
+                "its training_step knows how often it steps. Pass k, in steps of each optimizer"
+            )
+        batches = trainer.num_training_batches
+        return None if math.isinf(batches) else math.ceil(batches / trainer.accumulate_grad_batches)
+
+    def _find_layers(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
+        step = _TrainingStep(module, len(trainer.optimizers), len(trainer.lr_scheduler_configs))
+        indexed = is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2)  # Lightning's own rule
+        arguments = (batch, batch_idx) if indexed else (batch,)
+
+        def find() -> tuple[Layer, ...]:
+            if is_param_in_hook_signature(module.training_step, "dataloader_iter", explicit=True):
+                raise ValueError("it takes the batches itself, and none may be lost")
+            with trainer.precision_plugin.train_step_context():
+                return find_layers(step, *arguments)
+
+        try:
+            layers = [layer.as_dict() for layer in agreed(find, list(named_parameters(module)))]
+        except (RuntimeError, TypeError, ValueError) as error:
+            self._why_not_traced = str(error)
+            return
+        for curriculum in self._curricula:
+            if curriculum.layers is None:
+                curriculum.load_state_dict(curriculum.state_dict() | {"layers": layers})
+
+
+class _TrainingStep(nn.Module):
+    """A LightningModule whose forward is its `training_step`, to be traced in a copy and never called itself.
+
+    A copy has no trainer. Here its loggers and optimizers are idle, too.
+    """
+
+    def __init__(self, module: LightningModule, optimizers: int, schedulers: int) -> None:
+        super().__init__()
+        self.module = module  # by this name alone a wrapper adds nothing to the names of parameters
+        self._count = {"optimizers": optimizers, "lr_schedulers": schedulers}
+
+    def forward(self, *batch: Any) -> None:
+        silent: dict[str, Callable[..., Any]] = {
+            name: _Idle() for name in ("log", "log_dict", "manual_backward", "toggle_optimizer", "untoggle_optimizer")
+        }
+        silent |= {name: _Idle() for name in ("clip_gradients", "print", "all_gather")}
+        for name, count in self._count.items():
+            idle = [_Idle() for _ in range(count)]
+            silent[name] = lambda *_, given=idle, **__: given[0] if len(given) == 1 else given or None
+        vars(self.module).update(silent)
+        self.module.training_step(*batch)
+
+
+class _Idle:
+    """An optimizer, a scheduler or a method that does nothing, but call the closure of a step."""
+
+    def step(self, closure: Callable[[], Any] | None = None, **_: Any) -> Any:
+        return closure() if callable(closure) else None
+
+    def __getattr__(self, name: str) -> "_Idle":
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> "_Idle":
+        return self
+
+    def __enter__(self) -> "_Idle":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+
+def _total_steps(trainer: Trainer) -> float:
+    steps = trainer.estimated_stepping_batches
+    return math.inf if steps < 0 else steps  # -1: data without a length, and no max_steps

@@ -1,0 +1,127 @@
+"""LeRaC for the `Trainer` of Transformers: `Trainer(callbacks=[LeRaCCallback(epochs=5)])`."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from lerac.curriculum import LeRaC
+from lerac.curves import Curve
+from lerac.integrations import check_duration, check_fits, layer_rates, missing, steps_of
+from lerac.layers import Layer
+from lerac.stand_in import innermost
+from lerac.step_count import read_count
+
+try:
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+    from transformers.trainer_utils import IntervalStrategy
+except ImportError as error:
+    raise missing("transformers", "transformers") from error
+
+__all__ = ["LeRaCCallback"]
+
+
+class LeRaCCallback(TrainerCallback):
+    """Learning Rate Curriculum for the optimizer of a `Trainer`, passed in or made by the Trainer itself.
+
+    The layers are found from the first training forward pass. Checkpoints carry the curriculum with nothing more, since
+    the optimizer's state has its step. The learning rate of every layer is added as `lr/<layer>` to what the Trainer
+    logs while the curriculum lasts: to `log_history`, and to the logs that callbacks after this one receive. Reporters
+    named in `report_to` come before it; to have the rates there, pass them after it, as in
+    `callbacks=[LeRaCCallback(epochs=5), TensorBoardCallback()]` with `report_to="none"`.
+
+    Args:
+        k: length in optimizer steps, at least 1.
+        epochs: length in epochs, above 0, fractions too; accumulated batches are accounted for.
+        ratio: as in `lerac.LeRaC`.
+        curve: as in `lerac.LeRaC`.
+        layers: as in `lerac.LeRaC`.
+
+    Raises:
+        TypeError: unless exactly one of `k` and `epochs` is given.
+        ValueError: when training starts, if the curriculum would outlast it, or if `epochs` cannot be converted
+            because the training data has no length.
+    """
+
+    def __init__(
+        self,
+        *,
+        k: int | None = None,
+        epochs: float | None = None,
+        ratio: float | Mapping[str, float] = 1e-6,
+        curve: str | Curve = "exponential",
+        layers: Sequence[Layer] | None = None,
+    ) -> None:
+        check_duration(k, epochs)
+        self._k = k
+        self._epochs = epochs
+        self._options: dict[str, Any] = {"ratio": ratio, "curve": curve, "layers": layers}
+        self._curriculum: LeRaC | None = None
+        self._optimizer: Optimizer | None = None
+        self._rates: dict[str, float] = {}
+
+    @property
+    def curriculum(self) -> LeRaC | None:
+        """The curriculum; None before training starts."""
+        return self._curriculum
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module | None = None,
+        optimizer: Optimizer | None = None,
+        train_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Attach the curriculum: there is an optimizer, its checkpoint is loaded, and nothing is trained yet."""
+        assert model is not None
+        assert optimizer is not None
+        inner = innermost(optimizer)
+        k = steps_of(self._k, self._epochs, _steps_per_epoch(args, train_dataloader))
+        check_fits(k, read_count(inner) or 0, state.max_steps - state.global_step)
+        if self._curriculum is not None and self._optimizer is inner and self._curriculum.k == k:
+            return  # a further train() with the same optimizer, whose curriculum goes on
+        if self._curriculum is not None:
+            self._curriculum.remove()
+        self._curriculum = LeRaC(optimizer, model, k=k, **self._options)
+        self._optimizer = inner
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Remember the rates of a step that is logged: afterwards the optimizer has those of the next one."""
+        self._rates = layer_rates(self._curriculum) if self._curriculum is not None and _is_logged(args, state) else {}
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the rates to what the Trainer logs."""
+        rates, self._rates = self._rates, {}
+        for entry in (logs, *state.log_history[-1:]):
+            if entry is not None:
+                entry.update(rates)
+
+
+def _steps_per_epoch(args: TrainingArguments, dataloader: Any) -> int | None:
+    try:
+        batches = len(dataloader)
+    except TypeError:  # an iterable dataset
+        return None
+    return max(1, math.ceil(batches / args.gradient_accumulation_steps))
+
+
+def _is_logged(args: TrainingArguments, state: TrainerState) -> bool:
+    """Whether the Trainer logs after the step that comes now."""
+    step = state.global_step + 1
+    if args.logging_strategy == IntervalStrategy.STEPS:
+        return step % state.logging_steps == 0 or (step == 1 and args.logging_first_step)
+    return args.logging_strategy == IntervalStrategy.EPOCH  # which step is the last one only the Trainer knows
