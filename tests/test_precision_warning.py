@@ -51,9 +51,10 @@ def test_the_message_says_what_happens_and_what_to_do(dtype, part):
     name = str(dtype).removeprefix("torch.")
     assert str(caught[0].message) == (
         f"8 of the optimizer's 8 trained parameters are {name}, in which an update of less than {part} of a weight is "
-        "rounded away. With rates down to 0.0001 of the full one, layers near the output will hardly move for most of "
-        "the curriculum. Keep the parameters in float32 and compute with torch.autocast; or choose a larger ratio; or, "
-        "if this optimizer keeps float32 copies of the weights, ignore this. What was measured: docs/effects.md"
+        "rounded away. At rates down to 0.0001 of the full one, layers near the output can stay exactly as they are "
+        "for most of the curriculum. Keep the parameters in float32 and compute with torch.autocast; or choose a "
+        "larger ratio; or, if this optimizer keeps float32 copies of the weights, ignore this. What was measured: "
+        "docs/effects.md"
     )
 
 

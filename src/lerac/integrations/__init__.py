@@ -1,0 +1,98 @@
+"""Adapters for frameworks that build the optimizer themselves: each in a module of its own, none imported here.
+
+`lerac.LeRaC` works in every framework as it is, wherever your code can see both the optimizer and the model. An adapter
+does the same one line at the moment when the framework has the optimizer, and tells its logger the rates.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lerac.curriculum import LeRaC
+
+__all__ = ["check_duration", "check_fits", "layer_rates", "missing", "steps_of"]
+
+
+def missing(package: str, extra: str) -> ImportError:
+    """Say which extra brings a framework that is not installed."""
+    return ImportError(f"lerac.integrations.{extra} needs {package}: pip install 'lerac[{extra}]'")
+
+
+def check_duration(k: Any, epochs: Any) -> None:
+    """See that the length of a curriculum is given once; k itself is checked by `LeRaC`.
+
+    Raises:
+        TypeError: if both or neither is given, or `epochs` is not a number.
+        ValueError: if `epochs` is not above 0.
+    """
+    if (k is None) == (epochs is None):
+        given = "neither" if k is None else f"k={k!r} and epochs={epochs!r}"
+        raise TypeError(
+            f"give the length of the curriculum either as k, in optimizer steps, or in epochs; got {given}. The paper "
+            "uses 2 to 7 epochs"
+        )
+    if epochs is None:
+        return
+    if isinstance(epochs, bool) or not isinstance(epochs, int | float):
+        raise TypeError(f"epochs must be a number, such as 5 or 0.5, got {epochs!r}")
+    if not 0 < epochs < math.inf:
+        raise ValueError(f"epochs must be above 0 and finite, got {epochs}")
+
+
+def steps_of(k: int | None, epochs: float | None, steps_per_epoch: int | None) -> int:
+    """Give the length of the curriculum in optimizer steps, at least 1.
+
+    Args:
+        k: in optimizer steps, or None.
+        epochs: in epochs, if k is None.
+        steps_per_epoch: optimizer steps, with accumulation of gradients accounted for; None if nobody knows.
+
+    Raises:
+        ValueError: if it is given in epochs and nobody knows how many steps they have.
+    """
+    if k is not None:
+        return k
+    assert epochs is not None
+    if steps_per_epoch is None:
+        raise ValueError(
+            f"epochs={epochs:g} cannot be converted: the training data has no length, so nobody knows how many "
+            "optimizer steps an epoch has. Pass k, in optimizer steps"
+        )
+    return max(1, round(epochs * steps_per_epoch))
+
+
+def check_fits(k: int, taken: int, ahead: float) -> None:
+    """See that the curriculum ends before training does.
+
+    Args:
+        k: length of the curriculum in optimizer steps.
+        taken: steps of it that a checkpoint brings along.
+        ahead: optimizer steps that training has ahead of it, infinite if nobody knows.
+
+    Raises:
+        ValueError: if it does not.
+    """
+    if k - taken > ahead:
+        done = f" with {taken} of them taken" if taken else ""
+        raise ValueError(
+            f"the curriculum lasts {k} optimizer steps{done}, and training has only {ahead:.0f} ahead of it, so its "
+            "layers would never all reach their full rate: make the curriculum shorter or training longer"
+        )
+
+
+def layer_rates(curricula: Sequence[LeRaC]) -> Mapping[str, float]:
+    """Give the rates that the next step will use as metrics named `lr/<layer>`, nearest to the input first.
+
+    With several optimizers the names are `lr/<index of the optimizer>/<layer>`. Of a layer whose parameters are in
+    param groups of different rates it is the largest; frozen layers that no optimizer has are left out.
+    """
+    metrics: dict[str, float] = {}
+    for index, curriculum in enumerate(curricula):
+        if curriculum.finished or curriculum.layers is None:
+            continue
+        prefix = f"lr/{index}/" if len(curricula) > 1 else "lr/"
+        rates = curriculum.lrs()
+        for layer in curriculum.layers:
+            if own := [rates[name] for name in layer.parameters if name in rates]:
+                metrics[prefix + layer.name] = max(own)
+    return metrics
