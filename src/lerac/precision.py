@@ -34,8 +34,8 @@ def warn_of_rounding(optimizer: Optimizer, ratio: float | Mapping[str, float], f
     name = str(dtype).removeprefix("torch.")
     warnings.warn(
         f"{len(low)} of the optimizer's {len(trained)} trained parameters are {name}, in which an update of less than "
-        f"{torch.finfo(dtype).eps / 4:.1g} of a weight is rounded away. At rates down to {smallest:.3g} of the full one, "
-        "layers near the output can stay exactly as they are for most of the curriculum. Keep the parameters in "
+        f"{torch.finfo(dtype).eps / 4:.1g} of a weight is rounded away. At rates down to {smallest:.3g} of the full "
+        "one, layers near the output can stay exactly as they are for most of the curriculum. Keep the parameters in "
         "float32 and compute with torch.autocast; or choose a larger ratio; or, if this optimizer keeps float32 copies "
         "of the weights, ignore this. What was measured: docs/effects.md",
         stacklevel=4,  # whoever called optimizer.step()
