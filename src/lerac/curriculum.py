@@ -24,6 +24,7 @@ from lerac.curves import Curve
 from lerac.depth import find_layers
 from lerac.first_forward import FirstForward
 from lerac.layers import Layer, named_parameters, start_ratios
+from lerac.precision import warn_of_rounding
 from lerac.ranks import agreed
 from lerac.stand_in import ParamGroup, SplitGroups, make_stand_in
 from lerac.state import check_state, curve_name, state_of
@@ -66,6 +67,10 @@ class LeRaC:
         TypeError: if an argument has the wrong type, or the optimizer cannot have one rate per layer.
         ValueError: if an argument is out of range, the optimizer and the model or the layers do not fit each
             other, or the optimizer has a curriculum already.
+
+    Warns:
+        UserWarning: in its first step, if parameters of the optimizer are bfloat16 or float16, whose weights are too
+            coarse for updates as small as the curriculum makes them; `docs/effects.md` has the measurements.
 
     Examples:
         The factors at steps 0, k − 1, k and k + 1, for k = 4 and three layers:
@@ -112,6 +117,7 @@ class LeRaC:
             self._settle(check_layers(layers, model))
         self._steps = read_count(self._optimizer) or 0
         self._removed = False
+        self._precision_checked = False
         self._set_up()
         write_count(self._optimizer, self._steps)
 
@@ -235,6 +241,9 @@ class LeRaC:
         self._acts = not self.finished and (bool(closure) or not is_fake_step(self._optimizer))
         if not self._acts:
             return None
+        if not self._precision_checked:
+            self._precision_checked = True
+            warn_of_rounding(self._optimizer, self._ratio, self._factors)
         self._split.begin_step()
         return (self._stand_in, *args[1:]), kwargs
 
