@@ -18,12 +18,12 @@ Each row is shown by tests, which run with every `make test`; this page is writt
 
     {COMMAND}
 
-"works" means that the comparison in the last column holds, not only that it runs. For "does not work" the reason is given; it lies
-outside of LeRaC, and a test shows it.
+"works" means that the comparison in the last column holds, not only that it runs. For "does not work" the reason is
+given; it lies outside of LeRaC, and a test shows it.
 """
 
 
-HEAD = ("| what | LeRaC | as the tests show |", "|---|---|---|")
+HEAD = ("| what | LeRaC | compared with |", "|---|---|---|")
 
 
 class Shown(NamedTuple):

@@ -200,8 +200,8 @@ def _fresh_compiler():
 @pytest.mark.parametrize("compile_model", [wrapped, in_place])
 @pytest.mark.parametrize("order", ["compiled first", "curriculum first"])
 def test_a_compiled_model_is_one_graph_and_trains_as_in_eager_mode(compile_model, order):
-    """The loop by hand in eager mode, within rounding; as many graphs as without LeRaC, namely one; the model wrapped
-    or compiled in place, before or after LeRaC is built"""
+    """The loop by hand in eager mode, within rounding; the model is one graph, wrapped or
+    compiled in place, before or after LeRaC is built"""
     counter = CompileCounterWithBackend("aot_eager")
     model = make_net()
     optimizer = sgd(model.parameters())
