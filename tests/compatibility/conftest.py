@@ -3,7 +3,8 @@
     @pytest.mark.compatible("row")                                  the row works, as the test shows
     @pytest.mark.compatible("row", does_not="reason from outside")  it does not, as the test shows
 
-The page tells what a test compares with by its docstring's first paragraph, or else by its name.
+The page tells what a test compares with by its docstring's first paragraph, or else by its name, and of a row that does
+not work the reason.
 """
 
 import pytest

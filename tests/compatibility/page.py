@@ -7,7 +7,7 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["COMMAND", "HERE", "PAGE", "Shown", "render", "rows_of_page", "rows_of_tests", "test_files"]
+__all__ = ["COMMAND", "HERE", "PAGE", "Shown", "render", "rows_of_page", "rows_of_tests", "sections"]
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "compatibility.md"
@@ -23,7 +23,7 @@ given; it lies outside of LeRaC, and a test shows it.
 """
 
 
-HEAD = ("| what | LeRaC | compared with |", "|---|---|---|")
+HEAD = ("| what | LeRaC | compared with, or why not |", "|---|---|---|")
 
 
 class Shown(NamedTuple):
@@ -35,28 +35,25 @@ class Shown(NamedTuple):
     reason: str | None  # why the row does not work
 
 
-def test_files() -> list[Path]:
+def sections() -> list[Path]:
     """Give the test files that have a section, in the page's order."""
     return sorted(path for path in HERE.glob("test_*.py") if path.name != "test_page.py")
-
-
-test_files.__test__ = False  # type: ignore[attr-defined] # for pytest, which goes by the name
 
 
 def render(shown: Iterable[Shown]) -> str:
     """Write the page; `shown` is in the order of the tests."""
     shown = list(dict.fromkeys(shown))  # a parametrized test is told once
-    sections = [INTRODUCTION, _environment()]
-    for file in test_files():
+    parts = [INTRODUCTION, _environment()]
+    for file in sections():
         lines = [f"## {_section(file.name)}", "", _versions(file), "", *HEAD]
         for row in dict.fromkeys(s.row for s in shown if s.file == file.name):
             tests = [s for s in shown if (s.file, s.row) == (file.name, row)]
             reasons = [s.reason for s in tests if s.reason]
             works = "**does not work**" if reasons else "works"
-            told = "; ".join(dict.fromkeys([*reasons, *(s.test for s in tests)]))
-            lines.append(f"| {_cell(row)} | {works} | {_cell(told)} |")
-        sections.append("\n".join(lines) + "\n")
-    return "\n".join(sections)
+            told = "; ".join(dict.fromkeys(reasons or [s.test for s in tests]))
+            lines.append(f"| {_cell(row)} | {works} | {_cell(told[0].upper() + told[1:])} |")
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
 
 
 def rows_of_page(page: str) -> set[tuple[str, str]]:
