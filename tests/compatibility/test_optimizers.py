@@ -4,6 +4,7 @@ import copy
 import re
 from functools import partial
 
+import numpy as np
 import pytest
 import pytorch_optimizer
 import schedulefree
@@ -22,7 +23,8 @@ KEEPS_OPTIONS = "ignore:.*keeps .* in its param groups, with other values for ea
 def take_steps(model, optimizer, steps, before_step=lambda _: None, how="plain"):
     """Train on the batches of `tests.conftest`, the way that the optimizer wants it."""
     for step in steps:
-        torch.manual_seed(step)  # some optimizers draw numbers
+        torch.manual_seed(step)  # some optimizers draw numbers,
+        np.random.seed(step)  # and not only from torch
         optimizer.zero_grad()
         before_step(step)
 
