@@ -24,8 +24,8 @@ _LISTS = frozenset({"params", "param_names"})  # each part has its own
 _CHANGEABLE = frozenset({list, dict, set})
 _MISSING = object()
 
-# Where the wrappers of Accelerate, Lightning, timm (Lookahead), SAM and ZeRO keep the optimizer they wrap.
-_WRAPPED_AS = ("optimizer", "_optimizer", "base_optimizer", "_base_optimizer", "optim")
+# Where the wrappers of Accelerate, Lightning, timm (Lookahead), SAM, ZeRO and fastai keep the optimizer they wrap.
+_WRAPPED_AS = ("optimizer", "_optimizer", "base_optimizer", "_base_optimizer", "optim", "opt")
 
 
 def innermost(optimizer: Any) -> Optimizer:
