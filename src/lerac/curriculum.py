@@ -345,7 +345,8 @@ class LeRaC:
             self._disarm()
             self._unwatch()
         elif not self._step_handles:
-            if self._layers is None and self._first_forward is None:
+            half_made = "_forward_pre_hooks" not in vars(self._model)  # a copy of a model that has its own curriculum
+            if self._layers is None and self._first_forward is None and not half_made:
                 self._first_forward = FirstForward(self._model)
             self._step_handles = (
                 self._optimizer.register_step_pre_hook(self._before_step),

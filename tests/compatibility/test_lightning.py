@@ -598,7 +598,6 @@ def test_without_lightning_the_extra_is_named(monkeypatch):
         importlib.import_module("lerac.integrations.lightning")
 
 
-@pytest.mark.xfail(raises=UserWarning, reason="a curriculum that is an attribute of its own model is copied with it")
 def test_the_module_may_keep_the_curriculum(tmp_path):
     class Keeps(Module):
         def configure_optimizers(self):
