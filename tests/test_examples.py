@@ -18,7 +18,6 @@ MODULES = sorted(
     info.name for info in pkgutil.walk_packages(lerac.__path__, "lerac.") if not info.name.endswith("__main__")
 )
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-NEEDS = {"ultralytics_yolo.py": "ultralytics"}  # libraries that the tests do without
 
 
 @pytest.mark.parametrize("module", ["lerac", *MODULES])
@@ -45,8 +44,6 @@ def test_the_readmes_python_runs(capsys):
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.name)
 def test_examples_run(example, tmp_path):
-    if importlib.util.find_spec(NEEDS.get(example.name, "torch")) is None:
-        pytest.skip(f"needs {NEEDS[example.name]}")
     done = subprocess.run(
         [sys.executable, "-W", "error", example], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
