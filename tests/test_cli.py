@@ -181,7 +181,7 @@ def test_a_failed_run_is_code_1_and_the_same_command_continues(capsys, tmp_path)
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_and_continued_is_undisturbed(how, tmp_path):
-    command = ["compare", "digits", *SMALL[2:], "--set", "training.epochs=40", "--seeds", "2",
+    command = ["compare", "digits", *SMALL[2:], "--set", "training.epochs=150", "--seeds", "2",
                "--regimes", "conventional,lerac", "--workers", "1"]  # fmt: skip
     process = start(*command, "--out", "cut", start_new_session=True)
     deadline = time.monotonic() + 60
