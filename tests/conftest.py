@@ -1,5 +1,6 @@
 """Shared by the tests of the core: a small network, its data, and the loop that people write by hand."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,12 +11,18 @@ import lerac
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
+def _alone() -> Iterator[None]:
+    """One thread, one seed; and nothing of a test's process group or environment is left to the next."""
+    before, environment = torch.get_num_threads(), dict(os.environ)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     yield
     torch.set_num_threads(before)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    for name in os.environ.keys() - environment.keys() - {"PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
+    os.environ.update({name: value for name, value in environment.items() if name != "PYTEST_CURRENT_TEST"})
 
 
 class Net(nn.Module):

@@ -36,6 +36,8 @@ def refused(capsys, *arguments) -> str:
 
 
 def start(*arguments, **options):
+    # A shell that starts the tests in the background has them, and their children, ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         [sys.executable, "-m", "lerac", *arguments],
         stdout=subprocess.PIPE,
