@@ -1,3 +1,4 @@
+import pytest
 import sklearn.datasets
 import torch
 from hypothesis import given, settings
@@ -25,6 +26,13 @@ def test_sizes_shapes_and_range():
     assert data.classes == 10
 
 
+@pytest.mark.parametrize("size", [10, 100, 297, 897])
+def test_every_class_has_its_share_of_the_test_examples(size):
+    everything = torch.tensor(sklearn.datasets.load_digits().target).bincount() / 1797
+    counts = load(train=100, test=size).test.labels.bincount(minlength=10)
+    assert ((counts - everything * size).abs() < 1).all()
+
+
 def test_the_three_parts_are_the_whole_data_set_once():
     data = load()
     together = torch.cat([data.train.index, data.validation.index, data.test.index])
@@ -35,7 +43,7 @@ def test_stratified():
     everything = torch.tensor(sklearn.datasets.load_digits().target).bincount() / 1797
     data = load(label_noise=0)
     for split in (data.train, data.validation, data.test):
-        assert ((split.labels.bincount() - everything * len(split)).abs() < 1.5).all()
+        assert ((split.labels.bincount() - everything * len(split)).abs() < 2).all()
 
 
 def test_noise_replaces_exactly_the_share_by_other_classes_and_only_in_training():
@@ -64,6 +72,16 @@ def test_decided_by_the_seed_alone():
     assert torch.equal(first.train.index, again.train.index)
     assert torch.equal(first.train.labels, again.train.labels)
     assert not torch.equal(first.train.index, other.train.index)
+
+
+def test_no_seed_and_no_size_ever_trains_or_chooses_on_a_test_example():
+    large = set(load().test.index.tolist())
+    for seed in range(5):
+        data = load(seed)
+        assert set(data.test.index.tolist()) == large
+        other = load(seed, train=1200, test=297)
+        assert set(other.test.index.tolist()) < large
+        assert large.isdisjoint(torch.cat([data.train.index, data.validation.index]).tolist())
 
 
 def test_noise_does_not_move_the_split():

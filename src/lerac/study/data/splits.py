@@ -49,19 +49,21 @@ class Splits:
 
     @classmethod
     def cut(cls, inputs: Tensor, labels: Tensor, *, seed: int, train: int, validation: int, test: int) -> "Splits":
-        """Cut at random with exactly these sizes, every class with its share in each part (within one example).
+        """Cut at random with exactly these sizes, every class with its share in each part (within one example or two).
+
+        The test examples do not depend on the seed, and a smaller test part lies within a larger one: so what was
+        chosen with some seeds and sizes has never seen the test examples of any other.
 
         Raises:
             ValueError: if there are fewer examples than asked for, or a part has fewer than one per class.
         """
-        classes = int(labels.max()) + 1
-        rest = np.arange(len(labels))
-        parts: list[Split] = []
-        for name, size in (("train", train), ("validation", validation), ("test", test)):
-            chosen, rest = _draw(rest, labels, size, derive(seed, "split", name))
-            index = torch.from_numpy(np.sort(chosen))
-            parts.append(Split(inputs[index], labels[index], index))
-        return cls(parts[0], parts[1], parts[2], classes)
+        order = _fixed_order(labels)
+        tested, rest = order[:test], order[test:]
+        trained, rest = _draw(rest, labels, train, derive(seed, "split", "train"))
+        validated, _ = _draw(rest, labels, validation, derive(seed, "split", "validation"))
+        indices = [torch.from_numpy(np.sort(part)) for part in (trained, validated, tested)]
+        parts = [Split(inputs[index], labels[index], index) for index in indices]
+        return cls(parts[0], parts[1], parts[2], int(labels.max()) + 1)
 
 
 def with_label_noise(split: Split, share: float, classes: int, seed: int) -> Split:
@@ -72,6 +74,17 @@ def with_label_noise(split: Split, share: float, classes: int, seed: int) -> Spl
     shift = torch.from_numpy(generator.integers(1, classes, size=len(wrong)))
     labels[wrong] = (labels[wrong] + shift) % classes
     return replace(split, labels=labels)
+
+
+def _fixed_order(labels: Tensor) -> np.ndarray[Any, Any]:
+    """Order the examples at random, whatever the seed the same; any beginning has all classes by their share."""
+    shuffled = np.random.default_rng(derive(0, "test split")).permutation(len(labels))
+    share = np.empty(len(labels))  # how much of its class comes before an example
+    for label in range(int(labels.max()) + 1):
+        members = shuffled[labels.numpy()[shuffled] == label]
+        share[members] = (np.arange(len(members)) + 0.5) / len(members)
+    order: np.ndarray[Any, Any] = shuffled[np.argsort(share[shuffled], kind="stable")]
+    return order
 
 
 def _draw(rest: np.ndarray[Any, Any], labels: Tensor, size: int, seed: int) -> tuple[Any, Any]:
