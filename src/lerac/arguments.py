@@ -24,6 +24,9 @@ __all__ = [
     "some",
 ]
 
+# They read a list `base_lrs` of their own by the number of the group, and would stop with an IndexError in step().
+_RATES_BY_NUMBER = {"AdaBound", "AdaBoundW"}
+
 
 def check_optimizer(optimizer: Any) -> Optimizer:
     """Unwrap the optimizer, and see that its step can be entered and take one rate per layer."""
@@ -37,6 +40,26 @@ def check_optimizer(optimizer: Any) -> Optimizer:
         raise TypeError(
             f"{name}.step() runs no step hooks, because {name}.__init__ does not call Optimizer.__init__: call it "
             "there, or pass the optimizer that it wraps"
+        )
+    if name in _RATES_BY_NUMBER:
+        raise TypeError(
+            f"{name} cannot have one learning rate per layer, because it keeps a list of rates by the number of the "
+            "param group; LeRaC needs another optimizer"
+        )
+    if callable(getattr(inner, "fused_backward", None)):
+        raise TypeError(
+            f"{name} updates parameters in fused_backward(), during the backward pass and without a step(), so it "
+            "cannot have one learning rate per layer; LeRaC needs another optimizer"
+        )
+    if name.startswith(("DAdapt", "Prodigy")):
+        raise TypeError(
+            f"{name} cannot have one learning rate per layer, because it estimates one rate for all parameters; LeRaC "
+            "needs another optimizer"
+        )
+    if any(group.get("relative_step") for group in inner.param_groups):
+        raise TypeError(
+            f"{name} makes its own rate from the step (relative_step=True), so it cannot have one learning rate per "
+            "layer: build it with relative_step=False and a learning rate"
         )
     if any("lr" not in group for group in inner.param_groups):
         raise TypeError(f"{name} has no learning rate 'lr' in its param groups, which LeRaC could multiply")
