@@ -333,6 +333,7 @@ class Block:
     [
         ({"params": {"Dense_1": {"kernel": 0}, "Dense_10": {"kernel": 1}}}, ["Dense_1", "Dense_10"]),
         ({"params": {"Dense_1": {"kernel": 0}, "Dense_10": {"kernel": 1}}}, ["params/Dense_1/kernel", "Dense_10/.*"]),
+        ({"Conv": 0, "PreConv": 1, "ConvPost": 2}, ["Conv", "PreConv", "ConvPost"]),
         ([0, [1, (2,)]], ["^0", "^1/0", "1/1/0"]),
         ({"mlp/~/linear_0": {"w": 0}, "mlp/~/linear_1": {"w": 1}}, ["linear_0", "linear_1"]),
         ({7: Pair(0, 1), 8: None}, ["left", "right"]),
