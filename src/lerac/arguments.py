@@ -1,5 +1,6 @@
 """What `LeRaC` accepts: each function returns its argument as the curriculum uses it, or says what is wrong."""
 
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from lerac.stand_in import ParamGroup, innermost
 
 __all__ = [
     "check_curve",
+    "check_factor",
     "check_k",
     "check_layers",
     "check_model",
@@ -107,6 +109,20 @@ def check_curve(curve: Any) -> Curve:
     if not callable(curve):
         raise TypeError(f"curve must be a name or a callable (progress, ratio) → factor, got {curve!r}")
     return curve  # type: ignore[no-any-return]
+
+
+def check_factor(given: Any, progress: float, ratio: float) -> float:
+    """Give as a float what a curve gave as a learning rate factor."""
+    try:
+        factor = float(given)
+    except (TypeError, ValueError):
+        factor = math.nan
+    if not 0 <= factor < math.inf:
+        raise ValueError(
+            f"the curve gave {given!r} at progress {progress} and ratio {ratio}; a learning rate factor must be a "
+            "finite number and not negative"
+        )
+    return factor
 
 
 def check_parameters(optimizer: Optimizer, model: nn.Module) -> None:
