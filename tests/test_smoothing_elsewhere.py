@@ -98,8 +98,9 @@ def test_compiled_tokens(counter):
     cbs = lerac.CBS(model, every=1)
     compiled = torch.compile(model, backend=counter, fullgraph=True)
     x, mask = torch.randn(2, 5, 8, dtype=torch.float64), torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    masks = {"mask": torch.eye(5).bool(), "src_key_padding_mask": mask, "is_causal": False}
     for _ in range(4):
-        assert torch.allclose(compiled(x, src_key_padding_mask=mask), model(x, src_key_padding_mask=mask), atol=1e-12)
+        assert torch.allclose(compiled(x, **masks), model(x, **masks), atol=1e-12)
         cbs.step()
     assert counter.frame_count == 1
 

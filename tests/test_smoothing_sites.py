@@ -143,6 +143,12 @@ def test_a_model_with_nothing_to_smooth_is_refused():
         lerac.CBS(nn.Sequential(nn.Linear(2, 2), nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 4, stride=4)), every=1)
 
 
+def test_attention_whose_layout_is_unknown_is_not_selected():
+    config = transformers.XLNetConfig(d_model=8, n_layer=1, n_head=2, d_inner=8, vocab_size=9)
+    with pytest.raises(ValueError, match="found nothing to smooth in this XLNetModel"):
+        lerac.CBS(transformers.XLNetModel(config), every=1)
+
+
 def test_names_are_those_of_the_plain_model():
     model = nn.Sequential(nn.Conv2d(1, 1, 3))
     assert selected(nn.DataParallel(model)) == selected(torch.compile(model)) == selected(model) == ["0"]
