@@ -1,6 +1,7 @@
 """Remember how a model is called: the shapes of its first training forward pass, not the batch."""
 
 import dataclasses
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -82,7 +83,7 @@ class _Watch:
             return
         if torch.compiler.is_compiling():
             self.compiled = (_shapes(args), _shapes(kwargs), autocast_dtype())
-        elif self.eager is not None and self.path not in self.eager:
+        elif self.eager is not None and self.path not in self.eager and _is_forward(module, args, kwargs):
             self.eager[self.path] = example_of(args, kwargs)
 
     # A copy of the model, such as a moving average of its weights, is not the model that is trained: the copied hook
@@ -92,6 +93,17 @@ class _Watch:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Watch, (self.path, None)
+
+
+def _is_forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a call is one of the model's own forward: Lightning under DDP calls `training_step` in its place."""
+    if "forward" not in vars(module):
+        return True
+    try:
+        inspect.signature(type(module).forward).bind(module, *args, **kwargs)
+    except TypeError:
+        return False
+    return True
 
 
 def _parts(model: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:

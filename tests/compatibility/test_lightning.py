@@ -222,16 +222,34 @@ class LineForNet(Module):
         return optimizer
 
 
-@pytest.mark.parametrize("way", ["the line", "the callback"])
-@pytest.mark.compatible("Lightning: DistributedDataParallel, one process")
-def test_the_ddp_strategy(way, tmp_path):
-    """The loop by hand, bit for bit; the line names the network inside the LightningModule."""
-    module, callbacks = (LineForNet(), []) if way == "the line" else build(way)
+def fit_ddp(module, tmp_path, callbacks):
     try:
         fit(module, tmp_path, callbacks, strategy="ddp", devices=1, use_distributed_sampler=False)
     finally:
         torch.distributed.destroy_process_group()  # Lightning leaves it to the end of the process
+
+
+@pytest.mark.parametrize("way", ["the line", "the line for the network", "the callback"])
+@pytest.mark.compatible("Lightning: DistributedDataParallel, one process")
+def test_the_ddp_strategy(way, tmp_path):
+    """The loop by hand, bit for bit."""
+    module, callbacks = (LineForNet(), []) if way == "the line for the network" else build(way)
+    fit_ddp(module, tmp_path, callbacks)
     assert same(module.net, train_by_hand(k=K, epochs=EPOCHS))
+
+
+class NeverCallsItself(Module):
+    """Lightning's DDP strategy calls `training_step` through `forward`, which is no forward pass of the module."""
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return nn.functional.cross_entropy(self.net(x), y)
+
+
+def test_under_ddp_a_training_step_is_not_taken_for_a_forward_pass(tmp_path):
+    module, callbacks = build("the line", kind=NeverCallsItself)
+    with pytest.raises(RuntimeError, match="LeRaC has seen no forward pass of"):
+        fit_ddp(module, tmp_path, callbacks)
 
 
 # Checkpoints
