@@ -89,6 +89,15 @@ def test_what_cannot_be_trained_yet_is_refused(name, source, says):
 def test_what_can_be_trained_is_not_refused():
     require_trainable(load_recipe("digits"))
     require_trainable(load_recipe("digits", ["schedule.name=constant"]))
+    with pytest.raises(StudyError, match=r"not available yet: choosing epochs on the test split$"):
+        require_trainable(load_recipe("digits", ["data.validation=test"]))
+
+
+def test_what_is_not_set_is_no_part_of_a_configuration():
+    values = load_recipe("digits").settings()
+    assert set(values) == {"model", "dataset", "data", "training", "optimizer", "schedule", "warmup", "lerac"}
+    assert values["training"] == {"epochs": 25, "batch_size": 64}
+    assert values["schedule"] == {"name": "cosine"}
 
 
 def test_digits_is_the_demo():
@@ -120,7 +129,6 @@ def test_overrides_are_typed_and_leave_a_trace():
         ("lerac.curve=staircase", "the curve staircase and the section [lerac.staircase] go together"),
         ("schedule.name=plateau", "plateau needs divide_by, patience and nothing else, got none"),
         ("schedule.floor=1e-4", "cosine takes no other key, got floor"),
-        ("data.validation=test", "data: digits needs the numbers of train and validation examples"),
         ("ranges.training=[1,2]", "ranges is what a recipe says about its values, not one of them"),
         ("paper.lerac.k=3", "unknown key 'paper'"),
         ("published.lerak=[90.0,1.0]", "published is what a recipe says about its values"),

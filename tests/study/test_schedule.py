@@ -47,17 +47,13 @@ def test_the_demo_has_the_rates_that_training_really_uses():
     schedule = schedule_of(recipe)
     [planned] = Study(recipes=[recipe], regimes=["lerac"], seeds=[0]).runs()
     training = Training(planned)
-    steps = []
-    training._optimizer.optimizer.register_step_pre_hook(lambda *_: steps.append(None))
-    entries = []
-    curriculum = training._curriculum
-    take = training._optimizer.optimizer.step
+    backward, entries = training._accelerator.backward, []
 
-    def step(*args, **kwargs):
-        entries.append(curriculum.lrs())
-        return take(*args, **kwargs)
+    def recorded(loss):  # called right before every optimizer step
+        entries.append(training._curriculum.lrs())
+        backward(loss)
 
-    training._optimizer.optimizer.step = step
+    training._accelerator.backward = recorded
     while not training.over:
         training.run_epoch()
     assert len(entries) == schedule.steps == 6
@@ -78,7 +74,8 @@ def test_a_plateau_is_held_and_not_exact(capsys):
     assert last["lrs"] == pytest.approx([0.1 * 1e-7 ** (1 - t / 20) for t in range(21)], rel=1e-12)
 
 
-@pytest.mark.parametrize("name", recipe_names())
+# One for each network; the values of all recipes have their tests.
+@pytest.mark.parametrize("name", {name.partition("/")[0]: name for name in recipe_names()}.values())
 def test_equation_8_for_every_recipe(name):
     recipe = load_recipe(name)
     schedule = schedule_of(recipe, 2)
@@ -127,6 +124,14 @@ def test_a_curriculum_that_does_not_fit_is_refused():
     assert schedule_of(load_recipe("digits", ["lerac.k=25"])).curriculum_steps == 250  # it ends with training
     with pytest.raises(StudyError, match="--steps-per-epoch must be 1 or more, got 0"):
         schedule_of(load_recipe("digits"), 0)
+
+
+def test_a_base_schedule_that_changes_during_the_staircase_is_refused():
+    recipe = load_recipe("resnet18/cifar10", ["schedule.epochs=[3,65]"], "official")
+    with pytest.raises(StudyError, match=r"lasts 50 steps, but the base schedule step changes at step 20;"):
+        schedule_of(recipe, 10)
+    recipe = load_recipe("resnet18/cifar10", ["schedule.epochs=[6,65]"], "official")  # right at its end is fine
+    assert list(schedule_of(recipe, 10).groups[0].lrs[-3:]) == pytest.approx([0.1, 0.01, 0.001])
 
 
 def test_the_table_fits_a_terminal_and_names_what_is_surprising(capsys, monkeypatch):

@@ -193,7 +193,7 @@ def steps_per_epoch(settings: dict[str, Any]) -> int:
     """Count the optimizer steps of one epoch, the smaller last batch included unless the recipe drops it."""
     train, training = int(settings["data"]["train"]), settings["training"]
     whole, rest = divmod(train, int(training["batch_size"]))
-    return whole + (rest > 0 and not training["drop_last"])
+    return whole + (rest > 0 and not training.get("drop_last"))
 
 
 def _steps(regime: Regime, recipe: Recipe, epochs: float) -> int:

@@ -8,9 +8,7 @@ import math
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -18,6 +16,7 @@ from lerac.study.data import DATASETS
 from lerac.study.errors import StudyError
 from lerac.study.models import MODELS
 from lerac.study.official import official_ramp
+from lerac.study.recipe_files import ALIASES, SOURCES, Source, read_settings, recipe_names, recipe_sources, recipe_text
 from lerac.study.regimes import parse_regime
 from lerac.study.sections import (
     CBSSettings,
@@ -32,10 +31,6 @@ from lerac.study.sections import (
 )
 
 __all__ = ["ALIASES", "Recipe", "Source", "load_recipe", "recipe_names", "recipe_sources", "recipe_text"]
-
-Source = Literal["paper", "official", "ours"]
-SOURCES: tuple[Source, ...] = get_args(Source)
-ALIASES = {"digits": "small-cnn/digits"}
 
 # What recipes may name before there is code that trains it; `lerac.study.requests` refuses to train these.
 PLANNED_MODELS = ("cvt13", "cvt13-pretrained", "bert-large", "wide-resnet50")
@@ -105,10 +100,8 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _sizes_fit_the_data(self) -> Self:
         there, train, validation = DATASETS.get(self.dataset), self.data.train, self.data.validation
-        if there is None:
+        if there is None or train is None or isinstance(validation, str):
             return self
-        if train is None or isinstance(validation, str):
-            raise ValueError(f"data: {self.dataset} needs the numbers of train and validation examples")
         sizes = (train, validation, self.data.test)
         if sum(sizes) > there.examples:
             asked = "data: train {} + validation {} + test {}".format(*sizes)
@@ -162,40 +155,6 @@ class Recipe(Section):
         return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def recipe_names() -> list[str]:
-    """Name the recipes that come with lerac, sorted."""
-    return sorted(_built_in())
-
-
-def recipe_text(name: str) -> str:
-    """Give the TOML of a recipe: of ours by name or alias, or of the file at that path.
-
-    Raises:
-        StudyError: if there is neither.
-    """
-    built_in = _built_in()
-    if (full := ALIASES.get(name, name)) in built_in:
-        return built_in[full]
-    path = Path(name)
-    if path.suffix == ".toml" and path.is_file():
-        try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise StudyError(f"recipe {name}: cannot be read as UTF-8 text ({error})") from None
-    known = ", ".join([*built_in, *ALIASES])
-    raise StudyError(f"unknown recipe {name!r}: give the path of a .toml file or one of {known}")
-
-
-def recipe_sources(name: str) -> list[Source]:
-    """List the sources that a recipe has settings from, the default first.
-
-    Raises:
-        StudyError: if the recipe is not found or is not TOML.
-    """
-    values = _parsed(name)
-    return _tables(values) or [source for source in SOURCES if source == values.get("source")]
-
-
 def load_recipe(name: str, overrides: Sequence[str] = (), source: Source | None = None) -> Recipe:
     """Read and check a recipe.
 
@@ -207,56 +166,13 @@ def load_recipe(name: str, overrides: Sequence[str] = (), source: Source | None 
     Raises:
         StudyError: if it is not found, is not TOML, has no settings from that source, an unknown key or a bad value.
     """
-    values = _of_source(_parsed(name), name, source)
+    values = read_settings(name, source)
     for override in overrides:
         _override(values, override)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise StudyError(f"recipe {name}: {_one_line(error)}") from None
-
-
-def _parsed(name: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(recipe_text(name))
-    except tomllib.TOMLDecodeError as error:
-        raise StudyError(f"recipe {name}: not valid TOML ({error})") from None
-
-
-def _tables(values: Mapping[str, Any]) -> list[Source]:
-    """List the sources with a table of their own, as the file orders them."""
-    return [source for key in values for source in SOURCES if source == key]
-
-
-def _of_source(values: dict[str, Any], name: str, source: Source | None) -> dict[str, Any]:
-    """Give the settings of one source: its table laid over what all have in common."""
-    if tables := _tables(values):
-        if "source" in values:
-            raise StudyError(f"recipe {name}: remove source = …, the tables {', '.join(tables)} say it")
-        if broken := [table for table in tables if not isinstance(values[table], dict)]:
-            raise StudyError(f"recipe {name}: {broken[0]} must be a table with the sections of a recipe")
-        chosen = source or tables[0]
-        if chosen in tables:
-            common = {key: value for key, value in values.items() if key not in tables}
-            return _merged(common, values[chosen]) | {"source": chosen}
-    elif source in (None, values.get("source")):
-        return values
-    has = ", ".join(map(repr, tables)) or repr(values.get("source"))
-    raise StudyError(f"recipe {name} has no settings from source {source!r}, only from {has}")
-
-
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _built_in() -> dict[str, str]:
-    files = (f for f in resources.files(__package__).joinpath("recipes").iterdir() if f.name.endswith(".toml"))
-    texts = {f.name.removesuffix(".toml").replace("__", "/"): f.read_text(encoding="utf-8") for f in files}
-    return dict(sorted(texts.items()))
 
 
 def _override(values: dict[str, Any], override: str) -> None:

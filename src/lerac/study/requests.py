@@ -123,7 +123,8 @@ def require_trainable(recipe: Recipe) -> None:
         "the curve staircase": curve == "staircase",
         "early stopping": stop is not None,
         "choosing epochs on the test split": held_out == "test",
-        "dropping the last batch": recipe.training.drop_last,
+        "an unknown number of training examples": recipe.data.train is None,
+        "dropping the last batch": bool(recipe.training.drop_last),
         "preprocessing": recipe.preprocessing is not None,
     }
     if found := [what for what, needed in missing.items() if needed]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -37,14 +38,19 @@ def print_schedule(console: Console, recipe: Recipe, schedule: Schedule) -> None
 
 
 def plot_schedule(schedule: Schedule, file: Path) -> None:
-    """Draw the schedule into a file; the ending says in which format.
+    """Draw the curriculum and the whole training into a file; the ending says in which format.
 
     Raises:
         StudyError: if it is no format that matplotlib writes.
         OSError: if the file cannot be written.
     """
-    figure = plot.rates(schedule.at, {group.name: group.lrs for group in schedule.groups}, steps=schedule.steps)
-    figure.axes[0].set_title(f"{schedule.recipe}, {schedule.source}", fontsize=10, loc="left")
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, title in zip(figure.subplots(1, 2), ("curriculum", "whole training"), strict=True):
+        plot.rates(schedule.at, {g.name: g.lrs for g in schedule.groups}, steps=schedule.steps, axes=axes)
+        axes.locator_params(axis="x", nbins=5)
+        axes.set_title(f"{schedule.recipe}, {schedule.source}: {title}", fontsize=10, loc="left")
+    # Next to the whole training, most curricula are too short to be seen.
+    figure.axes[0].set_xlim(0, min(schedule.steps, max(1, 1.5 * schedule.curriculum_steps)))
     known = figure.canvas.get_supported_filetypes()
     if (ending := file.suffix.removeprefix(".").lower()) not in known:
         raise StudyError(f"--plot {file}: the name must end in one of {', '.join(f'.{kind}' for kind in known)}")

@@ -61,13 +61,13 @@ class TrainingSettings(Section):
     Args:
         epochs: the most there are.
         batch_size: examples per optimizer step; the last batch of an epoch may be smaller.
-        drop_last: leave a smaller last batch out.
+        drop_last: true: leave a smaller last batch out; None: use it.
         early_stopping: stop after this many epochs in a row without a better validation loss; None: never.
     """
 
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
-    drop_last: bool = False
+    drop_last: Literal[True] | None = None
     early_stopping: Annotated[int, Field(ge=1)] | None = None
 
 
