@@ -16,7 +16,7 @@ from lerac.named_models import KINDS, ModelNameError, named_model
 from lerac.study.errors import StudyError
 from lerac.study.folder import claim, collect, extend_study, write_study, write_tables
 from lerac.study.plan import Run, Study
-from lerac.study.recipe import Source, recipe_text
+from lerac.study.recipe import Source, load_recipe, recipe_text
 from lerac.study.regimes import DEFAULT_REGIMES, parse_regime
 from lerac.study.requests import (
     default_out,
@@ -153,6 +153,28 @@ def layers_command(
         return
     sizes = {parameter: tensor.numel() for parameter, tensor in named_parameters(found.model).items()}
     print_layers(Console(), name, layers, sizes)
+
+
+@app.command("schedule")
+def schedule_command(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="MODEL/DATASET, an alias, or a TOML file.")],
+    source: Annotated[Source | None, typer.Option(help="Whose settings; default: what the recipe has first.")] = None,
+    steps_per_epoch: Annotated[int | None, typer.Option(min=1, help="Default: what data and batch size give.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it: .svg, .pdf, .png.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the learning rate of every layer over the whole training with LeRaC, without training."""
+    from lerac.study.schedule import schedule_of
+    from lerac.study.schedule_table import plot_schedule, print_schedule
+
+    loaded = load_recipe(recipe, source=source)
+    schedule = schedule_of(loaded, steps_per_epoch)
+    if plot is not None:
+        plot_schedule(schedule, plot)
+    if as_json:
+        print(json.dumps(schedule.as_dict()))
+        return
+    print_schedule(Console(), loaded, schedule)
 
 
 @recipes_app.callback()

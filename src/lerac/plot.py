@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["schedule"]
+__all__ = ["rates", "schedule"]
 
 _POINTS = 400
 
@@ -63,17 +63,54 @@ def schedule(
     total = steps or max(k + 1, round(1.5 * k))
     at = sorted({round(i * (total - 1) / _POINTS) for i in range(_POINTS + 1)} | {min(k, total - 1)})
     base = [lr(step) if callable(lr) else lr for step in at]
-    shades = _colour_map()
-    for position, layer in enumerate(layers):
+    lines = {}
+    for layer in layers:
         start = starts[layer.name]
-        rates = [b * (factor(step / k, start) if step < k else 1.0) for b, step in zip(base, at, strict=True)]
-        colour = shades(0.9 * position / max(1, len(layers) - 1))
-        seen = [rate if rate > 0 else float("nan") for rate in rates]
-        axes.plot(at, seen, color=colour, linewidth=1.2, label=layer.name)
+        lines[layer.name] = [
+            b * (factor(step / k, start) if step < k else 1.0) for b, step in zip(base, at, strict=True)
+        ]
+    _draw(axes, at, lines)
+    return figure
+
+
+def rates(at: Sequence[int], lrs: Mapping[str, Sequence[float]], *, steps: int, axes: Axes | None = None) -> Figure:
+    """Draw rates that are known, each from its step until the next, as `schedule` draws them.
+
+    Args:
+        at: optimizer steps, rising from 0.
+        lrs: name → one rate for each of them, nearest to the input first.
+        steps: of the whole training, more than the last of `at`: the last rates hold until then.
+        axes: where to draw; None for a figure of its own.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ImportError: if matplotlib is missing; the message says how to install it.
+        ValueError: if a line has too few or too many rates, or `steps` is too small.
+
+    Examples:
+        >>> figure = lerac.plot.rates([0, 50], {"stem": [0.1, 0.1], "head": [0.01, 0.1]}, steps=100)  # doctest: +SKIP
+    """
+    figure, axes = _canvas(axes)
+    if not at or steps <= at[-1]:
+        raise ValueError(f"steps must be above the last of at, got {steps} and {list(at)[-1:]}")
+    for name, line in lrs.items():
+        if len(line) != len(at):
+            raise ValueError(f"{name} must have one rate for each of the {len(at)} steps, got {len(line)}")
+    _draw(axes, [*at, steps], {name: [*line, line[-1]] for name, line in lrs.items()}, drawstyle="steps-post")
+    return figure
+
+
+def _draw(axes: Axes, at: Sequence[int], lines: Mapping[str, Sequence[float]], **style: str) -> None:
+    shades = _colour_map()
+    for position, (name, line) in enumerate(lines.items()):
+        colour = shades(0.9 * position / max(1, len(lines) - 1))
+        seen = [rate if rate > 0 else float("nan") for rate in line]
+        axes.plot(at, seen, color=colour, linewidth=1.2, label=name, **style)  # type: ignore[arg-type]
     axes.set_yscale("log")
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("learning rate")
-    return figure
 
 
 def _canvas(axes: Axes | None) -> tuple[Figure, Axes]:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,7 +8,7 @@ from lerac.curves import CURVES
 from lerac.layers import Layer
 from lerac.study.errors import StudyError
 from lerac.study.plan import Curriculum, resolve
-from lerac.study.rates import base_schedule, layer_ratios, warmup_factor
+from lerac.study.rates import base_changes, base_schedule, layer_ratios, warmup_factor
 from lerac.study.recipe import load_recipe
 from lerac.study.regimes import OPTIONS, REGIMES, Regime, parse_regime, split_regimes
 
@@ -121,10 +123,33 @@ def test_other_regimes_have_no_common_factor():
         assert {warmup_factor(resolve(parse_regime(text), RECIPE))(step) for step in range(50)} == {1.0}
 
 
+def base(lr=1.0, epochs=5, per_epoch=2, **schedule):
+    factor = base_schedule(schedule, lr=lr, epochs=epochs, per_epoch=per_epoch)
+    factors = [factor(step) for step in range(epochs * per_epoch + 1)]
+    changes = {step for step in range(1, epochs * per_epoch) if factors[step] != factors[step - 1]}
+    assert changes <= set(base_changes(schedule, epochs=epochs, per_epoch=per_epoch))
+    return factors
+
+
 def test_base_schedules():
-    assert {base_schedule("constant", 10)(step) for step in range(11)} == {1.0}
-    cosine = base_schedule("cosine", 10)
-    assert [cosine(0), cosine(5), cosine(10)] == pytest.approx([1, 0.5, 0], abs=1e-15)
+    assert set(base(name="constant")) == {1.0}
+    assert set(base(name="plateau", divide_by=10.0, patience=3)) == {1.0}
+    cosine = base(name="cosine")
+    assert [cosine[0], cosine[5], cosine[10]] == pytest.approx([1, 0.5, 0], abs=1e-15)
+
+
+def test_steps_are_divided_at_the_start_of_epochs_while_above_the_floor():
+    schedule = {"name": "step", "epochs": [2, 3, 5], "divide_by": 10.0, "floor": 1e-3}
+    factor = base_schedule(schedule, lr=0.1, epochs=6, per_epoch=2)
+    assert [factor(step) for step in range(12)] == pytest.approx([1, 1, 0.1, 0.1] + [0.01] * 8, rel=1e-12)
+    assert list(base_changes(schedule, epochs=4, per_epoch=2)) == [2, 4]
+
+
+def test_the_late_cosine_is_constant_within_an_epoch_and_cut_short():
+    lrs = [0.1 * f for f in base(lr=0.1, epochs=6, per_epoch=2, name="epoch-cosine", after=2, floor=0.01)]
+    waited = [0, 0, 0, 1, 2, 3]
+    closed = [0.01 + 0.5 * 0.09 * (1 + math.cos(math.pi * t / 6)) for t in waited]
+    assert lrs[:12] == pytest.approx([lr for lr in closed for _ in range(2)], rel=1e-12)
 
 
 def ratios(text, seed=0):

@@ -11,7 +11,9 @@ from studies import make_study, train_here
 
 from lerac.study.errors import StudyError
 from lerac.study.folder import collect, extend_study
-from lerac.study.report import compare, merge, write_report
+from lerac.study.recipe import recipe_text
+from lerac.study.report import _commands, compare, merge, write_report
+from lerac.study.requests import request_study
 from lerac.study.runs import RunFolder
 from lerac.study.statistics import verdict
 
@@ -179,3 +181,13 @@ def test_two_recipes(tmp_path):
     page = page_of(tmp_path, study, collect(tmp_path, study.runs()))
     assert page.text.count("Where the values come from") == 2
     assert len(re.findall(r"lerac compare .*", page.text)) == 2  # they were changed by different --set
+
+
+def test_the_command_names_the_source_of_a_recipe_that_has_several(tmp_path):
+    text = recipe_text("digits").replace('source = "ours"', "")
+    (tmp_path / "mine.toml").write_text(text + "\n[official.warmup]\nk = 3\n[ours.warmup]\nk = 2\n")
+    word = str(tmp_path / "mine.toml")
+    study = request_study([word], "conventional", [0], [], "ours", "cpu")
+    assert _commands(study) == [f"lerac compare {word} --source ours --regimes conventional --seeds 0-0"]
+    (tmp_path / "mine.toml").unlink()
+    assert "--source ours" in _commands(study)[0]

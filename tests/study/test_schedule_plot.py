@@ -1,4 +1,5 @@
 import io
+import math
 
 import pytest
 from matplotlib.figure import Figure
@@ -61,6 +62,21 @@ def test_draws_where_it_is_told_and_can_be_saved():
 def test_errors(arguments, says):
     with pytest.raises(ValueError, match=says):
         plot.schedule(LAYERS, **arguments)
+
+
+def test_known_rates_hold_until_the_next_and_the_last_until_the_end():
+    figure = plot.rates([0, 3], {"a": [0.1, 0.2], "b": [0.01, 0.0]}, steps=8)
+    drawn = {line.get_label(): line for line in figure.axes[0].lines}
+    assert list(drawn) == ["a", "b"]
+    assert {line.get_drawstyle() for line in drawn.values()} == {"steps-post"}
+    assert [list(values) for values in drawn["a"].get_data()] == [[0, 3, 8], [0.1, 0.2, 0.2]]
+    assert next(iter(drawn["b"].get_ydata())) == 0.01
+    assert all(math.isnan(rate) for rate in list(drawn["b"].get_ydata())[1:])
+    with pytest.raises(ValueError, match="a must have one rate for each of the 2 steps, got 1"):
+        plot.rates([0, 3], {"a": [0.1]}, steps=8)
+    for at in ([0, 8], []):
+        with pytest.raises(ValueError, match="steps must be above the last of at, got 8"):
+            plot.rates(at, {"a": [0.1] * len(at)}, steps=8)
 
 
 def test_no_layers():

@@ -47,8 +47,9 @@ def rates_figure(run: Run) -> Figure:
     data, network = build(run)
     layers = find_layers(network, data.train.inputs[:2])
     settings = run.settings
-    total = steps_per_epoch(settings) * settings["training"]["epochs"]
-    base, warmup = base_schedule(settings["schedule"]["name"], total), warmup_factor(run.curriculum)
+    lr, epochs, per_epoch = settings["optimizer"]["lr"], settings["training"]["epochs"], steps_per_epoch(settings)
+    base = base_schedule(settings["schedule"], lr=lr, epochs=epochs, per_epoch=per_epoch)
+    warmup = warmup_factor(run.curriculum)
     lerac = run.curriculum if run.curriculum and run.curriculum.kind == "lerac" else None
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.4, 2.8), layout="constrained")
@@ -57,8 +58,8 @@ def rates_figure(run: Run) -> Figure:
             k=lerac.k if lerac else 1,
             ratio=layer_ratios(layers, run.curriculum, run.seed),
             curve=lerac.curve if lerac else "exponential",
-            lr=lambda step: settings["optimizer"]["lr"] * base(step) * warmup(step),
-            steps=total,
+            lr=lambda step: lr * base(step) * warmup(step),
+            steps=epochs * per_epoch,
             axes=figure.add_subplot(),
         )
     return figure

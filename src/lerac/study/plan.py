@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -10,8 +9,9 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from lerac.study.errors import StudyError
-from lerac.study.recipe import Recipe, Section
+from lerac.study.recipe import Recipe
 from lerac.study.regimes import Regime, parse_regime
+from lerac.study.sections import Section
 
 __all__ = ["Curriculum", "Run", "Study"]
 
@@ -113,8 +113,8 @@ class Study(Section):
     def run(self, recipe: Recipe, regime: Regime, seed: int) -> Run:
         """Give the configuration of one run; errors as for `runs`."""
         settings = recipe.settings()
-        for section in ("warmup", "lerac"):  # defaults of regimes, resolved here into the curriculum
-            del settings[section]
+        for section in ("warmup", "lerac", "cbs"):  # defaults of regimes, resolved here into the curriculum
+            settings.pop(section, None)
         return Run(
             recipe=recipe.name,
             regime=str(regime),
@@ -190,9 +190,10 @@ def resolve(regime: Regime, recipe: Recipe) -> Curriculum | None:
 
 
 def steps_per_epoch(settings: dict[str, Any]) -> int:
-    """Count the optimizer steps of one epoch, the smaller last batch included."""
-    train, batch = settings["data"]["train"], settings["training"]["batch_size"]
-    return math.ceil(int(train) / int(batch))
+    """Count the optimizer steps of one epoch, the smaller last batch included unless the recipe drops it."""
+    train, training = int(settings["data"]["train"]), settings["training"]
+    whole, rest = divmod(train, int(training["batch_size"]))
+    return whole + (rest > 0 and not training.get("drop_last"))
 
 
 def _steps(regime: Regime, recipe: Recipe, epochs: float) -> int:
@@ -210,7 +211,9 @@ def _steps(regime: Regime, recipe: Recipe, epochs: float) -> int:
 def _difference(old: Recipe, new: Recipe) -> str:
     before, after = dict(_flat(old.settings())), dict(_flat(new.settings()))
     changed = [
-        f"{key} {before.get(key)}, now asked for {after.get(key)}" for key in before if before[key] != after[key]
+        f"{key} {before.get(key)}, now asked for {after.get(key)}"
+        for key in {**before, **after}
+        if before.get(key) != after.get(key)
     ]
     return "; ".join(changed)
 

@@ -1,93 +1,57 @@
-"""Recipes: everything that decides a training run except the regime and the seed, as TOML files."""
+"""Recipes: everything that decides a training run except the regime and the seed, as TOML files.
 
+A file has the settings of one source, named by `source`, or of several, each in a table of its own (`[paper]`,
+`[official]`, `[ours]`) with the same sections inside; what stands outside these tables holds for all of them.
+"""
+
+import math
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from lerac.curves import CURVES
 from lerac.study.data import DATASETS
 from lerac.study.errors import StudyError
 from lerac.study.models import MODELS
+from lerac.study.official import official_ramp
+from lerac.study.recipe_files import ALIASES, SOURCES, Source, read_settings, recipe_names, recipe_sources, recipe_text
+from lerac.study.regimes import parse_regime
+from lerac.study.sections import (
+    CBSSettings,
+    DataSettings,
+    LeRaCSettings,
+    OptimizerSettings,
+    PreprocessingSettings,
+    ScheduleSettings,
+    Section,
+    TrainingSettings,
+    WarmupSettings,
+)
 
-__all__ = ["ALIASES", "Recipe", "Source", "load_recipe", "recipe_names", "recipe_text"]
+__all__ = ["ALIASES", "Recipe", "Source", "load_recipe", "recipe_names", "recipe_sources", "recipe_text"]
 
-Source = Literal["paper", "official", "ours"]
-SOURCES: tuple[Source, ...] = get_args(Source)
-ALIASES = {"digits": "small-cnn/digits"}
+# What recipes may name before there is code that trains it; `lerac.study.requests` refuses to train these.
+PLANNED_MODELS = ("cvt13", "cvt13-pretrained", "bert-large", "wide-resnet50")
+PLANNED_DATASETS = ("cifar10", "cifar100", "tiny-imagenet", "imagenet200", "food101", "boolq", "qnli", "rte")
 
-
-class Section(BaseModel):
-    """Values that are checked, never converted, and do not change; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class DataSettings(Section):
-    """Sizes of the splits in examples; `label_noise` is the share of the training labels that are made wrong."""
-
-    train: Annotated[int, Field(ge=2)]
-    validation: Annotated[int, Field(ge=1)]
-    test: Annotated[int, Field(ge=1)]
-    label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class TrainingSettings(Section):
-    """Length of training; the last batch of an epoch may be smaller."""
-
-    epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)]
-
-
-class OptimizerSettings(Section):
-    """One of torch's optimizers; what is not named keeps torch's default."""
-
-    name: Literal["sgd", "adam", "adamw", "adamax"]
-    lr: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
-
-    @model_validator(mode="after")
-    def _momentum_is_for_sgd(self) -> Self:
-        if self.momentum is not None and self.name != "sgd":
-            raise ValueError(f"momentum is an option of sgd; {self.name} has none, remove it")
-        return self
-
-
-class ScheduleSettings(Section):
-    """The base schedule, common to all regimes: the factor on the learning rate at every optimizer step."""
-
-    name: Literal["constant", "cosine"]
-
-
-class WarmupSettings(Section):
-    """Default length of the regime `warmup`, in epochs."""
-
-    k: Annotated[float, Field(gt=0)]
-
-
-class LeRaCSettings(Section):
-    """Defaults of the LeRaC regimes: length in epochs, start of the last layer over the full rate, curve."""
-
-    k: Annotated[float, Field(gt=0)]
-    ratio: Annotated[float, Field(gt=0, le=1)]
-    curve: str = "exponential"
-
-    @model_validator(mode="after")
-    def _curve_is_known(self) -> Self:
-        if self.curve not in CURVES:
-            raise ValueError(f"curve must be one of {', '.join(CURVES)}, got {self.curve!r}")
-        return self
+NOTES = ("published", "ranges", "surprises")
+Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
 class Recipe(Section):
-    """A model, a data set and how to train; `sources` says where each value comes from.
+    """A model, a data set and how to train, by one source.
 
-    Keys of `sources` are sections (`training`) or dotted keys (`training.epochs`); values start with
-    `paper`, `official` or `ours`, then a colon and a word why.
+    Args:
+        model: which network.
+        dataset: which data set.
+        source: whose settings these are; single values may be from elsewhere, as `sources` says.
+        published: regime → [mean, standard deviation] of the accuracies in % that the paper reports.
+        ranges: dotted key → [low, high], where the paper gives a range; the value chosen lies in it.
+        surprises: what these settings do that nobody would expect, in words.
+        sources: where each value comes from. Keys are sections (`training`) or dotted keys (`training.epochs`);
+            values start with `paper`, `official` or `ours`, then a colon and a word why.
 
     Raises:
         ValidationError: if a key is unknown or a value is out of its range.
@@ -102,6 +66,11 @@ class Recipe(Section):
     schedule: ScheduleSettings
     warmup: WarmupSettings
     lerac: LeRaCSettings
+    cbs: CBSSettings | None = None
+    preprocessing: PreprocessingSettings | None = None
+    published: dict[str, Pair] = Field(default_factory=dict)
+    ranges: dict[str, Pair] = Field(default_factory=dict)
+    surprises: list[str] = Field(default_factory=list)
     sources: dict[str, str] = Field(default_factory=dict)
 
     @property
@@ -115,20 +84,25 @@ class Recipe(Section):
         return self.name.replace("/", "__")
 
     def settings(self) -> dict[str, Any]:
-        """Give all values that can change a result, as plain types."""
-        return self.model_dump(exclude={"sources", "source"})
+        """Give all values that can change a result, as plain types; what is not set is left out."""
+        return self.model_dump(exclude={"source", "sources", *NOTES}, exclude_none=True)
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
-        for kind, name, known in (("model", self.model, MODELS), ("dataset", self.dataset, DATASETS)):
+        for kind, name, known in (
+            ("model", self.model, [*MODELS, *PLANNED_MODELS]),
+            ("dataset", self.dataset, [*DATASETS, *PLANNED_DATASETS]),
+        ):
             if name not in known:
-                raise ValueError(f"{kind} must be one of {', '.join(known)}, got {name!r}")
+                raise ValueError(f"{kind} must be one of {', '.join(dict.fromkeys(known))}, got {name!r}")
         return self
 
     @model_validator(mode="after")
     def _sizes_fit_the_data(self) -> Self:
-        there = DATASETS[self.dataset]
-        sizes = (self.data.train, self.data.validation, self.data.test)
+        there, train, validation = DATASETS.get(self.dataset), self.data.train, self.data.validation
+        if there is None or train is None or isinstance(validation, str):
+            return self
+        sizes = (train, validation, self.data.test)
         if sum(sizes) > there.examples:
             asked = "data: train {} + validation {} + test {}".format(*sizes)
             raise ValueError(f"{asked} = {sum(sizes)} examples asked for, but {self.dataset} has {there.examples}")
@@ -137,38 +111,48 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _staircase_comes_to_k_and_ratio(self) -> Self:
+        if (stairs := self.lerac.staircase) is None:
+            return self
+        lr, parts = self.optimizer.lr, 4  # of an epoch: every update point is a whole number of them
+        last, _ = official_ramp(stairs, lr=lr, epochs=self.training.epochs, per_epoch=parts)[-1]
+        comes_to = {"k": last / parts, "ratio": min(stairs.starts.values()) / lr}
+        for key, value in comes_to.items():
+            if not math.isclose(getattr(self.lerac, key), value, rel_tol=1e-9):
+                raise ValueError(f"lerac.{key} must be {value:g}, what [lerac.staircase] comes to; change it there")
+        return self
+
+    @model_validator(mode="after")
     def _sources_are_of_known_values(self) -> Self:
         for key, source in self.sources.items():
-            section, _, value = key.partition(".")
-            if section not in type(self).model_fields or (value and value not in _keys_of(section)):
+            if not _is_key(key):
                 raise ValueError(f"sources: {key!r} is no key of a recipe")
             if source.partition(":")[0] not in (*SOURCES, "set"):
                 raise ValueError(f"sources: {key} must start with {', '.join(SOURCES)} and a colon, got {source!r}")
         return self
 
+    @model_validator(mode="after")
+    def _ranges_hold_what_was_chosen(self) -> Self:
+        for key, (low, high) in self.ranges.items():
+            number = self._number(key)
+            if number is None:
+                raise ValueError(f"ranges: {key!r} is no number of this recipe")
+            if not low <= number <= high and not self.sources.get(key, "").startswith("set:"):
+                raise ValueError(f"ranges: {key} must be in [{low:g}, {high:g}], got {number:g}")
+        return self
 
-def recipe_names() -> list[str]:
-    """Name the recipes that come with lerac, sorted."""
-    return sorted(_built_in())
+    @model_validator(mode="after")
+    def _published_are_of_regimes(self) -> Self:
+        for regime in self.published:
+            if str(parse_regime(regime)) != regime:
+                raise ValueError(f"published: write {parse_regime(regime)} for {regime!r}")
+        return self
 
-
-def recipe_text(name: str) -> str:
-    """Give the TOML of a recipe: of ours by name or alias, or of the file at that path.
-
-    Raises:
-        StudyError: if there is neither.
-    """
-    built_in = _built_in()
-    if (full := ALIASES.get(name, name)) in built_in:
-        return built_in[full]
-    path = Path(name)
-    if path.suffix == ".toml" and path.is_file():
-        try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise StudyError(f"recipe {name}: cannot be read as UTF-8 text ({error})") from None
-    known = ", ".join([*built_in, *ALIASES])
-    raise StudyError(f"unknown recipe {name!r}: give the path of a .toml file or one of {known}")
+    def _number(self, key: str) -> float | None:
+        value: Any = self
+        for name in key.split("."):
+            value = getattr(value, name, None)
+        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def load_recipe(name: str, overrides: Sequence[str] = (), source: Source | None = None) -> Recipe:
@@ -177,30 +161,18 @@ def load_recipe(name: str, overrides: Sequence[str] = (), source: Source | None 
     Args:
         name: of a recipe of ours, an alias, or the path of a TOML file.
         overrides: `key=value` with dotted keys and TOML values, like `training.epochs=10`.
-        source: refuse the recipe if its values are from elsewhere.
+        source: whose settings; None for those that the file has first.
 
     Raises:
-        StudyError: if it is not found, is not TOML, or has an unknown key or a bad value.
+        StudyError: if it is not found, is not TOML, has no settings from that source, an unknown key or a bad value.
     """
-    try:
-        values = tomllib.loads(recipe_text(name))
-    except tomllib.TOMLDecodeError as error:
-        raise StudyError(f"recipe {name}: not valid TOML ({error})") from None
+    values = read_settings(name, source)
     for override in overrides:
         _override(values, override)
     try:
-        recipe = Recipe.model_validate(values)
+        return Recipe.model_validate(values)
     except ValidationError as error:
         raise StudyError(f"recipe {name}: {_one_line(error)}") from None
-    if source not in (None, recipe.source):
-        raise StudyError(f"recipe {name} has no settings from source {source!r}, only from {recipe.source!r}")
-    return recipe
-
-
-def _built_in() -> dict[str, str]:
-    files = (f for f in resources.files(__package__).joinpath("recipes").iterdir() if f.name.endswith(".toml"))
-    texts = {f.name.removesuffix(".toml").replace("__", "/"): f.read_text(encoding="utf-8") for f in files}
-    return dict(sorted(texts.items()))
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -213,6 +185,8 @@ def _override(values: dict[str, Any], override: str) -> None:
         value = text  # a bare word, as people type it
     if key == "source":
         raise StudyError(f"--set {override}: the source says where a recipe's values come from; choose one by --source")
+    if (note := key.partition(".")[0]) in NOTES:
+        raise StudyError(f"--set {override}: {note} is what a recipe says about its values, not one of them")
     *path, last = key.split(".")
     section = values
     for name in path:
@@ -226,9 +200,24 @@ def _override(values: dict[str, Any], override: str) -> None:
         values.setdefault("sources", {})[key] = "set: on the command line"
 
 
-def _keys_of(section: str) -> Iterable[str]:
-    annotation = Recipe.model_fields[section].annotation
-    return annotation.model_fields if isinstance(annotation, type) and issubclass(annotation, Section) else ()
+def _keys_of(path: Sequence[Any]) -> Mapping[str, Any]:
+    """Give the keys that may stand in the section at `path`, none if it is no section."""
+    section: type[Section] | None = Recipe
+    for name in path:
+        field = section.model_fields.get(str(name)) if section else None
+        section = next(_sections(field.annotation), None) if field else None
+    return section.model_fields if section else {}
+
+
+def _sections(annotation: Any) -> Iterator[type[Section]]:
+    for one in (annotation, *typing.get_args(annotation)):  # X, or X | None
+        if isinstance(one, type) and issubclass(one, Section):
+            yield one
+
+
+def _is_key(key: str) -> bool:
+    *path, last = key.split(".")
+    return last in _keys_of(path)
 
 
 def _one_line(error: ValidationError) -> str:
@@ -238,8 +227,8 @@ def _one_line(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     if first["type"] == "extra_forbidden":
-        section = str(first["loc"][0]) if len(first["loc"]) > 1 else ""
-        allowed = _keys_of(section) if section else Recipe.model_fields
+        path = first["loc"][:-1]
+        allowed, section = _keys_of(path), ".".join(map(str, path))
         return f"unknown key {where!r}; allowed{f' in [{section}]' if section else ''}: {', '.join(allowed)}{more}"
     if first["type"] == "missing":
         return f"{where} is missing{more}"

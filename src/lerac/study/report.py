@@ -15,7 +15,7 @@ from lerac.study.errors import StudyError
 from lerac.study.files import write_text
 from lerac.study.folder import Result, collect, read_study
 from lerac.study.plan import Study
-from lerac.study.recipe import Recipe
+from lerac.study.recipe import Recipe, recipe_sources
 from lerac.study.statistics import BASELINE, CONFIDENCE, Summary, summarise, verdict
 
 __all__ = ["Comparison", "compare", "merge", "write_report"]
@@ -184,15 +184,24 @@ def _commands(study: Study) -> list[str]:
     ]
     if study.device != "cpu":
         common += ["--device", study.device]
-    groups: dict[tuple[str, ...], list[str]] = {}
+    groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for recipe in study.recipes:
         changed = [k for k, v in recipe.sources.items() if v.startswith("set:")]
         sets = tuple(f"{key}={_value(recipe, key)}" for key in changed)
-        groups.setdefault(sets, []).append(study.files.get(recipe.name, recipe.name))
+        word = study.files.get(recipe.name, recipe.name)
+        source = ("--source", recipe.source) if _has_several_sources(word) else ()
+        groups.setdefault((source, sets), []).append(word)
     return [
-        shlex.join(["lerac", "compare", *names, *common, *(word for s in sets for word in ("--set", s))])
-        for sets, names in groups.items()
+        shlex.join(["lerac", "compare", *names, *source, *common, *(word for s in sets for word in ("--set", s))])
+        for (source, sets), names in groups.items()
     ]
+
+
+def _has_several_sources(word: str) -> bool:
+    try:
+        return len(recipe_sources(word)) > 1
+    except StudyError:  # a file that is no longer there
+        return True
 
 
 def _value(recipe: Recipe, key: str) -> Any:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import torch
 
+from lerac.study.data import DATASETS
 from lerac.study.errors import StudyError
+from lerac.study.models import MODELS
 from lerac.study.plan import Study
-from lerac.study.recipe import ALIASES, Source, load_recipe, recipe_names
+from lerac.study.recipe import ALIASES, Recipe, Source, load_recipe, recipe_names, recipe_sources
 from lerac.study.regimes import split_regimes
 
-__all__ = ["default_workers", "parse_seeds", "request_study", "require_available"]
+__all__ = ["default_workers", "parse_seeds", "request_study", "require_available", "require_trainable"]
 
 
 MOST_SEEDS = 100_000  # more is a slip: somebody meant one seed
@@ -32,6 +34,8 @@ def request_study(
         StudyError: if a recipe, regime, override or device is wrong, or a curriculum outlasts training.
     """
     loaded = [load_recipe(name, overrides, source) for name in recipes]
+    for recipe in loaded:
+        require_trainable(recipe)
     names = [recipe.name for recipe in loaded]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise StudyError(f"recipes: {', '.join(sorted(repeated))} is given twice")
@@ -100,7 +104,33 @@ def default_workers() -> int:
 def known_recipes() -> list[dict[str, object]]:
     """List our recipes, as `lerac recipes --json` prints them."""
     recipes = [load_recipe(name) for name in recipe_names()]
-    return [{"name": r.name, "model": r.model, "dataset": r.dataset, "sources": [r.source]} for r in recipes]
+    return [
+        {"name": r.name, "model": r.model, "dataset": r.dataset, "sources": recipe_sources(r.name)} for r in recipes
+    ]
+
+
+def require_trainable(recipe: Recipe) -> None:
+    """Refuse a recipe that asks for what this version cannot train.
+
+    Raises:
+        StudyError: with everything that is missing.
+    """
+    curve, stop, held_out = recipe.lerac.curve, recipe.training.early_stopping, recipe.data.validation
+    missing = {
+        f"the model {recipe.model}": recipe.model not in MODELS,
+        f"the data set {recipe.dataset}": recipe.dataset not in DATASETS,
+        f"the base schedule {recipe.schedule.name}": recipe.schedule.name == "plateau",
+        "the curve staircase": curve == "staircase",
+        "early stopping": stop is not None,
+        "choosing epochs on the test split": held_out == "test",
+        "an unknown number of training examples": recipe.data.train is None,
+        "dropping the last batch": bool(recipe.training.drop_last),
+        "preprocessing": recipe.preprocessing is not None,
+    }
+    if found := [what for what, needed in missing.items() if needed]:
+        raise StudyError(
+            f"recipe {recipe.name} (source {recipe.source}) cannot be trained: not available yet: {', '.join(found)}"
+        )
 
 
 def _number(digits: str) -> int:

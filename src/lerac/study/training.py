@@ -79,8 +79,13 @@ class Training:
         options = {k: v for k, v in settings["optimizer"].items() if k != "name" and v is not None}
         optimizer = OPTIMIZERS[settings["optimizer"]["name"]](network.parameters(), **options)
         self._curriculum = self._start_curriculum(network, optimizer)
-        total = steps_per_epoch(settings) * settings["training"]["epochs"]
-        base, warmup = base_schedule(settings["schedule"]["name"], total), warmup_factor(run.curriculum)
+        base = base_schedule(
+            settings["schedule"],
+            lr=settings["optimizer"]["lr"],
+            epochs=settings["training"]["epochs"],
+            per_epoch=steps_per_epoch(settings),
+        )
+        warmup = warmup_factor(run.curriculum)
         scheduler = LambdaLR(optimizer, lambda step: base(step) * warmup(step))
         self._order = EpochOrder(len(self._data.train), settings["training"]["batch_size"], run.seed)
         loader = DataLoader(self._data.train, batch_sampler=self._order, collate_fn=_as_it_is)
