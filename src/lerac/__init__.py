@@ -1,20 +1,24 @@
 """Learning Rate Curriculum (LeRaC) for PyTorch: see `lerac.LeRaC`."""
 
-from lerac import curves
+from lerac import curves, snr
 from lerac.curriculum import LeRaC
 from lerac.depth import find_layers, measure_depths
 from lerac.layers import Layer, group_layers, layers_from_timm, override_layers
+from lerac.snr import LayerSNR, layer_snr
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Layer",
+    "LayerSNR",
     "LeRaC",
     "__version__",
     "curves",
     "find_layers",
     "group_layers",
+    "layer_snr",
     "layers_from_timm",
     "measure_depths",
     "override_layers",
+    "snr",
 ]
