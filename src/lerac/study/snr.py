@@ -185,6 +185,7 @@ def _runs(recipe: Recipe, regimes: Sequence[str], seeds: Sequence[int]) -> list[
 
 def _epochs(run: Run) -> Iterator[nn.Module]:
     """The network before training and after every epoch."""
+    _check_images(run)
     training = Training(run)
     network = build(run)[1]
     yield copy.deepcopy(network)
@@ -194,6 +195,16 @@ def _epochs(run: Run) -> Iterator[nn.Module]:
             raise StudyError(f"{run}: the loss is not finite at step {training.diverged_at}; use a lower optimizer.lr")
         network.load_state_dict(training.state_dict()["network"])
         yield copy.deepcopy(network)
+
+
+def _check_images(run: Run) -> None:
+    """See that the network takes the images, in one line instead of a traceback from the middle of training."""
+    data, network = build(run)
+    try:
+        with torch.no_grad():
+            network.eval()(data.train.inputs[:1])
+    except (ValueError, RuntimeError) as error:
+        raise StudyError(f"{run.recipe}: the network does not take these images: {error}") from error
 
 
 def _images(data: Splits, seed: int, count: int) -> Tensor:
