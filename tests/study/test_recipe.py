@@ -122,7 +122,10 @@ def test_overrides_are_typed_and_leave_a_trace():
         ("training.epochs", "--set takes key=value like training.epochs=10, got 'training.epochs'"),
         ("training=3", "'training' is a section; its keys are epochs, batch_size"),
         ("model.x=3", "'model' is a value, not a section"),
-        ("model=x", "model must be one of resnet18, small-cnn, wrn52-2, cvt13, cvt13-pretrained, bert-large, wide-"),
+        (
+            "model=x",
+            "model must be one of lenet, resnet18, small-cnn, wrn52-2, cvt13, cvt13-pretrained, bert-large, wide-",
+        ),
         ("lerac.k=7\nx=1", "--set takes key=value"),
         ("lerac.staircase.x=1", "unknown key 'lerac.staircase.x'; allowed in [lerac.staircase]: base, cap"),
         ("cbs.sigmas=1", "unknown key 'cbs.sigmas'; allowed in [cbs]: sigma, decay, every"),

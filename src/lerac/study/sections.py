@@ -47,12 +47,14 @@ class DataSettings(Section):
             or `test`: epochs are chosen on the test split, as the authors' code does.
         test: the number.
         label_noise: share of the training labels that are made wrong, in [0, 1).
+        size: height and width in pixels to which digits are resized; None leaves them as they are.
     """
 
     train: Annotated[int, Field(ge=2)] | None = None
     validation: Annotated[int, Field(ge=1)] | Literal["test"]
     test: Annotated[int, Field(ge=1)]
     label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    size: Annotated[int, Field(ge=1)] | None = None
 
 
 class TrainingSettings(Section):
