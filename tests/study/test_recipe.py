@@ -1,6 +1,7 @@
 import pytest
 
 from lerac.study.errors import StudyError
+from lerac.study.models import MODELS
 from lerac.study.recipe import Recipe, load_recipe, recipe_names, recipe_text
 from lerac.study.requests import parse_seeds
 
@@ -39,7 +40,10 @@ def test_overrides_are_typed_and_leave_a_trace():
         ("training.epochs", "--set takes key=value like training.epochs=10, got 'training.epochs'"),
         ("training=3", "'training' is a section; its keys are epochs, batch_size"),
         ("model.x=3", "'model' is a value, not a section"),
-        ("model=x", "model must be one of resnet18, small-cnn, wrn52-2, got 'x'"),
+        ("model=x", f"model must be one of {', '.join(MODELS)}, got 'x'"),
+        ("network.width=4", "unknown network option 'width'; allowed: widths, blocks"),
+        ("network.blocks=0", "network option blocks: input should be greater than or equal to 1, got 0"),
+        ("network.widths=[4, 'x']", "network option widths.1: input should be a valid integer, got 'x'"),
         ("optimizer.name=lion", "'sgd', 'adam', 'adamw' or 'adamax', got 'lion'"),
         ("optimizer.name=adam", "momentum is an option of sgd; adam has none"),
         ("optimizer.lr=nan", "finite number, got nan"),

@@ -210,7 +210,9 @@ def _steps(regime: Regime, recipe: Recipe, epochs: float) -> int:
 def _difference(old: Recipe, new: Recipe) -> str:
     before, after = dict(_flat(old.settings())), dict(_flat(new.settings()))
     changed = [
-        f"{key} {before.get(key)}, now asked for {after.get(key)}" for key in before if before[key] != after[key]
+        f"{key} {before.get(key)}, now asked for {after.get(key)}"
+        for key in before | after
+        if before.get(key) != after.get(key)
     ]
     return "; ".join(changed)
 

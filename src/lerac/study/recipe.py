@@ -86,6 +86,7 @@ class LeRaCSettings(Section):
 class Recipe(Section):
     """A model, a data set and how to train; `sources` says where each value comes from.
 
+    `network` has the model's own options, such as `depth` or `width`; what is not named keeps the model's default.
     Keys of `sources` are sections (`training`) or dotted keys (`training.epochs`); values start with
     `paper`, `official` or `ours`, then a colon and a word why.
 
@@ -98,6 +99,7 @@ class Recipe(Section):
     source: Source
     data: DataSettings
     training: TrainingSettings
+    network: dict[str, Any] = Field(default_factory=dict)
     optimizer: OptimizerSettings
     schedule: ScheduleSettings
     warmup: WarmupSettings
@@ -126,6 +128,11 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _network_options_are_the_models(self) -> Self:
+        MODELS[self.model].check(self.network)
+        return self
+
+    @model_validator(mode="after")
     def _sizes_fit_the_data(self) -> Self:
         there = DATASETS[self.dataset]
         sizes = (self.data.train, self.data.validation, self.data.test)
@@ -140,7 +147,8 @@ class Recipe(Section):
     def _sources_are_of_known_values(self) -> Self:
         for key, source in self.sources.items():
             section, _, value = key.partition(".")
-            if section not in type(self).model_fields or (value and value not in _keys_of(section)):
+            known = MODELS[self.model].options if section == "network" else _keys_of(section)
+            if section not in type(self).model_fields or (value and value not in known):
                 raise ValueError(f"sources: {key!r} is no key of a recipe")
             if source.partition(":")[0] not in (*SOURCES, "set"):
                 raise ValueError(f"sources: {key} must start with {', '.join(SOURCES)} and a colon, got {source!r}")
