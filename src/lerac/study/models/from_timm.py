@@ -20,7 +20,8 @@ def wide_resnet50(
     """Build Wide-ResNet-50-2: 67,244,040 weights for 3 channels and 200 classes.
 
     The LeRaC authors' code for ImageNet-200 leaves out the width, so that what it trains as Wide-ResNet-50-2 is the
-    plain ResNet-50 (23,917,832 weights): `base_width=64` builds that one.
+    plain ResNet-50 (23,917,832 weights): `base_width=64` builds that one. As there, and in torchvision, the last
+    normalisation of a block starts with scale 1; timm's own default is 0.
 
     Args:
         channels: of the images (batch, channels, height, width).
@@ -34,7 +35,12 @@ def wide_resnet50(
     timm = library("timm", "wide-resnet50", "timm")
     _check_stages(blocks)
     network: nn.Module = timm.create_model(
-        "wide_resnet50_2", in_chans=channels, num_classes=classes, layers=tuple(blocks), base_width=base_width
+        "wide_resnet50_2",
+        in_chans=channels,
+        num_classes=classes,
+        layers=tuple(blocks),
+        base_width=base_width,
+        zero_init_last=False,
     )
     return network
 
@@ -77,6 +83,10 @@ def small_vit(
 ) -> nn.Module:
     """Build a vision transformer for digits: 16 patches of 2×2 and a class token; 202 thousand weights.
 
+    Matrices are drawn from the Xavier uniform distribution, as in the ViT authors' code: with timm's default, a
+    standard deviation of 0.02, so narrow a network hardly learns. So is the head, which they start at zero: then
+    nothing before it would learn until the head, last in a curriculum, has moved.
+
     Args:
         channels: of the images (batch, channels, size, size).
         classes: size of the output, (batch, classes).
@@ -101,7 +111,9 @@ def small_vit(
         embed_dim=width,
         depth=depth,
         num_heads=heads,
+        weight_init="jax",
     )
+    nn.init.xavier_uniform_(network.get_parameter("head.weight"))
     return network
 
 
