@@ -130,6 +130,8 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _network_options_are_the_models(self) -> Self:
         MODELS[self.model].check(self.network)
+        if MODELS[self.model].outputs != "logits":
+            raise ValueError(f"{self.model} detects objects, and no data set with boxes can be trained yet")
         return self
 
     @model_validator(mode="after")

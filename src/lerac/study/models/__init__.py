@@ -19,7 +19,7 @@ MODELS: dict[str, Network] = {
     "cvt13-pretrained": Network(cvt13, "images", (3, 64, 64), load=load_cvt13),
     "densenet121": Network(densenet121, "spectrograms", (1, 128, 128)),
     "gru": Network(gru, "images", _DIGITS),
-    "lstm": Network(lstm, "text", _TEXT),
+    "lstm": Network(lstm, "text", _TEXT, traced_by_values=True),
     "resnet18": Network(resnet18, "images", (3, 32, 32)),
     "septr": Network(septr, "spectrograms", (1, 128, 128)),
     "small-cnn": Network(small_cnn, "images", _DIGITS),

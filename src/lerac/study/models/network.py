@@ -38,6 +38,7 @@ class Network:
         outputs: `logits`, or `detections` for a network that brings its own loss.
         load: fills the built network with published weights from a folder; adds the option `pretrained`, True
             unless a recipe says false.
+        traced_by_values: whether its data flow depends on values, so that a skeleton has to have some.
     """
 
     build: Callable[..., nn.Module]
@@ -45,6 +46,7 @@ class Network:
     example: tuple[int, ...]
     outputs: Literal["logits", "detections"] = "logits"
     load: Callable[[nn.Module, Path | None], None] | None = None
+    traced_by_values: bool = False
 
     def __call__(self, channels: int, classes: int, *, weights: Path | None = None, **options: Any) -> nn.Module:
         """Build the network; weights that are not loaded are drawn from torch's global generator.
@@ -89,13 +91,15 @@ class Network:
         return {name: field.default for name, field in self._options().model_fields.items()}
 
     def skeleton(self, classes: int = 10, **options: Any) -> nn.Module:
-        """Build the network for its example without weights, on the meta device: nothing large is allocated or loaded.
+        """Build the network for its example without published weights, on the meta device unless `traced_by_values`.
 
         Raises:
             StudyError: as for a call, weights excepted.
         """
         self.check(options)
         options.pop("pretrained", None)
+        if self.traced_by_values:
+            return self.build(self.example[0], classes, **options)
         with torch.device("meta"):
             return self.build(self.example[0], classes, **options).to("meta")
 

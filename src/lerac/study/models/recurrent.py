@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from lerac.study.errors import StudyError
 from lerac.study.models.network import Count
@@ -73,9 +74,9 @@ class GRU(nn.Module):
 class LSTM(nn.Module):
     """Reads the tokens of a text from first to last; the state after the last one is classified.
 
-    Where padding is, and how much, changes nothing: the tokens that `attention_mask` keeps are moved to the front,
-    in their order, and the state after the last of them is read, which nothing behind it can reach. A text of
-    padding alone counts as one token of padding.
+    Where padding is, and how much, changes nothing, also when states are smoothed along time (`lerac.CBS`): the
+    tokens that `attention_mask` keeps are moved to the front, in their order, and packed, so that the LSTM reads
+    nothing else. A text of padding alone counts as one token of padding.
 
     Args:
         vocabulary: number of token ids.
@@ -97,8 +98,8 @@ class LSTM(nn.Module):
         """Map `input_ids` and `attention_mask` of `text`, each (batch, length), to logits (batch, classes)."""
         padding = text["attention_mask"] == 0
         order = padding.to(torch.uint8).argsort(dim=1, stable=True)
-        states, _ = self.lstm(self.embedding(text["input_ids"].gather(1, order)))
-        last = (~padding).sum(dim=1).sub(1).clamp(min=0)
-        state = states.gather(1, last.view(-1, 1, 1).expand(-1, 1, states.shape[2])).squeeze(1)
-        logits: Tensor = self.fc2(functional.relu(self.fc1(state)))
+        lengths = (~padding).sum(dim=1).clamp(min=1).cpu()
+        tokens = self.embedding(text["input_ids"].gather(1, order))
+        _, (states, _) = self.lstm(pack_padded_sequence(tokens, lengths, batch_first=True, enforce_sorted=False))
+        logits: Tensor = self.fc2(functional.relu(self.fc1(states[-1])))
         return logits
