@@ -43,6 +43,7 @@ def test_overrides_are_typed_and_leave_a_trace():
         ("model=x", f"model must be one of {', '.join(MODELS)}, got 'x'"),
         ("model=yolov5", "yolov5 detects objects, and no data set with boxes can be trained yet"),
         ("network.width=4", "unknown network option 'width'; allowed: widths, blocks"),
+        ("network.widths=[]", "network option widths: value should have at least 1 item"),
         ("network.blocks=0", "network option blocks: input should be greater than or equal to 1, got 0"),
         ("network.widths=[4, 'x']", "network option widths.1: input should be a valid integer, got 'x'"),
         ("optimizer.name=lion", "'sgd', 'adam', 'adamw' or 'adamax', got 'lion'"),

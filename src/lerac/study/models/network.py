@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from lerac.study.errors import StudyError
 
-__all__ = ["Count", "Network", "Share", "library"]
+__all__ = ["Count", "Counts", "Network", "Share", "library"]
 
 Count = Annotated[int, Field(ge=1)]
+Counts = Annotated[Sequence[Count], Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -10,20 +10,18 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lerac.study.models.network import Count, Share
+from lerac.study.models.network import Count, Counts, Share
 
 __all__ = ["BasicBlock", "ResNet", "WideBlock", "WideResNet", "resnet18", "small_cnn", "wrn52_2"]
 
 
-def small_cnn(
-    channels: int = 1, classes: int = 10, *, widths: Sequence[Count] = (16, 32, 64), blocks: Count = 1
-) -> nn.Module:
+def small_cnn(channels: int = 1, classes: int = 10, *, widths: Counts = (16, 32, 64), blocks: Count = 1) -> nn.Module:
     """Build the network of the digits demo: three basic blocks of 16, 32 and 64 channels (78 thousand weights)."""
     return ResNet(channels, classes, widths=widths, blocks=blocks)
 
 
 def resnet18(
-    channels: int = 3, classes: int = 10, *, widths: Sequence[Count] = (64, 128, 256, 512), blocks: Count = 2
+    channels: int = 3, classes: int = 10, *, widths: Counts = (64, 128, 256, 512), blocks: Count = 2
 ) -> nn.Module:
     """Build ResNet-18 for small images: a 3×3 stem without pooling; 11,173,962 weights for 3 channels, 10 classes."""
     return ResNet(channels, classes, widths=widths, blocks=blocks)
