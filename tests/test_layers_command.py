@@ -9,6 +9,7 @@ import torch
 import lerac
 from lerac.cli import run
 from lerac.named_models import ModelNameError, named_model
+from lerac.study.models import MODELS
 
 MODULE = """
 import torch
@@ -60,8 +61,6 @@ def layers_json(capsys, name):
 
 
 def test_json_is_what_find_layers_gives(module, capsys):
-    from lerac.study.models import MODELS
-
     answer = layers_json(capsys, "small-cnn")
     found = lerac.find_layers(MODELS["small-cnn"](1, 10), torch.zeros(2, 1, 8, 8))
     assert answer == {"model": "small-cnn", "layers": [layer.as_dict() for layer in found]}
@@ -114,7 +113,7 @@ def test_the_table_shows_every_layer_and_what_was_placed(module, capsys):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet", "unknown model 'resnet': expected lenet, resnet18, small-cnn, wrn52-2, timm:NAME"),
+        ("resnet", f"unknown model 'resnet': expected {', '.join(sorted(MODELS))}, timm:NAME"),
         ("timm:resnet81", "timm has no model 'resnet81'; did you mean resnet18"),
         ("torchvision:resnet81", "torchvision has no model 'resnet81'; did you mean resnet18"),
         ("hf:Bert", "'Bert' is neither a file here nor a config class of transformers, as BertConfig is"),

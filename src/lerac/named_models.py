@@ -61,11 +61,15 @@ def named_model(name: str) -> NamedModel:
 
 def _ours(name: str) -> NamedModel:
     with _needs("lerac", "study"):
+        from lerac.study.errors import StudyError
         from lerac.study.models import MODELS
     if name not in MODELS:
         raise ModelNameError(f"unknown model {name!r}: expected {', '.join(sorted(MODELS))}, {KINDS}")
-    channels, size = (1, 8) if name == "small-cnn" else (3, 32)
-    return NamedModel(MODELS[name](channels, 10), (torch.zeros(2, channels, size, size),))
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # Ultralytics tells what it does when it is first imported
+            return NamedModel(MODELS[name].skeleton(), (MODELS[name].example_batch(),))
+    except StudyError as error:
+        raise ModelNameError(str(error)) from error
 
 
 def _timm(name: str) -> NamedModel:

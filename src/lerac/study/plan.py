@@ -212,7 +212,7 @@ def _difference(old: Recipe, new: Recipe) -> str:
     before, after = dict(_flat(old.settings())), dict(_flat(new.settings()))
     changed = [
         f"{key} {before.get(key)}, now asked for {after.get(key)}"
-        for key in {**before, **after}
+        for key in before | after
         if before.get(key) != after.get(key)
     ]
     return "; ".join(changed)

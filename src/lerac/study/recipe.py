@@ -33,7 +33,6 @@ from lerac.study.sections import (
 __all__ = ["ALIASES", "Recipe", "Source", "load_recipe", "recipe_names", "recipe_sources", "recipe_text"]
 
 # What recipes may name before there is code that trains it; `lerac.study.requests` refuses to train these.
-PLANNED_MODELS = ("cvt13", "cvt13-pretrained", "bert-large", "wide-resnet50")
 PLANNED_DATASETS = ("cifar10", "cifar100", "tiny-imagenet", "imagenet200", "food101", "boolq", "qnli", "rte")
 
 NOTES = ("published", "ranges", "surprises")
@@ -46,6 +45,7 @@ class Recipe(Section):
     Args:
         model: which network.
         dataset: which data set.
+        network: the model's own options, such as `depth` or `width`; what is not named keeps the model's default.
         source: whose settings these are; single values may be from elsewhere, as `sources` says.
         published: regime → [mean, standard deviation] of the accuracies in % that the paper reports.
         ranges: dotted key → [low, high], where the paper gives a range; the value chosen lies in it.
@@ -62,6 +62,7 @@ class Recipe(Section):
     source: Source
     data: DataSettings
     training: TrainingSettings
+    network: dict[str, Any] = Field(default_factory=dict)
     optimizer: OptimizerSettings
     schedule: ScheduleSettings
     warmup: WarmupSettings
@@ -90,11 +91,18 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
         for kind, name, known in (
-            ("model", self.model, [*MODELS, *PLANNED_MODELS]),
+            ("model", self.model, MODELS),
             ("dataset", self.dataset, [*DATASETS, *PLANNED_DATASETS]),
         ):
             if name not in known:
                 raise ValueError(f"{kind} must be one of {', '.join(dict.fromkeys(known))}, got {name!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _network_options_are_the_models(self) -> Self:
+        MODELS[self.model].check(self.network)
+        if MODELS[self.model].outputs != "logits":
+            raise ValueError(f"{self.model} detects objects, and no data set with boxes can be trained yet")
         return self
 
     @model_validator(mode="after")
@@ -125,11 +133,15 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _sources_are_of_known_values(self) -> Self:
         for key, source in self.sources.items():
-            if not _is_key(key):
+            if not self._is_key(key):
                 raise ValueError(f"sources: {key!r} is no key of a recipe")
             if source.partition(":")[0] not in (*SOURCES, "set"):
                 raise ValueError(f"sources: {key} must start with {', '.join(SOURCES)} and a colon, got {source!r}")
         return self
+
+    def _is_key(self, key: str) -> bool:
+        *path, last = key.split(".")
+        return last in (MODELS[self.model].options if path == ["network"] else _keys_of(path))
 
     @model_validator(mode="after")
     def _ranges_hold_what_was_chosen(self) -> Self:
@@ -213,11 +225,6 @@ def _sections(annotation: Any) -> Iterator[type[Section]]:
     for one in (annotation, *typing.get_args(annotation)):  # X, or X | None
         if isinstance(one, type) and issubclass(one, Section):
             yield one
-
-
-def _is_key(key: str) -> bool:
-    *path, last = key.split(".")
-    return last in _keys_of(path)
 
 
 def _one_line(error: ValidationError) -> str:

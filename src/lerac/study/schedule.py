@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-import torch
-
 from lerac import find_layers
 from lerac.curves import CURVES
 from lerac.layers import named_parameters, start_ratios
@@ -180,25 +178,5 @@ def _with_base(recipe: Recipe, per_epoch: int, rows: Rows) -> tuple[list[int], l
 
 def _network(recipe: Recipe) -> NamedModel:
     """Build the network without its weights, and example inputs; only names and order of the layers matter here."""
-    name = recipe.model
-    images = torch.zeros(2, 1 if recipe.dataset == "digits" else 3, 32, 32)
-    try:
-        with torch.device("meta"):
-            if name in MODELS:
-                return NamedModel(MODELS[name](images.shape[1], 10), (images,))
-            if name == "wide-resnet50":
-                import timm
-
-                return NamedModel(timm.create_model("wide_resnet50_2", pretrained=False), (images,))
-            import transformers
-
-            if name == "bert-large":
-                config = transformers.BertConfig(
-                    hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
-                )
-                words = {"input_ids": torch.zeros(2, 16, dtype=torch.long, device="cpu")}
-                return NamedModel(transformers.BertForSequenceClassification(config), (), words)
-            model = transformers.CvtForImageClassification(transformers.CvtConfig())
-            return NamedModel(model, (), {"pixel_values": images})
-    except ImportError as error:
-        raise StudyError(f"the network {name} needs {error.name}: pip install {error.name}") from None
+    network = MODELS[recipe.model]
+    return NamedModel(network.skeleton(**recipe.network), (network.example_batch(),))

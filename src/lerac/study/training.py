@@ -50,7 +50,8 @@ def build(run: Run) -> tuple[Splits, nn.Module]:
     """Give data and network of a run; of all regimes of one seed they are the same, bit for bit."""
     data = DATASETS[run.settings["dataset"]].load(run.seed, **run.settings["data"])
     seed_everything(derive(run.seed, "weights"))
-    return data, MODELS[run.settings["model"]](data.train.inputs.shape[1], data.classes)
+    build_network = MODELS[run.settings["model"]]
+    return data, build_network(data.train.inputs.shape[1], data.classes, **run.settings["network"])
 
 
 class Training:

@@ -10,26 +10,32 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lerac.study.models.network import Count, Counts, Share
+
 __all__ = ["BasicBlock", "ResNet", "WideBlock", "WideResNet", "resnet18", "small_cnn", "wrn52_2"]
 
 
-def small_cnn(channels: int = 1, classes: int = 10) -> nn.Module:
+def small_cnn(channels: int = 1, classes: int = 10, *, widths: Counts = (16, 32, 64), blocks: Count = 1) -> nn.Module:
     """Build the network of the digits demo: three basic blocks of 16, 32 and 64 channels (78 thousand weights)."""
-    return ResNet(channels, classes, widths=(16, 32, 64), blocks=1)
+    return ResNet(channels, classes, widths=widths, blocks=blocks)
 
 
-def resnet18(channels: int = 3, classes: int = 10) -> nn.Module:
+def resnet18(
+    channels: int = 3, classes: int = 10, *, widths: Counts = (64, 128, 256, 512), blocks: Count = 2
+) -> nn.Module:
     """Build ResNet-18 for small images: a 3×3 stem without pooling; 11,173,962 weights for 3 channels, 10 classes."""
-    return ResNet(channels, classes, widths=(64, 128, 256, 512), blocks=2)
+    return ResNet(channels, classes, widths=widths, blocks=blocks)
 
 
-def wrn52_2(channels: int = 3, classes: int = 10) -> nn.Module:
+def wrn52_2(
+    channels: int = 3, classes: int = 10, *, depth: Count = 52, widening: Count = 2, dropout: Share = 0.3
+) -> nn.Module:
     """Build the Wide-ResNet of depth 52 and widening 2: 3,023,306 weights for 3 channels and 10 classes.
 
     The LeRaC authors' network for CIFAR, Tiny ImageNet and Food-101: pre-activation blocks, convolutions
     with biases, dropout 0.3 between the two convolutions of a block.
     """
-    return WideResNet(channels, classes, depth=52, widening=2, dropout=0.3)
+    return WideResNet(channels, classes, depth=depth, widening=widening, dropout=dropout)
 
 
 class ResNet(nn.Module):

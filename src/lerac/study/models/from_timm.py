@@ -1,0 +1,122 @@
+"""Networks of timm: Wide-ResNet-50-2, DenseNet-121 and a small vision transformer for digits.
+
+Sources: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016; Huang et al., "Densely Connected
+Convolutional Networks", CVPR 2017; Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021.
+"""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from lerac.study.errors import StudyError
+from lerac.study.models.network import Count, library
+
+__all__ = ["densenet121", "small_vit", "wide_resnet50"]
+
+
+def wide_resnet50(
+    channels: int = 3, classes: int = 200, *, blocks: Sequence[Count] = (3, 4, 6, 3), base_width: Count = 128
+) -> nn.Module:
+    """Build Wide-ResNet-50-2: 67,244,040 weights for 3 channels and 200 classes.
+
+    The LeRaC authors' code for ImageNet-200 leaves out the width, so that what it trains as Wide-ResNet-50-2 is the
+    plain ResNet-50 (23,917,832 weights): `base_width=64` builds that one. As there, and in torchvision, the last
+    normalisation of a block starts with scale 1; timm's own default is 0.
+
+    Args:
+        channels: of the images (batch, channels, height, width).
+        classes: size of the output, (batch, classes).
+        blocks: per stage, four numbers.
+        base_width: channels inside the blocks of the first stage; 128 is twice that of a ResNet-50.
+
+    Raises:
+        StudyError: if timm is not installed.
+    """
+    timm = library("timm", "wide-resnet50", "timm")
+    _check_stages(blocks)
+    network: nn.Module = timm.create_model(
+        "wide_resnet50_2",
+        in_chans=channels,
+        num_classes=classes,
+        layers=tuple(blocks),
+        base_width=base_width,
+        zero_init_last=False,
+    )
+    return network
+
+
+def densenet121(
+    channels: int = 1,
+    classes: int = 50,
+    *,
+    blocks: Sequence[Count] = (6, 12, 24, 16),
+    growth: Count = 32,
+) -> nn.Module:
+    """Build DenseNet-121: 6,998,834 weights for 1 channel and 50 classes (7,978,856 for 3 and 1000).
+
+    Args:
+        channels: of the images or spectrograms, (batch, channels, height, width); 32 or more high and wide.
+        classes: size of the output, (batch, classes).
+        blocks: layers per dense block, four numbers.
+        growth: channels that each layer adds.
+
+    Raises:
+        StudyError: if timm is not installed.
+    """
+    timm = library("timm", "densenet121", "timm")
+    _check_stages(blocks)
+    network: nn.Module = timm.create_model(
+        "densenet121", in_chans=channels, num_classes=classes, block_config=tuple(blocks), growth_rate=growth
+    )
+    return network
+
+
+def small_vit(
+    channels: int = 1,
+    classes: int = 10,
+    *,
+    size: Count = 8,
+    patch: Count = 2,
+    width: Count = 64,
+    depth: Count = 4,
+    heads: Count = 4,
+) -> nn.Module:
+    """Build a vision transformer for digits: 16 patches of 2×2 and a class token; 202 thousand weights.
+
+    Matrices are drawn from the Xavier uniform distribution, as in the ViT authors' code: with timm's default, a
+    standard deviation of 0.02, so narrow a network hardly learns. So is the head, which they start at zero: then
+    nothing before it would learn until the head, last in a curriculum, has moved.
+
+    Args:
+        channels: of the images (batch, channels, size, size).
+        classes: size of the output, (batch, classes).
+        size: of the images, a multiple of `patch`.
+        patch: height and width of a patch.
+        width: of a token, a multiple of `heads`.
+        depth: number of blocks.
+        heads: of the attention in each block.
+
+    Raises:
+        StudyError: if sizes do not divide, or timm is not installed.
+    """
+    models = library("timm.models", "small-vit", "timm")
+    for name, value, by, divisor in (("size", size, "patch", patch), ("width", width, "heads", heads)):
+        if value % divisor:
+            raise StudyError(f"small-vit: {name} must be a multiple of {by}, got {name} {value} and {by} {divisor}")
+    network: nn.Module = models.VisionTransformer(
+        img_size=size,
+        patch_size=patch,
+        in_chans=channels,
+        num_classes=classes,
+        embed_dim=width,
+        depth=depth,
+        num_heads=heads,
+        weight_init="jax",
+    )
+    nn.init.xavier_uniform_(network.get_parameter("head.weight"))
+    return network
+
+
+def _check_stages(blocks: Sequence[int]) -> None:
+    if len(blocks) != 4:
+        raise StudyError(f"blocks must be four numbers, one per stage, got {list(blocks)}")

@@ -1,0 +1,131 @@
+"""Networks of transformers: CvT-13 and BERT-large.
+
+Sources: Wu et al., "CvT: Introducing Convolutions to Vision Transformers", ICCV 2021; Devlin et al., "BERT:
+Pre-training of Deep Bidirectional Transformers", NAACL 2019.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from lerac.study.errors import StudyError
+from lerac.study.models.network import Count, Share, library
+
+__all__ = ["Logits", "bert_large", "cvt13"]
+
+_INSTALL = "lerac[transformers]"
+
+
+class Logits(nn.Module):
+    """Calls a model of transformers and gives the logits alone.
+
+    Layers and parameters keep transformers' names in lerac, which leaves out `module.` as it does that of
+    DistributedDataParallel; in `state_dict()` it is there.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, batch: Tensor | Mapping[str, Tensor]) -> Tensor:
+        """Map images, or texts as a dict of arguments, to logits (batch, classes)."""
+        output: Any = self.module(**batch) if isinstance(batch, Mapping) else self.module(batch)
+        logits: Tensor = output.logits
+        return logits
+
+
+def cvt13(
+    channels: int = 3,
+    classes: int = 10,
+    *,
+    widths: Sequence[Count] = (64, 192, 384),
+    depths: Sequence[Count] = (1, 2, 10),
+    heads: Sequence[Count] = (1, 3, 6),
+    drop_path: Share = 0.1,
+    activation: Literal["quick_gelu", "gelu"] = "quick_gelu",
+) -> nn.Module:
+    """Build CvT-13: 19,616,330 weights for 3 channels and 10 classes (19,997,480 for 1000).
+
+    Two things are as in the original repository and in the LeRaC authors' code, not as in transformers: the
+    activation is the sigmoid approximation of GELU (the LeRaC authors' first version had GELU), and the probability
+    that a residual branch is dropped grows linearly from 0 in the first to `drop_path` in the last block of the last
+    stage, where transformers gives every block that of the third. Weights are initialised by transformers: normal of
+    standard deviation 0.02 also for convolutions, which the original leaves as torch draws them.
+
+    Args:
+        channels: of the images (batch, channels, height, width), any size from 16 on; 224 in the original.
+        classes: size of the output, (batch, classes).
+        widths: of the tokens in each of the three stages.
+        depths: blocks per stage; transformers needs at least 1, 2 and 3.
+        heads: of the attention in each stage; divide `widths`.
+        drop_path: see above.
+        activation: in the MLPs.
+
+    Raises:
+        StudyError: if sizes do not fit together, or transformers is not installed.
+    """
+    transformers = library("transformers", "cvt13", _INSTALL)
+    for name, values in (("widths", widths), ("depths", depths), ("heads", heads)):
+        if len(values) != 3:
+            raise StudyError(f"cvt13: {name} must be three numbers, one per stage, got {list(values)}")
+    if any(depth < least for depth, least in zip(depths, (1, 2, 3), strict=True)):
+        raise StudyError(f"cvt13: depths must be at least 1, 2 and 3, which transformers needs, got {list(depths)}")
+    if any(width % number for width, number in zip(widths, heads, strict=True)):
+        raise StudyError(f"cvt13: widths must be multiples of heads, got {list(widths)} and {list(heads)}")
+    config = transformers.CvtConfig(
+        num_channels=channels,
+        num_labels=classes,
+        embed_dim=list(widths),
+        depth=list(depths),
+        num_heads=list(heads),
+        drop_path_rate=[0.0, 0.0, drop_path],
+    )
+    network = transformers.CvtForImageClassification(config)
+    for stage in network.cvt.encoder.stages:
+        for layer in stage.layers:
+            layer.intermediate.activation = library("transformers.activations", "cvt13", _INSTALL).ACT2FN[activation]
+    if drop_path:
+        last = network.cvt.encoder.stages[-1].layers
+        for number, layer in enumerate(last):
+            layer.drop_path.drop_prob = drop_path * number / (len(last) - 1)
+    return Logits(network)
+
+
+def bert_large(
+    vocabulary: int = 30522,
+    classes: int = 2,
+    *,
+    layers: Count = 24,
+    width: Count = 1024,
+    heads: Count = 16,
+    mlp_width: Count = 4096,
+    positions: Count = 512,
+) -> nn.Module:
+    """Build BERT-large-uncased with a classifier on its pooled first token: 335,143,938 weights for 2 classes.
+
+    Args:
+        vocabulary: number of token ids; 30522 of bert-large-uncased.
+        classes: size of the output, (batch, classes).
+        layers: of the encoder.
+        width: of a token, a multiple of `heads`.
+        heads: of the attention in each layer.
+        mlp_width: inside the MLP of each layer.
+        positions: the most tokens of a text.
+
+    Raises:
+        StudyError: if sizes do not divide, or transformers is not installed.
+    """
+    transformers = library("transformers", "bert-large", _INSTALL)
+    if width % heads:
+        raise StudyError(f"bert-large: width must be a multiple of heads, got width {width} and heads {heads}")
+    config = transformers.BertConfig(
+        vocab_size=vocabulary,
+        num_labels=classes,
+        num_hidden_layers=layers,
+        hidden_size=width,
+        num_attention_heads=heads,
+        intermediate_size=mlp_width,
+        max_position_embeddings=positions,
+    )
+    return Logits(transformers.BertForSequenceClassification(config))

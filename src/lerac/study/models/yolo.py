@@ -1,0 +1,64 @@
+"""YOLOv5 for object detection, of Ultralytics, which is under AGPL-3.0 and so in an extra of its own, `lerac[yolo]`.
+
+Ultralytics builds the variant "YOLOv5u": the backbone and neck of YOLOv5 with a head without anchors and without an
+objectness score (Jocher et al., ultralytics/ultralytics). lerac imports it only when this network is built.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lerac.study.models.network import library
+
+__all__ = ["Detector", "yolov5"]
+
+
+def yolov5(channels: int = 3, classes: int = 20, *, scale: Literal["n", "s", "m", "l", "x"] = "s") -> nn.Module:
+    """Build YOLOv5u: 9,129,932 weights at scale s for 3 channels and 20 classes.
+
+    Which scale the paper trained is not known here; `s` is our choice.
+
+    Args:
+        channels: of the images (batch, channels, height, width), each side a multiple of 32, values in [0, 1].
+        classes: that objects may have.
+        scale: from nano to extra large.
+
+    Raises:
+        StudyError: if Ultralytics is not installed.
+    """
+    tasks = library("ultralytics.nn.tasks", "yolov5", "lerac[yolo]")
+    configuration = tasks.yaml_model_load(f"yolov5{scale}.yaml") | {"nc": classes}
+    with torch.device("cpu"):  # it computes strides while it is built, which the meta device cannot
+        model = tasks.DetectionModel(configuration, ch=channels, verbose=False)
+    model.args = library("ultralytics.cfg", "yolov5", "lerac[yolo]").get_cfg()  # weights of the parts of the loss
+    return Detector(model)
+
+
+class Detector(nn.Module):
+    """A detection model of Ultralytics with its loss; layers and parameters keep its names in lerac."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: Tensor) -> Any:
+        """Map images (batch, channels, height, width) to what Ultralytics' loss and its detections are made of.
+
+        In training mode a dict of raw outputs, for `loss`. In evaluation mode a tuple whose first entry has the
+        detections, (batch, 4 + classes, positions): boxes as centre and size in pixels, and scores in [0, 1].
+        """
+        return self.module(images)
+
+    def loss(self, outputs: Any, targets: Mapping[str, Tensor]) -> Tensor:
+        """Give the loss that Ultralytics trains: boxes, classes and edges, summed, times the number of images.
+
+        Args:
+            outputs: of `forward`, in either mode.
+            targets: `batch_idx` (n,), the image of each object; `cls` (n, 1), its class from 0; `bboxes` (n, 4),
+                centre and size in shares of the image, in [0, 1].
+        """
+        module: Any = self.module
+        loss: Tensor = module.loss(dict(targets), outputs)[0].sum()
+        return loss
