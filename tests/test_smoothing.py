@@ -274,6 +274,19 @@ def test_an_earlier_state_brings_the_hooks_back():
     assert not model[0]._forward_hooks
 
 
+def test_a_state_that_cannot_be_taken_changes_nothing():
+    model = one_convolution()
+    first = lerac.CBS(model, every=1)
+    early = first.state_dict()
+    run(first, model, 30)
+    second = lerac.CBS(model, every=1)
+    with pytest.raises(ValueError, match="smoothed by another CBS already"):
+        first.load_state_dict(early)
+    assert first.steps == 30
+    assert first.finished
+    assert second.steps == 0
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

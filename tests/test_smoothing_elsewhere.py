@@ -149,6 +149,16 @@ def test_a_new_cbs_takes_over_a_copy():
     assert hooks(model) == 2
 
 
+def test_nothing_of_an_earlier_copy_stays_where_a_new_cbs_does_not_smooth():
+    model = network()
+    lerac.CBS(model, every=1)
+    other = copy.deepcopy(model)
+    own = lerac.CBS(other, every=1, modules=list(lerac.CBS(network(), every=1).state_dict()["modules"][:1]))
+    assert hooks(other) == 1
+    own.remove()
+    assert hooks(other) == 0
+
+
 def through_pickle(objects):
     return pickle.loads(pickle.dumps(objects))
 

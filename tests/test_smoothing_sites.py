@@ -128,6 +128,7 @@ def test_ways_to_select(modules, names):
         ([], ValueError, "modules is empty"),
         ([3], TypeError, "must be names or types of modules, got 3 among them"),
         (3, TypeError, "modules must be 'cbs', 'convolutions', 'tokens', 'recurrent', names or types"),
+        (nn.ReLU(), TypeError, r"names or types of modules.*got ReLU\(\)"),
         (lambda name, module: False, ValueError, "chose none of the 9 modules"),
     ],
 )
@@ -248,6 +249,66 @@ def test_padding_changes_nothing_for_real_tokens():
     mask = torch.tensor([[1] * 6 + [0] * 4])
     same(model(padded, attention_mask=mask)[0][:, :6], model(ids)[0])
     same(model(padded, attention_mask=mask.bool())[0][:, :6], model(ids)[0])
+
+
+def prefixes(model, modules="tokens"):
+    """How many class tokens each selected module has, in the order of their names."""
+    lines = str(lerac.CBS(model, every=1, modules=modules)).splitlines()[1:]
+    return [int(line.partition(" after ")[2].partition(" ")[0] or 0) for line in lines]
+
+
+def test_class_tokens_are_counted_where_they_are():
+    """Branches have one each; local convolutions make no tokens, other towers none for this one."""
+    with torch.device("meta"):
+        assert set(prefixes(timm.create_model("crossvit_tiny_240"))) == {1}
+        assert set(prefixes(timm.create_model("coat_tiny"))) == {1}
+    text = {"vocab_size": 20, **TINY}
+    assert prefixes(transformers.NystromformerModel(transformers.NystromformerConfig(**text))) == [1, 1]
+    siglip = transformers.SiglipVisionConfig(image_size=32, patch_size=8, **TINY)
+    assert set(prefixes(transformers.SiglipVisionModel(siglip))) == {0}
+    whisper = transformers.WhisperConfig(
+        **{"d_model": 8, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "vocab_size": 20},
+        **{"decoder_attention_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
+        decoder_start_token_id=1,
+    )
+    assert prefixes(transformers.WhisperModel(whisper), "encoder.layers.0.self_attn") == [0]
+
+
+def test_the_class_token_of_another_tower_does_not_count():
+    class Tower(nn.Module):
+        def __init__(self, classes):
+            super().__init__()
+            self.encoder = encoder(True, layers=1)
+            if classes:
+                self.cls_token = nn.Parameter(torch.zeros(1, classes, 8))
+
+    assert prefixes(nn.ModuleDict({"image": Tower(0), "text": Tower(1)})) == [0, 1]
+
+
+def test_windows_of_attention_are_a_grid_of_tokens():
+    """timm's OutlookAttention has a kernel size, and (batch, height, width, features)."""
+    attention = timm.models.volo.OutlookAttention(8, 2, kernel_size=3, padding=1, stride=2).double()
+    x = torch.randn(1, 6, 6, 8, dtype=torch.float64)
+    moved = attention(x).permute(0, 3, 1, 2)
+    lerac.CBS(attention, every=1, modules="tokens")
+    expected = nn.functional.conv2d(moved, kernel(1.0, 2).expand(8, 1, 3, 3), padding=1, groups=8)
+    same(attention(x), expected.permute(0, 2, 3, 1))
+
+
+def test_fake_and_transformed_masks_have_no_values():
+    class MaskedAttention(SelfAttention):
+        def forward(self, x, mask=None):
+            return x
+
+    def padded(x, mask):
+        return model(x, mask=mask)
+
+    model = MaskedAttention()
+    del model.tril
+    lerac.CBS(model, every=1)
+    x, mask = torch.randn(3, 2, 4, 8), torch.zeros(3, 2, 1, 4, 4)
+    assert padded(x[0].to("meta"), mask[0].to("meta")).shape == (2, 4, 8)
+    torch.testing.assert_close(torch.func.vmap(padded)(x, mask)[1], padded(x[1], mask[1]))
 
 
 def encoder(batch_first, norm_first=False, layers=2):
@@ -397,8 +458,14 @@ class SelfAttention(nn.Module):
             ),
             r"'decoder.block.0.layer.0.SelfAttention' is causal .*'encoder.block.0.layer.0.SelfAttention'",
         ),
+        (
+            lambda: transformers.RwkvModel(
+                transformers.RwkvConfig(hidden_size=8, num_hidden_layers=2, vocab_size=9, attention_hidden_size=8)
+            ),
+            r"'blocks.0.attention' is causal \(it is a RwkvSelfAttention\)",
+        ),
     ],
-    ids=["GPT-2", "Llama", "BERT decoder", "decoder layer", "Transformer", "own", "T5"],
+    ids=["GPT-2", "Llama", "BERT decoder", "decoder layer", "Transformer", "own", "T5", "RWKV"],
 )
 def test_causal_attention_is_refused(build, message):
     model = build()
@@ -426,6 +493,23 @@ def test_attention_that_is_called_causally_is_refused_when_it_is(how):
     with pytest.raises(ValueError, match="CBS does not smooth causal attention"):
         calls[how]()
     assert model(x).isfinite().all()  # the same model without a causal mask is fine
+
+
+@pytest.mark.parametrize("batch", [2, 5])
+def test_a_whole_encoder_that_is_called_causally_is_refused(batch):
+    """Also where a batch as large as the sequence makes its mask look like one of padding."""
+    model, x = encoder(True), torch.randn(batch, 5, 8, dtype=torch.float64)
+    lerac.CBS(model, every=1, modules=nn.TransformerEncoder)
+    with pytest.raises(ValueError, match="CBS does not smooth causal attention"):
+        model(x, mask=torch.ones(5, 5, dtype=torch.bool).triu(1))
+
+
+def test_a_causal_mask_that_says_true_for_what_is_hidden_is_refused():
+    shared = {"d_model": 8, "n_heads": 2, "n_layers": 1, "vocab_size": 9, "max_seq_len": 16}
+    model = transformers.MptModel(transformers.MptConfig(**shared))
+    lerac.CBS(model, every=1)
+    with pytest.raises(ValueError, match="CBS does not smooth causal attention"):
+        model(torch.tensor([[1, 2, 3, 4]]))
 
 
 def test_clip_smooths_images_and_refuses_text():

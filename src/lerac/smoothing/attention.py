@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 __all__ = ["Masks", "around", "class_tokens", "is_cross_attention", "is_self_attention", "why_causal"]
 
@@ -15,7 +16,7 @@ _PROJECTION = re.compile(
     r"(\w+_)?(q|k|v|qk|qv|kv|qkv|query|key|value|in_proj|c_attn|query_key_value)s?(_\w+)?|w_?qkv", re.IGNORECASE
 )
 _CROSS = re.compile(r"cross|enc_?dec|encoder_attn|multihead_attn", re.IGNORECASE)
-_CLASS_TOKEN = re.compile(r"(cls|class|dist|distillation|reg|register)_?(token|embedding)s?(_?\d+)?")
+_CLASS_TOKEN = re.compile(r"((cls|class|dist|distillation|reg|register)_?(token|embedding)s?)(_?\d+)?")
 _HIDDEN = -1e4  # additive masks hide with −inf, the lowest number of the type, or −10000
 
 # Argument → whether its True means "not attended to".
@@ -52,7 +53,7 @@ def why_causal(module: nn.Module, ancestors: list[nn.Module]) -> str | None:
     for flag in ("is_causal", "is_decoder", "causal"):
         if getattr(module, flag, False) is True:
             return f"its {flag} is True"
-    if "causal" in type(module).__name__.lower():
+    if any(word in type(module).__name__.lower() for word in ("causal", "rwkv")):
         return f"it is a {type(module).__name__}"
     if any(isinstance(a, nn.TransformerDecoderLayer) for a in ancestors):
         return "it is in a TransformerDecoderLayer"
@@ -72,16 +73,25 @@ def class_tokens(ancestors: list[nn.Module]) -> int:
         known = getattr(module, "num_prefix_tokens", None)  # timm
         if isinstance(known, int):
             return known
-        named = [(name.rpartition(".")[2], p) for name, p in module.named_parameters()]
-        if tokens := [p for name, p in named if _CLASS_TOKEN.fullmatch(name)]:
+        if tokens := _own_class_tokens(module):
             return sum(p.shape[-2] if p.ndim > 1 else 1 for p in tokens)
-        if any(isinstance(inner, nn.Embedding) for inner in module.modules()):  # the tokens are made here
-            config = getattr(module, "config", None)  # of transformers: [CLS] or <s> comes first, except in T5 and kin
-            is_text = isinstance(getattr(config, "vocab_size", None), int)
-            return int(is_text and not hasattr(config, "feed_forward_proj"))
-        if any(isinstance(inner, nn.modules.conv._ConvNd) for inner in module.modules()):
-            return 0
+        kind = getattr(module, "main_input_name", None)  # transformers
+        if kind is not None and any(isinstance(inner, nn.Embedding | _ConvNd) for inner in module.modules()):
+            # The tokens are made here. Those of text begin with [CLS] or <s>, except in T5 and kin.
+            return int(kind == "input_ids" and not hasattr(getattr(module, "config", None), "feed_forward_proj"))
     return 0
+
+
+def _own_class_tokens(module: nn.Module) -> list[nn.Parameter]:
+    """Find class tokens of a module, not those of a part that has attention of its own to use them: another tower.
+
+    Numbered ones belong to branches or stages, each of which has one.
+    """
+    found = dict(module.named_parameters(recurse=False))
+    for child in module.children():
+        if not any(is_self_attention(inner) for inner in child.modules()):
+            found.update((name.rpartition(".")[2], p) for name, p in child.named_parameters())
+    return list({match[1]: p for name, p in found.items() if (match := _CLASS_TOKEN.fullmatch(name))}.values())
 
 
 class Masks:
@@ -97,6 +107,7 @@ class Masks:
 
     def __init__(self, module: nn.Module) -> None:
         self._inverted = isinstance(module, _TORCH)  # True hides, in all of their masks
+        self._of_pairs = (*_OF_PAIRS, "mask") if isinstance(module, nn.TransformerEncoder) else _OF_PAIRS
         names = list(inspect.signature(type(module).forward).parameters)[1:]
         self._at = {name: names.index(name) for name in (*_MASKS, "is_causal") if name in names}
         self._checked = False
@@ -125,7 +136,7 @@ class Masks:
         return args[at] if at < len(args) else kwargs.get(name)
 
     def _hidden(self, name: str, mask: Tensor, batch: int, length: int) -> Tensor | None:
-        pairs_only = name in _OF_PAIRS or (mask.shape == (length, length) and batch != length)
+        pairs_only = name in self._of_pairs or (mask.shape == (length, length) and batch != length)
         per_token = mask.ndim < 3 and not pairs_only
         inverted = self._inverted or _MASKS[name]
         if mask.dtype == torch.bool:
@@ -148,19 +159,24 @@ class Masks:
         return pairs.all(1).all(1)
 
     def _refuse_causal(self, hides: Tensor) -> None:
-        """Look once at the values; not in a compiled model, where that would break the graph."""
-        if torch.compiler.is_compiling() or self._checked or hides.shape[-1] != hides.shape[-2]:
+        """Look once at the values, if there are any; not in a compiled model, where that would break the graph."""
+        if not _has_values(hides) or self._checked or hides.shape[-1] != hides.shape[-2]:
             return
-        real = ~hides.all(-2, keepdim=True)
-        later = torch.ones_like(hides[:1, :1]).triu(1) & real & real.transpose(-1, -2)
-        if later.any():
-            self._checked = True
-            if not (later & ~hides).any():
-                self._checked = False
+        for hidden in (hides, ~hides):  # some models of transformers say True for what is hidden
+            real = ~hidden.all(-2, keepdim=True)
+            later = torch.ones_like(hidden[:1, :1]).triu(1) & real & real.transpose(-1, -2)
+            if later.any() and not (later & ~hidden).any() and (~hidden).tril(-1).any():
                 raise ValueError(_REFUSED + "its mask hides every later token")
+        self._checked = hides.shape[-1] > 1
 
 
 _REFUSED = "CBS does not smooth causal attention, since that would show a token the one after it: "
+
+
+def _has_values(x: Tensor) -> bool:
+    if torch.compiler.is_compiling():
+        return False
+    return type(x) is Tensor and not x.is_meta and not torch._C._are_functorch_transforms_active()
 
 
 def _is_triangular(buffer: Tensor) -> bool:

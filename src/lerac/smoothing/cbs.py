@@ -88,6 +88,7 @@ class CBS:
         self._filter = Filter(self._kernel_size)
         self._how, self._sites = find_hooks(model, modules, self._filter)
         self._handles: list[RemovableHandle] = []
+        _drop_copied(model)
         self._arm()
 
     @property
@@ -146,8 +147,12 @@ class CBS:
         """
         if self._removed:
             raise RuntimeError("this CBS was removed from its model: build a new one to load a state")
-        self._steps = _checked_steps(state, self.state_dict())
-        self._arm()
+        before, self._steps = self._steps, _checked_steps(state, self.state_dict())
+        try:
+            self._arm()
+        except ValueError:  # another CBS is there by now
+            self._steps = before
+            raise
 
     def __repr__(self) -> str:
         status = ", removed" if self._removed else ", finished" if self.finished else ""
@@ -209,15 +214,20 @@ class CBS:
         self._filter.set(self.sigma, on=on)
 
 
+def _drop_copied(model: nn.Module) -> None:
+    """Take off what came with a copy of another model, wherever it is: a new CBS takes its place."""
+    for module in model.modules():
+        for key, hook in list(module._forward_hooks.items()):
+            if isinstance(hook, Hook) and hook.copied:
+                handle = RemovableHandle(module._forward_hooks, extra_dict=module._forward_hooks_with_kwargs)
+                handle.id = key
+                handle.remove()
+
+
 def _check_free(name: str, module: nn.Module) -> None:
-    """See that no other CBS smooths it; what came with a copy of another model makes way."""
-    for key, hook in list(module._forward_hooks.items()):
-        if isinstance(hook, Hook) and hook.copied:
-            handle = RemovableHandle(module._forward_hooks, extra_dict=module._forward_hooks_with_kwargs)
-            handle.id = key
-            handle.remove()
-        elif isinstance(hook, Hook):
-            raise ValueError(f"{name!r} is smoothed by another CBS already: use that one, or call its remove() first")
+    """See that no other CBS smooths it."""
+    if any(isinstance(hook, Hook) for hook in module._forward_hooks.values()):
+        raise ValueError(f"{name!r} is smoothed by another CBS already: use that one, or call its remove() first")
 
 
 def _checked_steps(state: Any, own: Mapping[str, Any]) -> int:

@@ -79,7 +79,7 @@ def _selected(named: dict[str, nn.Module], modules: Modules) -> tuple[str, list[
         modules = [modules]
     if isinstance(modules, Sequence):
         return "by name or type", _by_rules(modules, named)
-    if not callable(modules):
+    if isinstance(modules, nn.Module) or not callable(modules):
         raise TypeError(
             f"modules must be {', '.join(map(repr, KEYWORDS))}, names or types of modules, or a callable (name, module)"
             f" → bool, got {modules!r}"
@@ -154,7 +154,7 @@ def _hook_for(path: str, named: dict[str, nn.Module], applied: Filter) -> Hook:
         return TimeHook(applied, name, module)
     if isinstance(module, _ConvNd):
         return ChannelsHook(applied, name, len(module.kernel_size), batched=False)
-    if hasattr(module, "kernel_size"):  # pooling, deformable convolutions and such
+    if hasattr(module, "kernel_size") and not is_self_attention(module):  # pooling, deformable convolutions and such
         return ChannelsHook(applied, name, None, batched=True)
     ancestors = list(around(path, named))
     inside = [p for p in named if p != path and _inside(p, path) and is_self_attention(named[p])]
