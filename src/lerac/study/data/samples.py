@@ -1,7 +1,9 @@
 """Samples of the image data sets: few generated images in exactly the official layout, for tests and first steps."""
 
+import io
 import json
 import pickle
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,7 @@ def sample_cifar(kind: Cifar, root: Path) -> None:
         (folder / "readme.html").write_text("<p>A sample made by lerac data sample.</p>\n", encoding="utf-8")
     else:
         names["coarse_label_names"] = [f"superclass{label}" for label in range(20)]
-    (folder / kind.meta).write_bytes(pickle.dumps(names, protocol=2))
+    _write_pickle(folder / kind.meta, names)
     mark_sample(folder, kind.name, {"train": train, "test": test})
 
 
@@ -137,14 +139,34 @@ def _write_batch(path: Path, kind: Cifar, numbers: range, note: str, generator: 
     labels = [number % kind.classes for number in numbers]
     images = [np.asarray(shape_image(label, 32, generator)).transpose(2, 0, 1).reshape(-1) for label in labels]
     batch = {
-        b"batch_label": note.encode(),
-        kind.labels.encode(): labels,
-        b"data": np.stack(images),
-        b"filenames": [f"generated_{number:06}.png".encode() for number in numbers],
+        "batch_label": note,
+        kind.labels: labels,
+        "data": np.stack(images),
+        "filenames": [f"generated_{number:06}.png" for number in numbers],
     }
     if kind.classes == 100:
-        batch[b"coarse_labels"] = [label // 5 for label in labels]
-    path.write_bytes(pickle.dumps(batch, protocol=2))
+        batch["coarse_labels"] = [label // 5 for label in labels]
+    _write_pickle(path, batch)
+
+
+class _Python2(pickle._Pickler):
+    """Writes text and bytes as Python 2 wrote its strings; other readers of CIFAR rely on it."""
+
+    dispatch = dict(pickle._Pickler.dispatch)  # noqa: RUF012 - as in the class above
+
+    def save_string(self, value: "str | bytes") -> None:
+        """Write a byte string, and remember that it was written."""
+        content = value.encode() if isinstance(value, str) else value
+        self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)  # type: ignore[attr-defined]
+        self.memoize(value)  # type: ignore[attr-defined]
+
+    dispatch[str] = dispatch[bytes] = save_string  # type: ignore[assignment]
+
+
+def _write_pickle(path: Path, content: dict[str, Any]) -> None:
+    file = io.BytesIO()
+    _Python2(file, protocol=2).dump(content)
+    path.write_bytes(file.getvalue())
 
 
 def _write_image(path: Path, label: int, size: int, generator: np.random.Generator, *, grey: bool = False) -> None:
