@@ -240,3 +240,17 @@ def test_bad_input_is_one_line_and_code_2(tmp_path, monkeypatch, capsys, argumen
     assert err.startswith("lerac: ")
     assert err.count("\n") == 1
     assert says in err
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_all_that_are_left_and_the_epoch_chosen_on_the_test_part(root, name):
+    _, validation, test = SIZES[name]
+    options = {"root": root, "sample": True, "test": test}
+    whole = DATASETS[name].load(0, validation="test", **options)
+    assert whole.validation is whole.test
+    cut = DATASETS[name].load(0, validation=validation, **options)
+    assert torch.equal(cut.test.index, whole.test.index)
+    together = torch.cat([cut.train.index, cut.validation.index]).sort().values
+    assert torch.equal(together, whole.train.index)
+    with pytest.raises(StudyError, match=r"train \(all others\) \+ validation"):
+        DATASETS[name].load(0, validation=len(whole.train), **options)

@@ -13,6 +13,7 @@ has width 1 and the box of the whole image is (0, 0, width, height).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 from lerac.study.data.classification import read_lines
 from lerac.study.data.images import FilePictures, to_bytes
 from lerac.study.data.listing import read_all
-from lerac.study.data.parts import choose
+from lerac.study.data.parts import Sizes, choose
 from lerac.study.data.places import Checked, Place, data_root, locate
 from lerac.study.data.splits import Inputs, Split, Splits
 from lerac.study.errors import StudyError
@@ -81,8 +82,8 @@ class DetectionSplit(Split):
 def load_voc(
     seed: int,
     *,
-    train: int,
-    validation: int,
+    train: int | None = None,
+    validation: int | Literal["test"],
     test: int,
     label_noise: float = 0.0,
     sample: bool = False,
@@ -92,8 +93,8 @@ def load_voc(
 
     Args:
         seed: changes nothing: the split is fixed.
-        train: number of training images; with `validation` at most 16,551.
-        validation: number of images that choose the epoch.
+        train: number of training images; with `validation` at most 16,551; None: all that are left.
+        validation: number of images that choose the epoch; or `test`: the test images do.
         test: number of images that are looked at once, at most 4,952.
         label_noise: must be 0.
         sample: whether a generated sample is wanted instead of the real data.
@@ -109,17 +110,18 @@ def load_voc(
     names = _read(place)
     learned, tested = [*names["2007 trainval"], *names["2012 trainval"]], names["2007 test"]
     years = [0] * len(names["2007 trainval"]) + [1] * len(names["2012 trainval"])
-    sizes = {"train": train, "validation": validation, "test": test}
+    sizes = Sizes(train, validation, test)
     chosen = choose(NAME, (learned, years), (tested, [0] * len(tested)), sizes)
     pictures = FilePictures(place.folder, [*learned, *tested])
 
     def make(index: Tensor) -> DetectionSplit:
         return DetectionSplit(pictures, [read_objects(_annotation(pictures, i)) for i in index.tolist()], index)
 
+    measured = make(chosen.test + len(learned))
     return Splits(
         make(chosen.train),
-        make(chosen.validation),
-        make(chosen.test + len(learned)),
+        measured if chosen.validation is None else make(chosen.validation),
+        measured,
         classes=len(CLASSES),
         task="detection",
         channels=3,
