@@ -45,7 +45,7 @@ def svg(figure: Figure) -> str:
 def rates_figure(run: Run) -> Figure:
     """Draw the learning rate of every layer over the whole training of a run."""
     data, network = build(run)
-    layers = find_layers(network, data.train.inputs[:2])
+    layers = find_layers(network, data.train.example())
     settings = run.settings
     lr, epochs, per_epoch = settings["optimizer"]["lr"], settings["training"]["epochs"], steps_per_epoch(settings)
     base = base_schedule(settings["schedule"], lr=lr, epochs=epochs, per_epoch=per_epoch)
