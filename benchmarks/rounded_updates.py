@@ -124,7 +124,9 @@ def batches(seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     while True:
         for rows in torch.split(torch.randperm(len(split), generator=generator), BATCH):
-            yield split.inputs[rows], split.labels[rows]
+            inputs, labels = split.__getitems__(rows.tolist())
+            assert isinstance(inputs, Tensor)
+            yield inputs, labels
 
 
 def row(case: Case, runs: Sequence[Measured]) -> str:

@@ -45,7 +45,7 @@ def svg(figure: Figure) -> str:
 def rates_figure(run: Run) -> Figure:
     """Draw the learning rate of every layer over the whole training of a run."""
     data, network = build(run)
-    layers = find_layers(network, data.train.inputs[:2])
+    layers = find_layers(network, data.train.example())
     settings = run.settings
     total = steps_per_epoch(settings) * settings["training"]["epochs"]
     base, warmup = base_schedule(settings["schedule"]["name"], total), warmup_factor(run.curriculum)

@@ -8,14 +8,16 @@ from typing import Any
 
 import accelerate  # type: ignore[import-untyped]
 import torch
+from accelerate.utils import send_to_device  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
 import lerac
 from lerac import find_layers
 from lerac.study.data import DATASETS, Split, Splits
+from lerac.study.data.loading import in_order, load_batches
 from lerac.study.models import MODELS
 from lerac.study.plan import Run, steps_per_epoch
 from lerac.study.rates import base_schedule, layer_ratios, warmup_factor
@@ -50,7 +52,7 @@ def build(run: Run) -> tuple[Splits, nn.Module]:
     """Give data and network of a run; of all regimes of one seed they are the same, bit for bit."""
     data = DATASETS[run.settings["dataset"]].load(run.seed, **run.settings["data"])
     seed_everything(derive(run.seed, "weights"))
-    return data, MODELS[run.settings["model"]](data.train.inputs.shape[1], data.classes)
+    return data, MODELS[run.settings["model"]](data.channels, data.classes)
 
 
 class Training:
@@ -83,7 +85,7 @@ class Training:
         base, warmup = base_schedule(settings["schedule"]["name"], total), warmup_factor(run.curriculum)
         scheduler = LambdaLR(optimizer, lambda step: base(step) * warmup(step))
         self._order = EpochOrder(len(self._data.train), settings["training"]["batch_size"], run.seed)
-        loader = DataLoader(self._data.train, batch_sampler=self._order, collate_fn=_as_it_is)
+        loader = load_batches(self._data.train, self._order)
         prepare = self._accelerator.prepare
         self._network, self._optimizer, self._scheduler, self._loader = prepare(network, optimizer, scheduler, loader)
 
@@ -146,8 +148,8 @@ class Training:
         self._network.eval()
         outputs = []
         with torch.inference_mode():
-            for inputs in torch.split(split.inputs, 512):
-                outputs.append(self._network(inputs.to(self._accelerator.device)).float().cpu())
+            for inputs, _ in load_batches(split, in_order(split, 512)):
+                outputs.append(self._network(send_to_device(inputs, self._accelerator.device)).float().cpu())
         logits = torch.cat(outputs)
         predicted = logits.argmax(dim=1)
         accuracy = (predicted == split.labels).sum().item() / len(split)
@@ -182,7 +184,7 @@ class Training:
         curriculum = self.run.curriculum
         if curriculum is None or curriculum.kind != "lerac":
             return None
-        layers = find_layers(network, self._data.train.inputs[:2])
+        layers = find_layers(network, self._data.train.example())
         ratios = layer_ratios(layers, curriculum, self.run.seed)
         return lerac.LeRaC(optimizer, network, k=curriculum.k, ratio=ratios, curve=curriculum.curve, layers=layers)
 
@@ -190,6 +192,7 @@ class Training:
         """Train an epoch; give the mean loss and the accuracy of its batches, as they were when trained."""
         seed_everything(derive(self.run.seed, "epoch", epoch))
         self._order.epoch = epoch
+        self._data.train.begin_epoch(epoch)
         self._network.train()
         losses, correct, sizes = [], [], []
         for inputs, labels in self._loader:
@@ -249,7 +252,3 @@ def _accelerator(run: Run) -> accelerate.Accelerator:
 
 def _copied(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch  # Split gives whole batches

@@ -3,6 +3,8 @@
 Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository.
 """
 
+from dataclasses import replace
+
 import torch
 
 from lerac.study.data.splits import Splits, with_label_noise
@@ -30,4 +32,4 @@ def load_digits(seed: int, *, train: int, validation: int, test: int, label_nois
     labels = torch.tensor(digits.target, dtype=torch.int64)
     splits = Splits.cut(inputs, labels, seed=seed, train=train, validation=validation, test=test)
     noisy = with_label_noise(splits.train, label_noise, splits.classes, seed)
-    return Splits(noisy, splits.validation, splits.test, splits.classes)
+    return replace(splits, train=noisy)

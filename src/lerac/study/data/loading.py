@@ -1,0 +1,55 @@
+"""From a split to batches, by as many worker processes as pay; the batches do not depend on how many."""
+
+import multiprocessing
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from lerac.study.data.splits import Inputs, Split
+from lerac.study.errors import StudyError
+
+__all__ = ["in_order", "load_batches", "loader_workers"]
+
+VARIABLE = "LERAC_LOADERS"
+
+
+def load_batches(
+    split: Split, order: Iterable[list[int]], workers: int | None = None
+) -> DataLoader[tuple[Inputs, Any]]:
+    """Give a loader of whole batches.
+
+    Args:
+        split: where examples come from.
+        order: lists of positions, one per batch; iterated anew every epoch.
+        workers: processes that read ahead; None: `loader_workers`.
+    """
+    count = loader_workers(split) if workers is None else workers
+    return DataLoader(split, batch_sampler=order, collate_fn=_as_it_is, num_workers=count)
+
+
+def in_order(split: Split, batch_size: int) -> list[list[int]]:
+    """Give the positions of a split from first to last, in batches of at most this size."""
+    return [batch.tolist() for batch in torch.split(torch.arange(len(split)), batch_size)]
+
+
+def loader_workers(split: Split) -> int:
+    """Count the processes that read batches ahead: LERAC_LOADERS, or at most 4; none for a split held in memory.
+
+    A daemonic process may have no children, so there it is none, too.
+
+    Raises:
+        StudyError: if LERAC_LOADERS is no count.
+    """
+    text = os.environ.get(VARIABLE)
+    if text is not None and not text.isdecimal():
+        raise StudyError(f"{VARIABLE} must be a number of processes (0 reads in the training process), got {text!r}")
+    if not split.streamed or multiprocessing.current_process().daemon:
+        return 0
+    return int(text) if text is not None else min(4, os.cpu_count() or 1)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch  # a split gives whole batches
