@@ -16,6 +16,7 @@ from lerac.study.errors import StudyError
 __all__ = ["BERT", "BertPieces", "Encoded", "Encoder", "WholeWords", "words_of"]
 
 BERT = "bert-large-uncased"
+PIECES = 30_522  # of its vocabulary
 PADDING, UNKNOWN, SEPARATOR = 0, 1, 2
 
 Numbers = np.ndarray[Any, np.dtype[np.int32]]
@@ -60,18 +61,21 @@ class BertPieces:
     Args:
         weights: folder with a folder `bert-large-uncased`, as the Hub has it, that has a `vocab.txt`.
         max_length: most tokens of a pair, in [4, 512]; 512 in the paper, 100 in the authors' code.
+        pieces: how many the vocabulary must have; None takes any, as that of a sample.
 
     Raises:
-        StudyError: if the vocabulary is missing or is none.
+        StudyError: if the vocabulary is missing, is none or has another size.
     """
 
-    def __init__(self, weights: Path, max_length: int) -> None:
+    def __init__(self, weights: Path, max_length: int, pieces: int | None = PIECES) -> None:
         from transformers import BertTokenizerFast  # here, because it takes long to load
 
         if not 4 <= max_length <= 512:
             raise StudyError(f"max_length of BERT must be 4 to 512, got {max_length}")
         folder = weights / BERT
         words = read_vocabulary(folder / "vocab.txt")
+        if pieces not in (None, len(words)):
+            raise StudyError(f"{folder / 'vocab.txt'}: {len(words)} word pieces, but {BERT} has {pieces}")
         self.max_length = max_length
         self._tokenizer = BertTokenizerFast.from_pretrained(str(folder), do_lower_case=True, local_files_only=True)
         if self._tokenizer.get_vocab() != words:

@@ -1,14 +1,15 @@
 """Pairs of texts with a label, from the files that GLUE and SuperGLUE hand out and from those of the Hub."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lerac.study.data.hub import hub_table
 from lerac.study.errors import StudyError
 
-__all__ = ["Columns", "Pairs", "read_jsonl", "read_parquet", "read_tsv"]
+__all__ = ["Columns", "Pairs", "read_hub", "read_jsonl", "read_tsv"]
 
 
 @dataclass
@@ -27,6 +28,11 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def at(self, positions: Iterable[int]) -> "Pairs":
+        """Give the examples at these positions, in this order."""
+        chosen = list(positions)
+        return Pairs(*([column[i] for i in chosen] for column in (self.first, self.second, self.labels)))
 
 
 @dataclass(frozen=True)
@@ -109,32 +115,21 @@ def read_tsv(path: Path, columns: Columns) -> Pairs:
     return pairs
 
 
-def read_parquet(paths: list[Path], columns: Columns) -> Pairs:
-    """Read the shards of one part of a Hub data set, in this order.
+def read_hub(folder: Path, part: str, columns: Columns) -> Pairs:
+    """Read a part of a Hub data set.
 
     Raises:
-        StudyError: if a file is no Parquet, lacks a column, or has a value that is not what `columns` says; the
-            message has the number of the row, from 1.
+        StudyError: as `hub_table`, or if a value is not what `columns` says; the message has the number of the row.
     """
-    import pyarrow.parquet  # here, because only the Hub's form needs it
-
     pairs = Pairs()
-    wanted = [columns.first, columns.second, columns.label]
-    for path in paths:
-        try:
-            names = pyarrow.parquet.read_schema(path).names
-            if missing := [name for name in wanted if name not in names]:
-                raise StudyError(f"{path}: no column {', '.join(missing)}, only {', '.join(names)}")
-            rows = pyarrow.parquet.read_table(path, columns=wanted).to_pylist()
-        except (OSError, pyarrow.ArrowException) as error:
-            raise StudyError(f"{path}: cannot be read as Parquet ({error})") from None
-        for number, row in enumerate(rows, start=1):
-            columns.take(row, pairs, f"{path}, row {number}")
+    names = [columns.first, columns.second, columns.label]
+    for number, row in enumerate(hub_table(folder, part, names)):
+        columns.take(row, pairs, f"{folder}: {part} row {number}")
     return pairs
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Give every line with the words that say where it is; the texts have characters that Python, too, calls a line end."""
+    """Give every line and where it is; texts have characters that Python calls line ends, so only "\\n" is one."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
