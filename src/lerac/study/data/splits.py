@@ -14,7 +14,7 @@ from lerac.study.seeds import derive
 
 __all__ = ["HeldSplit", "Inputs", "Split", "Splits", "Task", "with_label_noise"]
 
-Inputs = Tensor | dict[str, Tensor]
+Inputs = Tensor | dict[str, Tensor] | list[Tensor]  # a list: images of several sizes, for detection
 Task = Literal["classification", "regression", "detection"]
 
 
@@ -37,7 +37,7 @@ class Split(Dataset[tuple[Inputs, Any]]):
 
     def __getitem__(self, i: int) -> tuple[Inputs, Any]:
         inputs, labels = self.__getitems__([i])
-        one = {name: tensor[0] for name, tensor in inputs.items()} if isinstance(inputs, dict) else inputs[0]
+        one: Inputs = {name: tensor[0] for name, tensor in inputs.items()} if isinstance(inputs, dict) else inputs[0]
         return one, labels[0]
 
     @abstractmethod
@@ -67,7 +67,7 @@ class HeldSplit(Split):
         prepare: makes the inputs of a batch from what is held, such as floats from bytes.
     """
 
-    inputs: Inputs
+    inputs: Tensor | dict[str, Tensor]
     labels: Tensor
     index: Tensor
     prepare: Callable[[Any], Inputs] | None = None

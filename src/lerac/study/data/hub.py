@@ -1,0 +1,103 @@
+"""The Hugging Face Hub's form of a data set: parquet files in a local folder, read by `datasets`, never downloaded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lerac.study.data.images import decode
+from lerac.study.errors import StudyError
+
+__all__ = ["HubPictures", "hub_labels", "hub_table"]
+
+
+def hub_table(folder: Path, part: str, columns: Sequence[str]) -> Any:
+    """Open a part of a data set as a memory-mapped `datasets.Dataset`; the first time, `datasets` makes its cache.
+
+    Args:
+        folder: with the files of the repository, at any depth.
+        part: the files are `<part>-*.parquet`.
+        columns: that must be there.
+
+    Raises:
+        StudyError: if `datasets` is not installed, there is no such file, one cannot be read or lacks a column.
+    """
+    try:
+        import datasets  # type: ignore[import-not-found, unused-ignore]
+        import pyarrow.parquet  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    except ImportError:
+        raise StudyError(f"{folder} holds parquet files; to read them: pip install datasets") from None
+    paths = sorted(folder.rglob(f"{part}-*.parquet"))
+    if not paths:
+        raise StudyError(f"{folder}: no file {part}-*.parquet in it or below; download the data set's repository again")
+    for path in paths:
+        try:
+            there = pyarrow.parquet.read_schema(path).names
+        except (OSError, pyarrow.ArrowException) as error:
+            raise StudyError(f"{path}: cannot be read as parquet ({error}); download it again") from None
+        if missing := [column for column in columns if column not in there]:
+            raise StudyError(f"{path}: column {missing[0]!r} expected, found {', '.join(there)}")
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        table = datasets.Dataset.from_parquet([str(path) for path in paths], columns=list(columns))
+    except (datasets.exceptions.DatasetGenerationError, OSError, pyarrow.ArrowException) as error:
+        cause = error.__cause__ or error
+        raise StudyError(f"{folder}: {part}-*.parquet cannot be read ({cause}); download them again") from None
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+    for column, feature in table.features.items():
+        if isinstance(feature, datasets.Image):  # we decode, and name the row that cannot be
+            table = table.cast_column(column, datasets.Image(decode=False))
+    return table
+
+
+def hub_labels(table: Any, column: str, where: Path) -> list[int]:
+    """Give a column of labels as whole numbers.
+
+    Raises:
+        StudyError: if it is of another kind.
+    """
+    labels = list(table.with_format(None)[column])
+    for row, label in enumerate(labels):
+        if type(label) is not int:
+            raise StudyError(f"{where}: {column!r} of row {row} must be a whole number, got {label!r}")
+    return labels
+
+
+@dataclass(frozen=True)
+class HubPictures:
+    """Images in a column of a table.
+
+    Args:
+        table: of `hub_table`.
+        column: with the encoded images.
+        folder: where the files are.
+        part: of the data set.
+    """
+
+    table: Any
+    column: str
+    folder: Path
+    part: str
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def open(self, i: int) -> Image.Image:
+        """Decode an image to RGB."""
+        cell = self.table[i][self.column]
+        if not isinstance(cell, dict) or not isinstance(cell.get("bytes"), bytes):
+            raise StudyError(f"{self.name(i)}: {self.column!r} has no bytes of an image; download the files again")
+        return decode(cell["bytes"], self.name(i))
+
+    def name(self, i: int) -> str:
+        """Give folder, part and row."""
+        return f"{self.folder}: {self.key(i)}"
+
+    def key(self, i: int) -> str:
+        """Give part and row."""
+        return f"{self.part} row {i}"

@@ -1,0 +1,200 @@
+"""Images: read, turned to RGB, resized and normalised; held as bytes where they are small, else read when needed."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from lerac.study.data.splits import Split
+from lerac.study.errors import StudyError
+from lerac.study.seeds import derive
+
+__all__ = [
+    "HALF",
+    "IMAGENET",
+    "FilePictures",
+    "Normalise",
+    "Pictures",
+    "Square",
+    "StreamedImages",
+    "decode",
+    "hold",
+    "to_bytes",
+]
+
+# Mean and standard deviation of each channel, of intensities in [0, 1].
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # official: data_handlers.py, all but ImageNet
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # official: data_handlers.py, ImageNet
+
+
+class Pictures(Protocol):
+    """Images that can be opened, one after the other or from several processes."""
+
+    def __len__(self) -> int:
+        """Count them."""
+
+    def open(self, i: int) -> Image.Image:
+        """Decode an image to RGB.
+
+        Raises:
+            StudyError: if it is missing or damaged; names the file.
+        """
+
+    def name(self, i: int) -> str:
+        """Say which it is, for messages."""
+
+    def key(self, i: int) -> str:
+        """Say which it is on every machine: decides the validation split."""
+
+
+@dataclass(frozen=True)
+class FilePictures:
+    """Image files.
+
+    Args:
+        folder: of the data set.
+        names: paths below it, with slashes.
+    """
+
+    folder: Path
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def open(self, i: int) -> Image.Image:
+        """Decode an image to RGB."""
+        return decode(self.folder / self.names[i], self.name(i))
+
+    def name(self, i: int) -> str:
+        """Give the whole path."""
+        return str(self.folder / self.names[i])
+
+    def key(self, i: int) -> str:
+        """Give the path below the folder."""
+        return self.names[i]
+
+
+def decode(source: Path | bytes, name: str) -> Image.Image:
+    """Decode an image to RGB; grey ones get three equal channels.
+
+    Raises:
+        StudyError: if it is missing, truncated or no image; names it.
+    """
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise StudyError(f"{name}: this image is missing; unpack the data set again") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+        reason = "no image, or a damaged one" if isinstance(error, UnidentifiedImageError) else error
+        raise StudyError(f"{name}: cannot be read as an image ({reason}); unpack the data set again") from None
+
+
+def to_bytes(image: Image.Image) -> Tensor:
+    """Give an image as (3, height, width) uint8."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def hold(pictures: Pictures, size: int, positions: Sequence[int] | None = None) -> Tensor:
+    """Read images into memory, all or those at some positions, as (n, 3, size, size) uint8.
+
+    Raises:
+        StudyError: if one cannot be read, or has another size.
+    """
+    positions = range(len(pictures)) if positions is None else positions
+    held = torch.empty(len(positions), 3, size, size, dtype=torch.uint8)
+    for row, i in enumerate(positions):
+        image = pictures.open(i)
+        if image.size != (size, size):
+            width, height = image.size
+            raise StudyError(f"{pictures.name(i)}: {size}×{size} pixels expected, found {width}×{height}")
+        held[row] = to_bytes(image)
+    return held
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """Makes floats from the bytes of a batch, (n, 3, height, width).
+
+    Args:
+        mean: of each channel, of intensities in [0, 1].
+        std: of each channel, of intensities in [0, 1].
+        size: height and width to resize to first, bilinearly; None leaves them.
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    size: int | None = None
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Give (n, 3, height, width) float32."""
+        if self.size is not None and batch.shape[-2:] != (self.size, self.size):
+            from torchvision.transforms.v2.functional import resize  # takes long to load
+
+            batch = resize(batch, [self.size, self.size], antialias=True)
+        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        return (batch.float() / 255 - mean) / std
+
+
+@dataclass(eq=False)
+class StreamedImages(Split):
+    """Images that are read when a batch is asked for.
+
+    Random augmentation draws from the seed, the epoch and the example's index alone: the same for any number of
+    workers, any batch size and a training that was interrupted.
+
+    Args:
+        pictures: where they are.
+        labels: (n,), int64 or float32.
+        index: (n,), int64: positions in `pictures`.
+        transform: makes (3, height, width) uint8 of an image; may draw from torch's generator.
+        normalise: makes floats from the bytes of a batch.
+        seed: of the augmentation.
+        epoch: set by `begin_epoch`.
+    """
+
+    pictures: Pictures
+    labels: Tensor
+    index: Tensor
+    transform: Callable[[Image.Image], Tensor]
+    normalise: Normalise
+    seed: int = 0
+    epoch: int = 0
+    streamed: bool = True
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Read and give a whole batch."""
+        images = [self._read(int(self.index[i])) for i in indices]
+        return self.normalise(torch.stack(images)), self.labels[indices]
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Say which epoch comes; before the iterator of its loader is made."""
+        self.epoch = epoch
+
+    def _read(self, position: int) -> Tensor:
+        image = self.pictures.open(position)
+        # The default generator alone: torch.manual_seed would reach for accelerators, too.
+        before = torch.default_generator.get_state()
+        try:
+            torch.default_generator.manual_seed(derive(self.seed, "augment", self.epoch, position))
+            return self.transform(image)
+        finally:
+            torch.default_generator.set_state(before)
+
+
+@dataclass(frozen=True)
+class Square:
+    """Resizes both sides to `size`, bilinearly with Pillow, whatever the proportions (official: Food-101)."""
+
+    size: int
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Give (3, size, size) uint8."""
+        return to_bytes(image.resize((self.size, self.size), Image.Resampling.BILINEAR))

@@ -1,0 +1,217 @@
+"""PASCAL VOC 2007 and 2012: photographs with boxes around objects of 20 classes; a detection.
+
+Source: Everingham et al., "The PASCAL Visual Object Classes Challenge", IJCV 2010. Form: `VOCdevkit/VOC20xx` with
+`Annotations`, `ImageSets/Main` and `JPEGImages`. Learned from is trainval of both years (16,551 images), tested is on
+test of 2007 (4,952), as is usual; the paper's choice is not known. The validation part is cut from trainval (10 %, each
+year by its share) and not the official half, which would leave half of the usual training data.
+
+Boxes: the files have corners (xmin, ymin, xmax, ymax) as pixels counted from 1, both inside the box. Here a box is
+(xmin − 1, ymin − 1, xmax, ymax): edges counted from 0 at the image's left and upper border, so that a box of one pixel
+has width 1 and the box of the whole image is (0, 0, width, height).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import torch
+from torch import Tensor
+
+from lerac.study.data.classification import read_lines
+from lerac.study.data.images import FilePictures, to_bytes
+from lerac.study.data.listing import read_all
+from lerac.study.data.parts import choose
+from lerac.study.data.places import Checked, Place, data_root, locate
+from lerac.study.data.splits import Inputs, Split, Splits
+from lerac.study.errors import StudyError
+
+__all__ = ["CLASSES", "FOLDER", "NAME", "DetectionSplit", "Objects", "check_voc", "load_voc", "read_objects"]
+
+NAME, FOLDER = "voc", "VOCdevkit"
+CLASSES = (
+    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant "
+    "sheep sofa train tvmonitor"
+).split()
+COUNTS = {"2007 trainval": 5011, "2012 trainval": 11_540, "2007 test": 4952}
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """What is on an image.
+
+    Args:
+        boxes: (m, 4) float32, left, upper, right and lower edge in pixels from the image's left upper corner.
+        labels: (m,) int64, positions in `CLASSES`.
+        difficult: (m,) bool, objects that VOC's evaluation neither asks for nor counts as wrong.
+        size: width and height of the image, in pixels.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    difficult: Tensor
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionSplit(Split):
+    """Images with boxes, read when asked for.
+
+    Args:
+        pictures: all images of the data set.
+        labels: one per example.
+        index: (n,) int64, positions in `pictures`.
+    """
+
+    pictures: FilePictures
+    labels: Sequence[Objects]
+    index: Tensor
+    streamed: bool = True
+
+    def __getitems__(self, indices: list[int]) -> tuple[Inputs, list[Objects]]:
+        """Give a list of images, (3, height, width) uint8 of different sizes, and the list of what is on them."""
+        images = [to_bytes(self.pictures.open(int(self.index[i]))) for i in indices]
+        return images, [self.labels[i] for i in indices]
+
+    def path(self, i: int) -> Path:
+        """Say where an image is."""
+        return Path(self.pictures.name(int(self.index[i])))
+
+
+def load_voc(
+    seed: int,
+    *,
+    train: int,
+    validation: int,
+    test: int,
+    label_noise: float = 0.0,
+    sample: bool = False,
+    root: Path | None = None,
+) -> Splits:
+    """Give images as they are, with their boxes; `voc_yolo` writes them down for Ultralytics.
+
+    Args:
+        seed: changes nothing: the split is fixed.
+        train: number of training images; with `validation` at most 16,551.
+        validation: number of images that choose the epoch.
+        test: number of images that are looked at once, at most 4,952.
+        label_noise: must be 0.
+        sample: whether a generated sample is wanted instead of the real data.
+        root: data root; None: LERAC_DATA.
+
+    Raises:
+        StudyError: if files are missing or damaged, or there are fewer images than asked for, or label noise is
+            asked for; when a batch is read, if an image is damaged.
+    """
+    if label_noise:
+        raise StudyError(f"{NAME}: label_noise {label_noise:g} asked for, which is for classification; use 0")
+    place = _place(data_root(root), sample)
+    names = _read(place)
+    learned, tested = [*names["2007 trainval"], *names["2012 trainval"]], names["2007 test"]
+    years = [0] * len(names["2007 trainval"]) + [1] * len(names["2012 trainval"])
+    sizes = {"train": train, "validation": validation, "test": test}
+    chosen = choose(NAME, (learned, years), (tested, [0] * len(tested)), sizes)
+    pictures = FilePictures(place.folder, [*learned, *tested])
+
+    def make(index: Tensor) -> DetectionSplit:
+        return DetectionSplit(pictures, [read_objects(_annotation(pictures, i)) for i in index.tolist()], index)
+
+    return Splits(
+        make(chosen.train),
+        make(chosen.validation),
+        make(chosen.test + len(learned)),
+        classes=len(CLASSES),
+        task="detection",
+        channels=3,
+    )
+
+
+def check_voc(root: Path) -> Checked:
+    """Read every image and annotation of trainval 2007 and 2012 and test 2007.
+
+    Raises:
+        StudyError: with the first faulty file.
+    """
+    place = _place(root, None)
+    names = _read(place)
+    pictures = FilePictures(place.folder, [name for part in names.values() for name in part])
+    read_all(pictures)
+    for i in range(len(pictures)):
+        objects = read_objects(_annotation(pictures, i))
+        if (found := pictures.open(i).size) != objects.size:
+            size, said = ("×".join(map(str, pair)) for pair in (found, objects.size))
+            raise StudyError(
+                f"{_annotation(pictures, i)}: an image of {said} pixels, but {pictures.name(i)} has {size}"
+            )
+    counts = {part: len(there) for part, there in names.items()}
+    return Checked(NAME, place.folder, "official", place.sample, counts, len(CLASSES))
+
+
+def read_objects(path: Path) -> Objects:
+    """Read an annotation.
+
+    Raises:
+        StudyError: if it is missing or no such XML, or a class is unknown or a box not inside the image.
+    """
+    try:
+        tree = ElementTree.parse(path)
+        width, height = (int(_text(tree, f"size/{side}")) for side in ("width", "height"))
+        boxes, labels, difficult = [], [], []
+        for element in tree.iterfind("object"):
+            name, flag = _text(element, "name"), _text(element, "difficult")
+            left, upper, right, lower = (float(_text(element, f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax"))
+            if name not in CLASSES or flag not in ("0", "1"):
+                raise ValueError(f"class {name!r} with difficult {flag!r} is unknown")
+            if not (1 <= left <= right <= width and 1 <= upper <= lower <= height):
+                box = f"({left:g}, {upper:g}, {right:g}, {lower:g})"
+                raise ValueError(f"box {box} of {name} is not inside the image of {width}×{height} pixels")
+            boxes.append((left - 1, upper - 1, right, lower))
+            labels.append(CLASSES.index(name))
+            difficult.append(flag == "1")
+    except FileNotFoundError:
+        raise StudyError(f"{path}: this file is missing; unpack the data set again") from None
+    except ElementTree.ParseError as error:
+        raise StudyError(f"{path}: cannot be read as XML ({error}); unpack the data set again") from None
+    except (ValueError, OSError) as error:
+        raise StudyError(f"{path}: {error}; unpack the data set again") from None
+    return Objects(
+        torch.tensor(boxes, dtype=torch.float32).view(-1, 4),
+        torch.tensor(labels, dtype=torch.int64),
+        torch.tensor(difficult, dtype=torch.bool),
+        (width, height),
+    )
+
+
+def _text(tree: "ElementTree.ElementTree | ElementTree.Element", path: str) -> str:  # type: ignore[type-arg, unused-ignore]
+    text = tree.findtext(path)
+    if text is None:
+        raise ValueError(f"{path} is missing")
+    return text.strip()
+
+
+def _place(root: Path, sample: bool | None) -> Place:
+    return locate(NAME, (FOLDER,), COUNTS, root, sample=sample)
+
+
+def _read(place: Place) -> dict[str, list[str]]:
+    """Give the names of the images of each part, below the folder."""
+    names = {}
+    for part in COUNTS:
+        year, lists = part.split()
+        path = place.folder / f"VOC{year}" / "ImageSets" / "Main" / f"{lists}.txt"
+        ids = [line.strip() for line in read_lines(path)]
+        if len(set(ids)) < len(ids):
+            raise StudyError(f"{path}: {next(i for i in ids if ids.count(i) > 1)} is listed twice")
+        place.require_count(part, len(ids), path)
+        names[part] = [f"VOC{year}/JPEGImages/{i}.jpg" for i in ids]
+        for name in names[part]:
+            if not (place.folder / name).is_file():
+                raise StudyError(f"{place.folder / name}: this image is missing, but {path} lists it")
+    if both := sorted(set(names["2007 trainval"]) & set(names["2007 test"])):
+        raise StudyError(f"{place.folder / both[0]}: both in trainval and in test")
+    return names
+
+
+def _annotation(pictures: FilePictures, i: int) -> Path:
+    image = Path(pictures.name(i))
+    return image.parent.parent / "Annotations" / f"{image.stem}.xml"
