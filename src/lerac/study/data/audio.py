@@ -138,9 +138,7 @@ class Listening:
         if not 1 <= self.hop <= 4096:
             raise StudyError(f"data.hop must be 1 to 4096 samples, got {self.hop}")
 
-    def splits(
-        self, recordings: Recordings, labels: Sequence[int], members: Sequence[Tensor], classes: int
-    ) -> Splits:
+    def splits(self, recordings: Recordings, labels: Sequence[int], members: Sequence[Tensor], classes: int) -> Splits:
         """Make training, validation and test split.
 
         Args:

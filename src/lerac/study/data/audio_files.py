@@ -31,7 +31,7 @@ def read_wave(source: Path | bytes, rate: int, where: str | None = None) -> Wave
         StudyError: if the file is missing, damaged, empty or a pointer of git-lfs, has another rate, more than one
             channel, or a value that is not finite.
     """
-    import soundfile  # type: ignore[import-untyped, unused-ignore]  # here, because only recordings need it
+    import soundfile  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     where = where or str(source)
     try:
@@ -42,9 +42,9 @@ def read_wave(source: Path | bytes, rate: int, where: str | None = None) -> Wave
         raise StudyError(f"{where}: cannot be read ({error})") from None
     if content.startswith(LFS):
         raise StudyError(f"{where} is a pointer of git-lfs, not a recording; fetch the recordings with `git lfs pull`")
-    if content.startswith(b"RIFF") and (announced := int.from_bytes(content[4:8], "little")) not in (0, UNTOLD):
-        if announced + 8 > len(content) + 1:  # soundfile would read what is left; a last padding byte may lack
-            raise StudyError(f"{where}: has {len(content)} of {announced + 8} bytes, it is cut short; fetch it anew")
+    announced = int.from_bytes(content[4:8], "little") if content.startswith(b"RIFF") else 0
+    if announced != UNTOLD and announced + 8 > len(content) + 1:  # where a last padding byte may lack
+        raise StudyError(f"{where}: has {len(content)} of {announced + 8} bytes, it is cut short; fetch it anew")
     try:
         samples, found = soundfile.read(BytesIO(content), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError) as error:
@@ -63,7 +63,8 @@ def read_wave(source: Path | bytes, rate: int, where: str | None = None) -> Wave
 
 def resampled(wave: Wave, rate: float, to: float) -> Wave:
     """Give the same sound with another number of samples per second; the same array if it is the same number."""
-    import soxr  # the resampler of librosa, without the seconds that the rest of librosa.core takes to load
+    # The resampler of librosa, without the seconds that the rest of librosa.core takes to load.
+    import soxr  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     if rate == to:
         return wave

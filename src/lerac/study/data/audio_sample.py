@@ -81,6 +81,6 @@ def _tone(hertz: float, samples: int, rate: int, random: np.random.Generator) ->
 
 
 def _write(path: Path, wave: Wave, rate: int) -> None:
-    import soundfile
+    import soundfile  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     write_bytes(path, lambda file: soundfile.write(file, wave, rate, format="WAV", subtype="PCM_16"))

@@ -5,9 +5,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy.fft
-import scipy.signal
-import scipy.sparse
 
 from lerac.study.data.audio_files import Wave
 
@@ -47,9 +44,11 @@ class Spectrogram:
 
     def __call__(self, wave: Wave) -> Picture:
         """Give (bands, 1 + samples // hop) of a recording (samples,), the lowest band first."""
+        from scipy.fft import rfft  # here and below, because it takes long to load
+
         around = np.pad(wave, self.window // 2)
         pieces = np.lib.stride_tricks.sliding_window_view(around, self.window)[:: self.hop]
-        spectrum = scipy.fft.rfft(pieces * self._weights, n=self.points, axis=1, workers=1)
+        spectrum = rfft(pieces * self._weights, n=self.points, axis=1, workers=1)
         bands = self._filters @ np.sqrt(np.abs(spectrum)).T
         return unit_range(np.log(np.maximum(bands, np.float32(self.floor))))
 
@@ -59,15 +58,18 @@ class Spectrogram:
 
     @cached_property
     def _weights(self) -> Wave:
-        weights: Wave = scipy.signal.get_window("hamming", self.window).astype(np.float32)
+        from scipy.signal import get_window
+
+        weights: Wave = get_window("hamming", self.window).astype(np.float32)
         return weights
 
     @cached_property
     def _filters(self) -> Any:
         """(bands, points // 2 + 1), sparse: a product that no number of threads changes."""
-        from librosa.filters import mel  # here, because it takes long to load
+        from librosa.filters import mel  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        from scipy.sparse import csr_array
 
-        return scipy.sparse.csr_array(mel(sr=self.rate, n_fft=self.points, n_mels=self.bands))
+        return csr_array(mel(sr=self.rate, n_fft=self.points, n_mels=self.bands))
 
 
 def unit_range(picture: Picture) -> Picture:
@@ -75,4 +77,5 @@ def unit_range(picture: Picture) -> Picture:
     low, high = picture.min(), picture.max()
     if high == low:
         return np.zeros_like(picture)
-    return np.clip((picture - low) / (high - low), 0, 1)
+    ranged: Picture = np.clip((picture - low) / (high - low), 0, 1)
+    return ranged

@@ -24,7 +24,15 @@ from lerac.study.data.places import Checked, Place, data_root, locate
 from lerac.study.data.splits import Splits
 from lerac.study.errors import StudyError
 
-__all__ = ["TEST_ACTORS", "VALIDATION_ACTORS", "Utterance", "check_cremad", "load_cremad", "parse_name", "sample_cremad"]
+__all__ = [
+    "TEST_ACTORS",
+    "VALIDATION_ACTORS",
+    "Utterance",
+    "check_cremad",
+    "load_cremad",
+    "parse_name",
+    "sample_cremad",
+]
 
 NAME = "cremad"
 FOLDERS = ("CREMA-D", "CREMA-D-master")

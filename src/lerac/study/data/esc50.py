@@ -88,13 +88,12 @@ def load_esc50(
     listening = Listening(seed, rate, hop, augment, label_noise)
     if fold is not None and fold not in FOLDS:
         raise StudyError(f"data.fold must be 1 to 5, got {fold}")
-    tested = seed % 5 + 1 if fold is None else fold
     clips = _read(_place(data_root(root), sample))
-    pools = [[i for i, f in enumerate(clips.folds) if (f == tested) is wanted] for wanted in (False, True)]
-    keyed = [([clips.names[i] for i in pool], [clips.labels[i] for i in pool]) for pool in pools]
-    chosen = choose(NAME, *keyed, {"train": train, "validation": validation, "test": test})
-    learning, testing = map(torch.tensor, pools)
-    members = [learning[chosen.train], learning[chosen.validation], testing[chosen.test]]
+    tested = torch.tensor(clips.folds) == (seed % 5 + 1 if fold is None else fold)
+    pools = [positions.nonzero().flatten() for positions in (~tested, tested)]
+    learning, testing = (([clips.names[i] for i in pool], [clips.labels[i] for i in pool]) for pool in pools)
+    chosen = choose(NAME, learning, testing, {"train": train, "validation": validation, "test": test})
+    members = [pools[0][chosen.train], pools[0][chosen.validation], pools[1][chosen.test]]
     recordings = Recordings(clips.sources, clips.names, RATE, rate, SECONDS)
     return listening.splits(recordings, clips.labels, members, CLASSES)
 
@@ -178,7 +177,7 @@ def _read_official(place: Place) -> Clips:
 
 
 def _read_hub(place: Place) -> Clips:
-    import datasets  # type: ignore[import-untyped, unused-ignore]  # hub_table says how to get it
+    import datasets  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     table = hub_table(place.folder, "train", ("filename", "fold", "target", "category", "audio"))
     table = table.cast_column("audio", datasets.Audio(decode=False))

@@ -120,7 +120,8 @@ class TextPairs:
         place = self.place(data_root(root), sample)
         parts = [self.read(place, part) for part in ("train", "validation")]
         sizes = {"train": train, "validation": validation, "test": test}
-        chosen = choose(self.name, *((_keys(part), part.labels) for part in parts), sizes)
+        learning, testing = ((_keys(part), part.labels) for part in parts)
+        chosen = choose(self.name, learning, testing, sizes)
         members = [(parts[0], chosen.train), (parts[0], chosen.validation), (parts[1], chosen.test)]
         texts = [part.at(index.tolist()) for part, index in members]
         encoder: Encoder

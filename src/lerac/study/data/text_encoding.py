@@ -68,7 +68,7 @@ class BertPieces:
     """
 
     def __init__(self, weights: Path, max_length: int, pieces: int | None = PIECES) -> None:
-        from transformers import BertTokenizerFast  # here, because it takes long to load
+        from transformers import BertTokenizer  # here, because it takes long to load
 
         if not 4 <= max_length <= 512:
             raise StudyError(f"max_length of BERT must be 4 to 512, got {max_length}")
@@ -77,7 +77,7 @@ class BertPieces:
         if pieces not in (None, len(words)):
             raise StudyError(f"{folder / 'vocab.txt'}: {len(words)} word pieces, but {BERT} has {pieces}")
         self.max_length = max_length
-        self._tokenizer = BertTokenizerFast.from_pretrained(str(folder), do_lower_case=True, local_files_only=True)
+        self._tokenizer = BertTokenizer.from_pretrained(str(folder), do_lower_case=True, local_files_only=True)
         if self._tokenizer.get_vocab() != words:
             raise StudyError(f"{folder}: vocab.txt and tokenizer.json disagree; download both anew")
 
@@ -139,10 +139,10 @@ class WholeWords:
         """Encode all pairs."""
         ids, types = [], []
         for first, second in zip(map(words_of, pairs.first), map(words_of, pairs.second), strict=True):
-            first, second = shortened(first, second, self.max_length - 1)
-            places = [[self._places.get(word, UNKNOWN) for word in words] for words in (first, second)]
+            parts = shortened(first, second, self.max_length - 1)
+            places = [[self._places.get(word, UNKNOWN) for word in words] for words in parts]
             ids.append([*places[0], SEPARATOR, *places[1]])
-            types.append([0] * (len(first) + 1) + [1] * len(second))
+            types.append([0] * (len(places[0]) + 1) + [1] * len(places[1]))
         return Encoded(_arrays(ids), _arrays(types))
 
 

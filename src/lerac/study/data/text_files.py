@@ -32,7 +32,8 @@ class Pairs:
     def at(self, positions: Iterable[int]) -> "Pairs":
         """Give the examples at these positions, in this order."""
         chosen = list(positions)
-        return Pairs(*([column[i] for i in chosen] for column in (self.first, self.second, self.labels)))
+        first, second = ([texts[i] for i in chosen] for texts in (self.first, self.second))
+        return Pairs(first, second, [self.labels[i] for i in chosen])
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def read_hub(folder: Path, part: str, columns: Columns) -> Pairs:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Give every line and where it is; texts have characters that Python calls line ends, so only "\\n" is one."""
+    """Give every line and where it is; Python's other line ends are characters of the texts."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
