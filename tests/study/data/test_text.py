@@ -174,8 +174,16 @@ def test_the_vocabulary_is_of_the_training_split_alone(tmp_path):
     lines = (folder / "train.tsv").read_text(encoding="utf-8").split("\n")
     seen = {word for i in data.train.index.tolist() for word in lines[i + 1].lower().replace("_", " ").split()}
     assert str(held) not in seen
-    assert data.vocabulary == 3 + len({"train", "question", "sentence", '"', *(str(i) for i in data.train.index.tolist()),
-                                       *(str(i * i) for i in data.train.index.tolist())})
+    assert data.vocabulary == 3 + len(
+        {
+            "train",
+            "question",
+            "sentence",
+            '"',
+            *(str(i) for i in data.train.index.tolist()),
+            *(str(i * i) for i in data.train.index.tolist()),
+        }
+    )
     inputs, _ = data.validation.__getitems__([0])
     assert (inputs["input_ids"] == 1).any()
 

@@ -42,7 +42,7 @@ def read_wave(source: Path | bytes, rate: int, where: str | None = None) -> Wave
         raise StudyError(f"{where}: cannot be read ({error})") from None
     if content.startswith(LFS):
         raise StudyError(f"{where} is a pointer of git-lfs, not a recording; fetch the recordings with `git lfs pull`")
-    announced = int.from_bytes(content[4:8], "little") if content.startswith(b"RIFF") else 0
+    announced = int.from_bytes(content[4:8], "little") if content.startswith(b"RIFF") else UNTOLD
     if announced != UNTOLD and announced + 8 > len(content) + 1:  # where a last padding byte may lack
         raise StudyError(f"{where}: has {len(content)} of {announced + 8} bytes, it is cut short; fetch it anew")
     try:
