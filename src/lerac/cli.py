@@ -46,11 +46,15 @@ app = typer.Typer(
 )
 recipes_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help="List the recipes, or show one.")
 app.add_typer(recipes_app, name="recipes")
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check data sets, or make samples of them.")
+app.add_typer(data_app, name="data")
 
 Recipes = Annotated[list[str], typer.Argument(metavar="RECIPE…", help="MODEL/DATASET, an alias, or a TOML file.")]
 Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a value: training.epochs=10.")]
 Device = Annotated[str, typer.Option(help="Where to train, as torch names it: cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[str, typer.Option(help="Of the arithmetic.")]
+DataName = Annotated[str, typer.Argument(metavar="NAME", help="Of the data set: cifar10, food101, voc …")]
+Root = Annotated[Path | None, typer.Option(help="Folder with the data sets' folders; default: LERAC_DATA.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -172,6 +176,43 @@ def recipes_command(context: typer.Context, as_json: Json = False) -> None:
 def show_command(name: Annotated[str, typer.Argument(metavar="NAME", help="MODEL/DATASET or an alias.")]) -> None:
     """Print the TOML of a recipe."""
     print(recipe_text(name), end="")
+
+
+@data_app.command("check")
+def data_check_command(name: DataName, root: Root = None, as_json: Json = False) -> None:
+    """Read every file of a data set: counts, labels, images. The first faulty file is named."""
+    from lerac.study.data_terminal import check_data, print_checked
+
+    print_checked(check_data(name, root), as_json=as_json)
+
+
+@data_app.command("sample")
+def data_sample_command(
+    name: DataName,
+    root: Annotated[Path, typer.Option(help="Folder that gets the data set's folder.")],
+    as_json: Json = False,
+) -> None:
+    """Write a tiny generated data set in the official layout, always the same; never over anything."""
+    from lerac.study.data_terminal import print_checked, write_sample
+
+    print_checked(write_sample(name, root), as_json=as_json)
+
+
+@data_app.command("split")
+def data_split_command(
+    name: DataName,
+    train: Annotated[int, typer.Option(min=1, help="Number of training examples.")],
+    validation: Annotated[int, typer.Option(min=1, help="Number of examples that choose the epoch.")],
+    test: Annotated[int, typer.Option(min=1, help="Number of test examples.")],
+    root: Root = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Cut a generated sample.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print which examples are in which part; it is the same for every seed."""
+    from lerac.study.data_terminal import print_split, split_data
+
+    sizes = {"train": train, "validation": validation, "test": test}
+    print_split(name, split_data(name, root, sizes, sample=sample), as_json=as_json)
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -2,11 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from lerac.study.data import samples
+from lerac.study.data.cifar import CIFAR10, CIFAR100, Cifar
 from lerac.study.data.digits import load_digits
+from lerac.study.data.food101 import check_food101, load_food101
+from lerac.study.data.imagenet200 import MOST, check_imagenet200, load_imagenet200
 from lerac.study.data.places import Checked
 from lerac.study.data.splits import HeldSplit, Inputs, Split, Splits, Task
+from lerac.study.data.tiny_imagenet import check_tiny_imagenet, load_tiny_imagenet
+from lerac.study.data.utkface import check_utkface, load_utkface
+from lerac.study.data.voc import check_voc, load_voc
+from lerac.study.data.voc_sample import sample_voc
 
 __all__ = ["DATASETS", "Checked", "DataSet", "HeldSplit", "Inputs", "Split", "Splits", "Task"]
 
@@ -17,8 +26,8 @@ class DataSet:
 
     Args:
         load: gives the splits; called with the run's seed and the recipe's section [data] by keyword.
-        examples: how many there are.
-        classes: how many labels there are.
+        examples: how many with a label there are, at most.
+        classes: how many labels there are; 1 for a regression.
         check: reads every file under a data root and gives what is there; None for data without files.
         sample: writes a tiny generated data set in the official layout under a data root; None as above.
     """
@@ -30,4 +39,17 @@ class DataSet:
     sample: Callable[[Path], None] | None = None
 
 
-DATASETS: dict[str, DataSet] = {"digits": DataSet(load_digits, examples=1797, classes=10)}
+def _cifar(kind: Cifar) -> DataSet:
+    return DataSet(kind.load, 60_000, kind.classes, kind.check, partial(samples.sample_cifar, kind))
+
+
+DATASETS: dict[str, DataSet] = {
+    "digits": DataSet(load_digits, examples=1797, classes=10),
+    "cifar10": _cifar(CIFAR10),
+    "cifar100": _cifar(CIFAR100),
+    "tiny-imagenet": DataSet(load_tiny_imagenet, 110_000, 200, check_tiny_imagenet, samples.sample_tiny_imagenet),
+    "imagenet200": DataSet(load_imagenet200, 200 * MOST + 10_000, 200, check_imagenet200, samples.sample_imagenet200),
+    "food101": DataSet(load_food101, 101_000, 101, check_food101, samples.sample_food101),
+    "utkface": DataSet(load_utkface, 23_708, 1, check_utkface, samples.sample_utkface),
+    "voc": DataSet(load_voc, 21_503, 20, check_voc, sample_voc),
+}

@@ -5,15 +5,15 @@ Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 200
 `uoft-cs/cifar100` in `cifar100`. CIFAR-100 is read with its fine labels.
 
 Preprocessing: 32×32 without augmentation (paper, section 6), mean and standard deviation 0.5 per channel (authors'
-data_handlers.py); 64×64 for their pre-trained CvT (ibid.). Validation: cut from the training images (paper: 10 %);
-the authors' code chooses the epoch on the test images, which is not offered here.
+data_handlers.py); 64×64 for their pre-trained CvT (ibid.). Validation: cut from the training images (paper: 10 %), or
+the test images (authors' code).
 """
 
 import hashlib
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor
 from lerac.study.data.classification import Part, Parts, assemble, require_labels
 from lerac.study.data.hub import HubPictures, hub_labels, hub_table
 from lerac.study.data.images import HALF, Normalise, hold
+from lerac.study.data.parts import Sizes
 from lerac.study.data.places import Checked, Place, data_root, locate
 from lerac.study.data.splits import HeldSplit, Splits
 from lerac.study.errors import StudyError
@@ -62,8 +63,8 @@ class Cifar:
         self,
         seed: int,
         *,
-        train: int,
-        validation: int,
+        train: int | None = None,
+        validation: int | Literal["test"],
         test: int,
         label_noise: float = 0.0,
         size: int = 32,
@@ -74,8 +75,8 @@ class Cifar:
 
         Args:
             seed: decides the label noise, and nothing else.
-            train: number of training examples; with `validation` at most 50,000.
-            validation: number of examples that choose the epoch.
+            train: number of training examples; with `validation` at most 50,000; None: all that are left.
+            validation: number of examples that choose the epoch; or `test`: the test ones do, as the authors'.
             test: number of examples that are looked at once, at most 10,000.
             label_noise: share of the training labels to replace by another class, in [0, 1).
             size: height and width, in pixels.
@@ -92,7 +93,7 @@ class Cifar:
             assert isinstance(part.pictures, Tensor)
             return HeldSplit(part.pictures[index], labels, index, normalise)
 
-        sizes = {"train": train, "validation": validation, "test": test}
+        sizes = Sizes(train, validation, test)
         return assemble(parts, make, seed=seed, sizes=sizes, label_noise=label_noise)
 
     def check(self, root: Path) -> Checked:

@@ -1,6 +1,6 @@
 """What the classification data sets have in common: official parts become splits, labels are checked."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lerac.study.data.images import Pictures
-from lerac.study.data.parts import choose
+from lerac.study.data.parts import Sizes, choose
 from lerac.study.data.places import Place
 from lerac.study.data.splits import Split, Splits, with_label_noise
 from lerac.study.errors import StudyError
@@ -62,7 +62,7 @@ def assemble(
     make: Callable[[Part, Tensor, Tensor, bool], Split],
     *,
     seed: int,
-    sizes: Mapping[str, int],
+    sizes: Sizes,
     label_noise: float,
 ) -> Splits:
     """Cut the parts and make the splits.
@@ -71,20 +71,22 @@ def assemble(
         parts: the data set.
         make: gives a split of a part; called with the part, positions in it, their labels and whether it is trained on.
         seed: decides the label noise.
-        sizes: of `train`, `validation` and `test`, in examples.
+        sizes: of the splits.
         label_noise: share of the training labels to replace by another class, in [0, 1).
 
     Raises:
         StudyError: if there are fewer examples than asked for.
     """
     train, test = parts.train, parts.test
-    chosen = choose(parts.place.name, (train.keys, train.labels), (test.keys, test.labels), dict(sizes))
+    chosen = choose(parts.place.name, (train.keys, train.labels), (test.keys, test.labels), sizes)
     truth, tested = torch.tensor(train.labels), torch.tensor(test.labels)
     learned = make(train, chosen.train, truth[chosen.train], True)
+    measured = make(test, chosen.test, tested[chosen.test], False)
+    validation = chosen.validation
     return Splits(
         with_label_noise(learned, label_noise, parts.classes, seed) if label_noise else learned,
-        make(train, chosen.validation, truth[chosen.validation], False),
-        make(test, chosen.test, tested[chosen.test], False),
+        measured if validation is None else make(train, validation, truth[validation], False),
+        measured,
         classes=parts.classes,
         channels=3,
     )

@@ -9,6 +9,7 @@ channel (authors' data_handlers.py). The validation part is cut from the trainin
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from lerac.study.data.classification import Part, Parts, assemble, read_lines, r
 from lerac.study.data.hub import HubPictures, hub_labels, hub_table
 from lerac.study.data.images import HALF, FilePictures, Normalise, Square, StreamedImages
 from lerac.study.data.listing import folder_names, image_names, read_all, require_same
+from lerac.study.data.parts import Sizes
 from lerac.study.data.places import Checked, Place, data_root, locate
 from lerac.study.data.splits import Splits
 from lerac.study.errors import StudyError
@@ -30,8 +32,8 @@ COUNTS = {"train": 75_750, "test": 25_250}
 def load_food101(
     seed: int,
     *,
-    train: int,
-    validation: int,
+    train: int | None = None,
+    validation: int | Literal["test"],
     test: int,
     label_noise: float = 0.0,
     size: int = 64,
@@ -42,8 +44,8 @@ def load_food101(
 
     Args:
         seed: decides the label noise, and nothing else.
-        train: number of training examples; with `validation` at most 75,750.
-        validation: number of examples that choose the epoch.
+        train: number of training examples; with `validation` at most 75,750; None: all that are left.
+        validation: number of examples that choose the epoch; or `test`: the test examples do, as in the authors' code.
         test: number of examples that are looked at once, at most 25,250.
         label_noise: share of the training labels to replace by another class, in [0, 1).
         size: height and width, in pixels.
@@ -60,7 +62,7 @@ def load_food101(
         assert not isinstance(part.pictures, Tensor)
         return StreamedImages(part.pictures, labels, index, Square(size), Normalise(*HALF), seed)
 
-    sizes = {"train": train, "validation": validation, "test": test}
+    sizes = Sizes(train, validation, test)
     return assemble(parts, make, seed=seed, sizes=sizes, label_noise=label_noise)
 
 

@@ -11,6 +11,7 @@ official validation images are the test part; the validation part is cut from th
 
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree
 
 from PIL import Image
@@ -19,6 +20,7 @@ from torch import Tensor
 from lerac.study.data.classification import Part, Parts, assemble
 from lerac.study.data.images import IMAGENET, FilePictures, Normalise, StreamedImages, to_bytes
 from lerac.study.data.listing import folder_names, image_names, read_all
+from lerac.study.data.parts import Sizes
 from lerac.study.data.places import Checked, Place, data_root, locate
 from lerac.study.data.splits import Splits
 from lerac.study.errors import StudyError
@@ -35,8 +37,8 @@ FIRST, LAST = "n01440764", "n02097298"  # of the 200, in the sorted list of ILSV
 def load_imagenet200(
     seed: int,
     *,
-    train: int,
-    validation: int,
+    train: int | None = None,
+    validation: int | Literal["test"],
     test: int,
     label_noise: float = 0.0,
     size: int = 224,
@@ -47,8 +49,8 @@ def load_imagenet200(
 
     Args:
         seed: decides augmentation and label noise.
-        train: number of training examples.
-        validation: number of examples that choose the epoch.
+        train: number of training examples; None: all that are left.
+        validation: number of examples that choose the epoch; or `test`: the test examples do, as in the authors' code.
         test: number of examples that are looked at once, at most 10,000.
         label_noise: share of the training labels to replace by another class, in [0, 1).
         size: height and width, in pixels; to measure, the shorter side is resized to 8/7 of it.
@@ -66,7 +68,7 @@ def load_imagenet200(
         transform = Augment(size) if training else Centre(size)
         return StreamedImages(part.pictures, labels, index, transform, Normalise(*IMAGENET), seed)
 
-    sizes = {"train": train, "validation": validation, "test": test}
+    sizes = Sizes(train, validation, test)
     return assemble(parts, make, seed=seed, sizes=sizes, label_noise=label_noise)
 
 
@@ -155,7 +157,7 @@ def _read_train(place: Place, wnids: list[str]) -> Part:
             )
         names += [f"Data/CLS-LOC/train/{wnid}/{name}" for name in found]
         labels += [label] * len(found)
-    if place.sample:
+    if "train" in place.counts:  # of a sample; nobody publishes the number of the real 200
         place.require_count("train", len(labels), folder)
     return Part.of_pictures("train", labels, FilePictures(place.folder, names))
 

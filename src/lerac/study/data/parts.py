@@ -9,7 +9,7 @@ down. The seeds of a study then vary initial weights, order and augmentation, no
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,47 +17,69 @@ from torch import Tensor
 
 from lerac.study.errors import StudyError
 
-__all__ = ["Chosen", "choose", "fixed_order"]
+__all__ = ["Chosen", "Sizes", "choose", "fixed_order"]
 
 CONSTANT = b"lerac: validation split 1"
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """How many examples a recipe asks for.
+
+    Args:
+        train: the number; None: all that are left.
+        validation: the number; or `test`: the epoch is chosen on the test examples, as the authors' code does.
+        test: the number.
+    """
+
+    train: int | None
+    validation: int | Literal["test"]
+    test: int
+
+    @property
+    def cut_off(self) -> int:
+        """How many validation examples are taken from the training part."""
+        return 0 if isinstance(self.validation, str) else self.validation
+
+
+@dataclass(frozen=True)
 class Chosen:
-    """Positions of examples, ascending: `train` and `validation` in the training part, `test` in the test part."""
+    """Positions of examples, ascending: `train` and `validation` in the training part, `test` in the test part.
+
+    `validation` is None where the epoch is chosen on the test examples.
+    """
 
     train: Tensor
-    validation: Tensor
+    validation: Tensor | None
     test: Tensor
 
 
-def choose(
-    name: str, train: tuple[Sequence[str], Any], test: tuple[Sequence[str], Any], sizes: dict[str, int]
-) -> Chosen:
+def choose(name: str, train: tuple[Sequence[str], Any], test: tuple[Sequence[str], Any], sizes: Sizes) -> Chosen:
     """Choose examples from an official training and an official test part.
 
     Args:
         name: of the data set.
         train: what identifies each example of the training part, and its stratum, such as its class.
         test: the same of the test part.
-        sizes: of `train`, `validation` and `test`; smaller ones lie within larger ones.
+        sizes: of the parts; smaller ones lie within larger ones.
 
     Raises:
-        StudyError: if more is asked for than there is.
+        StudyError: if more is asked for than there is, or nothing is left to train on.
     """
-    trainable, testable = len(train[0]), len(test[0])
-    if sizes["train"] + sizes["validation"] > trainable:
+    trainable, testable, validation = len(train[0]), len(test[0]), sizes.cut_off
+    trained = trainable - validation if sizes.train is None else sizes.train
+    if trained < 1 or trained + validation > trainable:
         raise StudyError(
-            f"{name}: train {sizes['train']} + validation {sizes['validation']} examples asked for, "
-            f"but its training part has {trainable}"
+            f"{name}: train {'(all others)' if sizes.train is None else trained} + validation {validation} examples "
+            f"asked for, but its training part has {trainable}"
         )
-    if sizes["test"] > testable:
-        raise StudyError(f"{name}: test {sizes['test']} examples asked for, but its test part has {testable}")
-    order, validation = fixed_order(*train), sizes["validation"]
+    if sizes.test > testable:
+        raise StudyError(f"{name}: test {sizes.test} examples asked for, but its test part has {testable}")
+    order = fixed_order(*train)
     return Chosen(
-        train=order[validation : validation + sizes["train"]].sort().values,
-        validation=order[:validation].sort().values,
-        test=fixed_order(*test)[: sizes["test"]].sort().values,
+        train=order[validation : validation + trained].sort().values,
+        validation=None if isinstance(sizes.validation, str) else order[:validation].sort().values,
+        test=fixed_order(*test)[: sizes.test].sort().values,
     )
 
 

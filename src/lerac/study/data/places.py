@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lerac.study.errors import StudyError
 from lerac.study.files import read_json, write_text
@@ -112,10 +113,12 @@ def locate(name: str, folders: Sequence[str], counts: Mapping[str, int], root: P
         )
     if sample is True and marker is None:
         raise StudyError(f"{folder} holds no sample ({MARKER} is missing), but data.sample is true")
-    return Place(name, folder, counts if marker is None else marker["counts"], marker is not None)  # type: ignore[arg-type]
+    if marker is not None and (lacking := sorted(counts.keys() - marker["counts"].keys())):
+        raise StudyError(f"{folder / MARKER}: no count of {lacking[0]}; make the sample again with `lerac data sample`")
+    return Place(name, folder, counts if marker is None else marker["counts"], marker is not None)
 
 
-def read_marker(folder: Path) -> dict[str, object] | None:
+def read_marker(folder: Path) -> dict[str, Any] | None:
     """Read the marker of a sample, or give None for real data.
 
     Raises:
@@ -123,12 +126,16 @@ def read_marker(folder: Path) -> dict[str, object] | None:
     """
     path = folder / MARKER
     try:
-        marker: dict[str, object] | None = read_json(path)
+        marker = read_json(path)
     except StudyError:
         marker = {}
-    if marker is not None and not (isinstance(marker.get("counts"), dict) and "sample_of" in marker):
+    if marker is None:
+        return None
+    whole = isinstance(marker, dict) and "sample_of" in marker and isinstance(marker.get("counts"), dict)
+    if not whole or not all(type(count) is int for count in marker["counts"].values()):
         raise StudyError(f"{path} is damaged; make the sample again with `lerac data sample`")
-    return marker
+    found: dict[str, Any] = marker
+    return found
 
 
 def mark_sample(folder: Path, name: str, counts: Mapping[str, int]) -> None:

@@ -83,7 +83,7 @@ class HeldSplit(Split):
 
 @dataclass(frozen=True)
 class Splits:
-    """The three parts of a data set; no example is in two of them.
+    """The three parts of a data set; no example is in two of them, unless validation is the test part itself.
 
     Args:
         train: examples to learn from.

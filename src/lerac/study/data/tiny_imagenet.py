@@ -9,6 +9,7 @@ test images have no labels; the validation part is cut from the training images 
 """
 
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from lerac.study.data.classification import Part, Parts, assemble, read_lines, r
 from lerac.study.data.hub import HubPictures, hub_labels, hub_table
 from lerac.study.data.images import HALF, FilePictures, Normalise, hold
 from lerac.study.data.listing import folder_names, image_names, read_all, require_same
+from lerac.study.data.parts import Sizes
 from lerac.study.data.places import Checked, Place, data_root, locate
 from lerac.study.data.splits import HeldSplit, Splits
 from lerac.study.errors import StudyError
@@ -30,8 +32,8 @@ COUNTS = {"train": 100_000, "val": 10_000}
 def load_tiny_imagenet(
     seed: int,
     *,
-    train: int,
-    validation: int,
+    train: int | None = None,
+    validation: int | Literal["test"],
     test: int,
     label_noise: float = 0.0,
     size: int = SIZE,
@@ -42,8 +44,8 @@ def load_tiny_imagenet(
 
     Args:
         seed: decides the label noise, and nothing else.
-        train: number of training examples; with `validation` at most 100,000.
-        validation: number of examples that choose the epoch.
+        train: number of training examples; with `validation` at most 100,000; None: all that are left.
+        validation: number of examples that choose the epoch; or `test`: the test examples do, as in the authors' code.
         test: number of examples that are looked at once, at most 10,000: the official validation images.
         label_noise: share of the training labels to replace by another class, in [0, 1).
         size: height and width, in pixels.
@@ -60,7 +62,7 @@ def load_tiny_imagenet(
         assert not isinstance(part.pictures, Tensor)
         return HeldSplit(hold(part.pictures, SIZE, index.tolist()), labels, index, normalise)
 
-    sizes = {"train": train, "validation": validation, "test": test}
+    sizes = Sizes(train, validation, test)
     return assemble(parts, make, seed=seed, sizes=sizes, label_noise=label_noise)
 
 

@@ -13,13 +13,14 @@ resized, no augmentation, mean and standard deviation 0.5 per channel, as the au
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from lerac.study.data.images import HALF, FilePictures, Normalise, Square, StreamedImages
 from lerac.study.data.listing import image_names, read_all
-from lerac.study.data.parts import fixed_order
+from lerac.study.data.parts import Sizes, fixed_order
 from lerac.study.data.places import Checked, Place, data_root, locate
 from lerac.study.data.splits import Splits
 from lerac.study.errors import StudyError
@@ -50,8 +51,8 @@ class Face:
 def load_utkface(
     seed: int,
     *,
-    train: int,
-    validation: int,
+    train: int | None = None,
+    validation: int | Literal["test"],
     test: int,
     label_noise: float = 0.0,
     size: int = 64,
@@ -62,8 +63,8 @@ def load_utkface(
 
     Args:
         seed: changes nothing: there is no augmentation and the split is fixed.
-        train: number of training examples; with `validation` and `test` at most 23,708.
-        validation: number of examples that choose the epoch.
+        train: number of training examples; with `validation` and `test` at most 23,708; None: all that are left.
+        validation: number of examples that choose the epoch; or `test`: the test examples do.
         test: number of examples that are looked at once.
         label_noise: must be 0: ages are no classes.
         size: height and width, in pixels.
@@ -77,18 +78,30 @@ def load_utkface(
     if label_noise:
         raise StudyError(f"{NAME}: label_noise {label_noise:g} asked for, but ages are no classes; use 0")
     pictures, faces = _read(_place(data_root(root), sample))
-    if train + validation + test > len(faces):
+    sizes = Sizes(train, validation, test)
+    least = (sizes.train or 1) + sizes.cut_off + test
+    if least > len(faces):
         raise StudyError(
-            f"{NAME}: train {train} + validation {validation} + test {test} examples asked for, but it has {len(faces)}"
+            f"{NAME}: train {train or '(all others)'} + validation {sizes.cut_off} + test {test} examples asked for, "
+            f"but it has {len(faces)}"
         )
     ages = torch.tensor([face.age for face in faces])
     order = fixed_order(pictures.names, ages // 10)
-    cuts = torch.tensor_split(order, (test, test + validation, test + validation + train))
-    tested, validated, trained = (
-        StreamedImages(pictures, ages[index].float(), index, Square(size), Normalise(*HALF), seed)
-        for index in (part.sort().values for part in cuts[:3])
+    first = test + sizes.cut_off
+
+    def make(index: Tensor) -> StreamedImages:
+        index = index.sort().values
+        return StreamedImages(pictures, ages[index].float(), index, Square(size), Normalise(*HALF), seed)
+
+    measured = make(order[:test])
+    return Splits(
+        make(order[first:] if train is None else order[first : first + train]),
+        measured if isinstance(validation, str) else make(order[test:first]),
+        measured,
+        classes=1,
+        task="regression",
+        channels=3,
     )
-    return Splits(trained, validated, tested, classes=1, task="regression", channels=3)
 
 
 def check_utkface(root: Path) -> Checked:

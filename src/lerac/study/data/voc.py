@@ -13,6 +13,7 @@ has width 1 and the box of the whole image is (0, 0, width, height).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 from lerac.study.data.classification import read_lines
 from lerac.study.data.images import FilePictures, to_bytes
 from lerac.study.data.listing import read_all
-from lerac.study.data.parts import choose
+from lerac.study.data.parts import Sizes, choose
 from lerac.study.data.places import Checked, Place, data_root, locate
 from lerac.study.data.splits import Inputs, Split, Splits
 from lerac.study.errors import StudyError
@@ -30,9 +31,9 @@ __all__ = ["CLASSES", "FOLDER", "NAME", "DetectionSplit", "Objects", "check_voc"
 
 NAME, FOLDER = "voc", "VOCdevkit"
 CLASSES = (
-    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant "
-    "sheep sofa train tvmonitor"
-).split()
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
 COUNTS = {"2007 trainval": 5011, "2012 trainval": 11_540, "2007 test": 4952}
 
 
@@ -81,8 +82,8 @@ class DetectionSplit(Split):
 def load_voc(
     seed: int,
     *,
-    train: int,
-    validation: int,
+    train: int | None = None,
+    validation: int | Literal["test"],
     test: int,
     label_noise: float = 0.0,
     sample: bool = False,
@@ -92,8 +93,8 @@ def load_voc(
 
     Args:
         seed: changes nothing: the split is fixed.
-        train: number of training images; with `validation` at most 16,551.
-        validation: number of images that choose the epoch.
+        train: number of training images; with `validation` at most 16,551; None: all that are left.
+        validation: number of images that choose the epoch; or `test`: the test images do.
         test: number of images that are looked at once, at most 4,952.
         label_noise: must be 0.
         sample: whether a generated sample is wanted instead of the real data.
@@ -109,17 +110,18 @@ def load_voc(
     names = _read(place)
     learned, tested = [*names["2007 trainval"], *names["2012 trainval"]], names["2007 test"]
     years = [0] * len(names["2007 trainval"]) + [1] * len(names["2012 trainval"])
-    sizes = {"train": train, "validation": validation, "test": test}
+    sizes = Sizes(train, validation, test)
     chosen = choose(NAME, (learned, years), (tested, [0] * len(tested)), sizes)
     pictures = FilePictures(place.folder, [*learned, *tested])
 
     def make(index: Tensor) -> DetectionSplit:
         return DetectionSplit(pictures, [read_objects(_annotation(pictures, i)) for i in index.tolist()], index)
 
+    measured = make(chosen.test + len(learned))
     return Splits(
         make(chosen.train),
-        make(chosen.validation),
-        make(chosen.test + len(learned)),
+        measured if chosen.validation is None else make(chosen.validation),
+        measured,
         classes=len(CLASSES),
         task="detection",
         channels=3,
@@ -154,20 +156,9 @@ def read_objects(path: Path) -> Objects:
         StudyError: if it is missing or no such XML, or a class is unknown or a box not inside the image.
     """
     try:
-        tree = ElementTree.parse(path)
-        width, height = (int(_text(tree, f"size/{side}")) for side in ("width", "height"))
-        boxes, labels, difficult = [], [], []
-        for element in tree.iterfind("object"):
-            name, flag = _text(element, "name"), _text(element, "difficult")
-            left, upper, right, lower = (float(_text(element, f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax"))
-            if name not in CLASSES or flag not in ("0", "1"):
-                raise ValueError(f"class {name!r} with difficult {flag!r} is unknown")
-            if not (1 <= left <= right <= width and 1 <= upper <= lower <= height):
-                box = f"({left:g}, {upper:g}, {right:g}, {lower:g})"
-                raise ValueError(f"box {box} of {name} is not inside the image of {width}×{height} pixels")
-            boxes.append((left - 1, upper - 1, right, lower))
-            labels.append(CLASSES.index(name))
-            difficult.append(flag == "1")
+        tree = ElementTree.parse(path).getroot()
+        size = int(_text(tree, "size/width")), int(_text(tree, "size/height"))
+        found = [_read_object(element, *size) for element in tree.iterfind("object")]
     except FileNotFoundError:
         raise StudyError(f"{path}: this file is missing; unpack the data set again") from None
     except ElementTree.ParseError as error:
@@ -175,15 +166,26 @@ def read_objects(path: Path) -> Objects:
     except (ValueError, OSError) as error:
         raise StudyError(f"{path}: {error}; unpack the data set again") from None
     return Objects(
-        torch.tensor(boxes, dtype=torch.float32).view(-1, 4),
-        torch.tensor(labels, dtype=torch.int64),
-        torch.tensor(difficult, dtype=torch.bool),
-        (width, height),
+        torch.tensor([box for box, _, _ in found], dtype=torch.float32).view(-1, 4),
+        torch.tensor([label for _, label, _ in found], dtype=torch.int64),
+        torch.tensor([difficult for _, _, difficult in found], dtype=torch.bool),
+        size,
     )
 
 
-def _text(tree: "ElementTree.ElementTree | ElementTree.Element", path: str) -> str:  # type: ignore[type-arg, unused-ignore]
-    text = tree.findtext(path)
+def _read_object(element: ElementTree.Element, width: int, height: int) -> tuple[tuple[float, ...], int, bool]:
+    name, flag = _text(element, "name"), _text(element, "difficult")
+    if name not in CLASSES or flag not in ("0", "1"):
+        raise ValueError(f"class {name!r} with difficult {flag!r}: a class of VOC with 0 or 1 expected")
+    left, upper, right, lower = (float(_text(element, f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax"))
+    if not (1 <= left <= right <= width and 1 <= upper <= lower <= height):
+        box = f"({left:g}, {upper:g}, {right:g}, {lower:g})"
+        raise ValueError(f"box {box} of {name} is not inside the image of {width}×{height} pixels")
+    return (left - 1, upper - 1, right, lower), CLASSES.index(name), flag == "1"
+
+
+def _text(element: ElementTree.Element, path: str) -> str:
+    text = element.findtext(path)
     if text is None:
         raise ValueError(f"{path} is missing")
     return text.strip()

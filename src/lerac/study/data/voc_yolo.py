@@ -44,15 +44,16 @@ def write_yolo(data: Splits, cache: Path) -> Path:
             for kind in ("images", "labels"):
                 (unfinished / kind / part).mkdir(parents=True)
             for image, text in examples:
-                (unfinished / "images" / part / image.name).symlink_to(image.resolve())
+                (unfinished / "images" / part / image.name).symlink_to(image.absolute())
                 (unfinished / "labels" / part / f"{image.stem}.txt").write_text(text, encoding="utf-8")
         (unfinished / "data.yaml").write_text(_yaml(folder), encoding="utf-8")
         os.chmod(unfinished, 0o755)  # noqa: PTH101 - mkdtemp's is for the owner alone
         unfinished.rename(folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    except OSError:
         if not folder.is_dir():  # nobody else made it meanwhile
             raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return folder / "data.yaml"
 
 
