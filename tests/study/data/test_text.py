@@ -98,7 +98,8 @@ def test_both_forms_give_the_same(tmp_path, name):
         assert torch.equal(one.index, other.index)
         assert torch.equal(one.labels, other.labels)
         assert one.labels.tolist() == [positive if i % 3 == 0 else 1 - positive for i in one.index.tolist()]
-        for (a, _), (b, _) in zip(load_batches(one, in_order(one, 4)), load_batches(other, in_order(other, 4))):
+        both = (load_batches(split, in_order(split, 4)) for split in (one, other))
+        for (a, _), (b, _) in zip(*both, strict=True):
             assert all(torch.equal(a[key], b[key]) for key in a)
 
 
@@ -278,3 +279,11 @@ def test_a_net_learns_the_sample(tmp_path, name):
             optimizer.step()
     inputs, labels = data.test.__getitems__(list(range(40)))
     assert (bag(inputs["input_ids"]).argmax(dim=1) == labels).float().mean() > 0.9
+
+
+def test_all_that_are_left_and_validation_on_the_test_examples(tmp_path):
+    RTE.sample(tmp_path)
+    data = RTE.load(0, train=None, validation="test", test=40, sample=True, root=tmp_path)
+    assert (len(data.train), len(data.test)) == (120, 40)
+    assert data.validation.index.tolist() == data.test.index.tolist()
+    assert len(RTE.load(0, train=None, validation=12, test=40, sample=True, root=tmp_path).train) == 108

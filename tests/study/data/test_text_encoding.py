@@ -8,7 +8,8 @@ from lerac.study.data.text_encoding import BERT, BertPieces, WholeWords, shorten
 from lerac.study.data.text_files import Pairs
 from lerac.study.errors import StudyError
 
-VOCABULARY = "[PAD] [UNK] [CLS] [SEP] [MASK] is it red ##dish ? the barn e , . ab ##c".split()
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+VOCABULARY = [*SPECIAL, "is", "it", "red", "##dish", "?", "the", "barn", "e", ",", ".", "ab", "##c"]
 
 
 @pytest.fixture

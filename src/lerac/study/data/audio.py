@@ -12,6 +12,7 @@ from torch import Tensor
 from lerac.study.data.audio_augment import Augmentations
 from lerac.study.data.audio_files import Wave, fitted, read_wave, resampled
 from lerac.study.data.audio_spectrogram import Picture, Spectrogram
+from lerac.study.data.parts import Chosen
 from lerac.study.data.splits import Split, Splits, with_label_noise
 from lerac.study.errors import StudyError
 from lerac.study.seeds import derive
@@ -138,21 +139,22 @@ class Listening:
         if not 1 <= self.hop <= 4096:
             raise StudyError(f"data.hop must be 1 to 4096 samples, got {self.hop}")
 
-    def splits(self, recordings: Recordings, labels: Sequence[int], members: Sequence[Tensor], classes: int) -> Splits:
+    def splits(self, recordings: Recordings, labels: Sequence[int], members: Chosen, classes: int) -> Splits:
         """Make training, validation and test split.
 
         Args:
             recordings: of the whole data set.
             labels: of the whole data set.
-            members: positions in it, of each of the three; ascending.
+            members: positions in the whole data set.
             classes: number of labels.
         """
-        augment = None if self.augment is None else Augmentations.of(self.augment)
-        spectrogram = Spectrogram(self.rate, self.hop)
-        every = torch.tensor(labels, dtype=torch.int64)
-        train, validation, test = (
-            AudioSplit(recordings, every[index], index, spectrogram, classes, treatment, self.seed)
-            for index, treatment in zip(members, (augment, None, None), strict=True)
-        )
+        every, spectrogram = torch.tensor(labels, dtype=torch.int64), Spectrogram(self.rate, self.hop)
+
+        def make(index: Tensor, augment: Augmentations | None = None) -> AudioSplit:
+            return AudioSplit(recordings, every[index], index, spectrogram, classes, augment, self.seed)
+
+        train = make(members.train, None if self.augment is None else Augmentations.of(self.augment))
         noisy = with_label_noise(train, self.label_noise, classes, self.seed) if self.label_noise else train
+        test = make(members.test)
+        validation = test if members.validation is None else make(members.validation)
         return Splits(noisy, validation, test, classes, channels=1)

@@ -14,12 +14,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lerac.study.data.audio import Listening, Recordings
 from lerac.study.data.audio_files import read_wave
 from lerac.study.data.audio_sample import write_cremad_sample
-from lerac.study.data.parts import fixed_order
+from lerac.study.data.parts import Chosen, Sizes, fixed_order
 from lerac.study.data.places import Checked, Place, data_root, locate
 from lerac.study.data.splits import Splits
 from lerac.study.errors import StudyError
@@ -67,8 +67,8 @@ class Utterance:
 def load_cremad(
     seed: int,
     *,
-    train: int,
-    validation: int,
+    train: int | None,
+    validation: int | Literal["test"],
     test: int,
     rate: int = RATE,
     hop: int = 64,
@@ -81,8 +81,8 @@ def load_cremad(
 
     Args:
         seed: decides the augmentations and the label noise.
-        train: number of training examples, of the 63 actors.
-        validation: number of examples that choose the epoch, of 14 other actors.
+        train: number of training examples, of the 63 actors; None: all of theirs.
+        validation: number of examples that choose the epoch, of 14 other actors; `test`: the test examples choose it.
         test: number of examples that are looked at once, of the last 14 actors.
         rate: samples per second to resample to; the recordings' own, 16,000, is our choice, the paper names none.
         hop: samples between two columns; 64 in the paper.
@@ -98,12 +98,19 @@ def load_cremad(
     listening = Listening(seed, rate, hop, augment, label_noise)
     paths, utterances = _read(_place(data_root(root), sample))
     order = fixed_order([path.name for path in paths], [utterance.label for utterance in utterances])
-    members = []
-    for part, wanted in (("train", train), ("validation", validation), ("test", test)):
-        pool = order[[part_of(utterances[i].actor) == part for i in order.tolist()]]
-        if wanted > len(pool):
-            raise StudyError(f"{NAME}: {part} {wanted} examples asked for, but its actors have {len(pool)}")
-        members.append(pool[:wanted].sort().values)
+    pools = {
+        part: order[[part_of(utterances[i].actor) == part for i in order.tolist()]]
+        for part in ("train", "validation", "test")
+    }
+    sizes = Sizes(train, validation, test)
+    for part, wanted in (("train", sizes.train or 0), ("validation", sizes.cut_off), ("test", sizes.test)):
+        if wanted > len(pools[part]):
+            raise StudyError(f"{NAME}: {part} {wanted} examples asked for, but its actors have {len(pools[part])}")
+    members = Chosen(
+        train=pools["train"][:train].sort().values,
+        validation=None if isinstance(validation, str) else pools["validation"][:validation].sort().values,
+        test=pools["test"][:test].sort().values,
+    )
     recordings = Recordings(paths, [str(path) for path in paths], RATE, rate, SECONDS)
     return listening.splits(recordings, [utterance.label for utterance in utterances], members, len(EMOTIONS))
 

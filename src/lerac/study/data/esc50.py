@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -23,7 +23,7 @@ from lerac.study.data.audio import Listening, Recordings
 from lerac.study.data.audio_files import read_wave
 from lerac.study.data.audio_sample import write_esc50_sample
 from lerac.study.data.hub import hub_table
-from lerac.study.data.parts import choose
+from lerac.study.data.parts import Chosen, Sizes, choose
 from lerac.study.data.places import Checked, Place, data_root, locate
 from lerac.study.data.splits import Splits
 from lerac.study.errors import StudyError
@@ -55,8 +55,8 @@ class Clips:
 def load_esc50(
     seed: int,
     *,
-    train: int,
-    validation: int,
+    train: int | None,
+    validation: int | Literal["test"],
     test: int,
     fold: int | None = None,
     rate: int = RATE,
@@ -70,8 +70,8 @@ def load_esc50(
 
     Args:
         seed: decides the fold if none is given, the augmentations and the label noise.
-        train: number of training examples; with `validation` at most 1,600.
-        validation: number of examples that choose the epoch.
+        train: number of training examples, with `validation` at most 1,600; None: all that are left.
+        validation: number of examples that choose the epoch; `test`: the test examples choose it.
         test: number of examples that are looked at once, at most 400.
         fold: of the test split, 1 to 5; None: `seed % 5 + 1`.
         rate: samples per second to resample to; the recordings' own, 44,100, is our choice, the paper names none.
@@ -92,8 +92,9 @@ def load_esc50(
     tested = torch.tensor(clips.folds) == (seed % 5 + 1 if fold is None else fold)
     pools = [positions.nonzero().flatten() for positions in (~tested, tested)]
     learning, testing = (([clips.names[i] for i in pool], [clips.labels[i] for i in pool]) for pool in pools)
-    chosen = choose(NAME, learning, testing, {"train": train, "validation": validation, "test": test})
-    members = [pools[0][chosen.train], pools[0][chosen.validation], pools[1][chosen.test]]
+    chosen = choose(NAME, learning, testing, Sizes(train, validation, test))
+    validated = None if chosen.validation is None else pools[0][chosen.validation]
+    members = Chosen(pools[0][chosen.train], validated, pools[1][chosen.test])
     recordings = Recordings(clips.sources, clips.names, RATE, rate, SECONDS)
     return listening.splits(recordings, clips.labels, members, CLASSES)
 

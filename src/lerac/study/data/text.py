@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from lerac.study.data.parts import choose
+from lerac.study.data.parts import Sizes, choose
 from lerac.study.data.places import Checked, Place, data_root, locate
 from lerac.study.data.splits import Split, Splits, with_label_noise
 from lerac.study.data.text_encoding import PIECES, BertPieces, Encoded, Encoder, WholeWords
@@ -84,11 +85,11 @@ class TextPairs:
         self,
         seed: int,
         *,
-        train: int,
-        validation: int,
+        train: int | None,
+        validation: int | Literal["test"],
         test: int,
-        tokens: str,
-        max_length: int,
+        tokens: str = "words",
+        max_length: int | None = None,
         min_count: int = 1,
         label_noise: float = 0.0,
         sample: bool = False,
@@ -99,11 +100,13 @@ class TextPairs:
 
         Args:
             seed: decides the label noise, and nothing else.
-            train: number of training examples.
-            validation: number of examples that choose the epoch, of the training part, too.
+            train: number of training examples; None: all of the training part that are left.
+            validation: number of examples that choose the epoch, of the training part, too; `test`: the test
+                examples choose it, as in the authors' code.
             test: number of examples that are looked at once, of the official validation part.
             tokens: `bert`, or `words` of the training split.
-            max_length: most tokens of a pair: for `bert` 512 (paper) or 100 (authors' code), for `words` 200 (paper).
+            max_length: most tokens of a pair: None: 512 for `bert`, 200 for `words` (paper; the authors' code
+                has 100 for `bert`).
             min_count: for `words`: how often one must occur in the training split to be in the vocabulary.
             label_noise: share of the training labels to replace by the other class, in [0, 1).
             sample: whether a generated sample is wanted instead of the real data.
@@ -119,22 +122,25 @@ class TextPairs:
             raise StudyError(f"data.min_count is for tokens = words; bert has its own vocabulary, got {min_count}")
         place = self.place(data_root(root), sample)
         parts = [self.read(place, part) for part in ("train", "validation")]
-        sizes = {"train": train, "validation": validation, "test": test}
         learning, testing = ((_keys(part), part.labels) for part in parts)
-        chosen = choose(self.name, learning, testing, sizes)
-        members = [(parts[0], chosen.train), (parts[0], chosen.validation), (parts[1], chosen.test)]
+        chosen = choose(self.name, learning, testing, Sizes(train, validation, test))
+        members = [(parts[0], chosen.train), (parts[1], chosen.test)]
+        if chosen.validation is not None:
+            members.insert(1, (parts[0], chosen.validation))
         texts = [part.at(index.tolist()) for part, index in members]
         encoder: Encoder
         if tokens == "bert":
-            encoder = BertPieces(weights_root(weights), max_length, None if sample else PIECES)
+            encoder = BertPieces(
+                weights_root(weights), 512 if max_length is None else max_length, None if sample else PIECES
+            )
         else:
-            encoder = WholeWords(texts[0], max_length, min_count)
+            encoder = WholeWords(texts[0], 200 if max_length is None else max_length, min_count)
         splits = [
             TextSplit(encoder(pairs), torch.tensor(pairs.labels), index, encoder.padding)
             for pairs, (_, index) in zip(texts, members, strict=True)
         ]
         learned = with_label_noise(splits[0], label_noise, CLASSES, seed) if label_noise else splits[0]
-        return Splits(learned, splits[1], splits[2], CLASSES, vocabulary=encoder.vocabulary)
+        return Splits(learned, splits[1], splits[-1], CLASSES, vocabulary=encoder.vocabulary)
 
     def check(self, root: Path) -> Checked:
         """Read the two parts that have labels, and check their number.
