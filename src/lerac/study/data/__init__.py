@@ -6,12 +6,18 @@ from functools import partial
 from pathlib import Path
 
 from lerac.study.data import samples
+from lerac.study.data.boolq import BOOLQ
 from lerac.study.data.cifar import CIFAR10, CIFAR100, Cifar
+from lerac.study.data.cremad import check_cremad, load_cremad, sample_cremad
 from lerac.study.data.digits import load_digits
+from lerac.study.data.esc50 import check_esc50, load_esc50, sample_esc50
 from lerac.study.data.food101 import check_food101, load_food101
 from lerac.study.data.imagenet200 import MOST, check_imagenet200, load_imagenet200
 from lerac.study.data.places import Checked
+from lerac.study.data.qnli import QNLI
+from lerac.study.data.rte import RTE
 from lerac.study.data.splits import HeldSplit, Inputs, Split, Splits, Task
+from lerac.study.data.text import TextPairs
 from lerac.study.data.tiny_imagenet import check_tiny_imagenet, load_tiny_imagenet
 from lerac.study.data.utkface import check_utkface, load_utkface
 from lerac.study.data.voc import check_voc, load_voc
@@ -43,6 +49,10 @@ def _cifar(kind: Cifar) -> DataSet:
     return DataSet(kind.load, 60_000, kind.classes, kind.check, partial(samples.sample_cifar, kind))
 
 
+def _text(pairs: TextPairs) -> DataSet:
+    return DataSet(pairs.load, sum(pairs.counts.values()), 2, pairs.check, pairs.sample)
+
+
 DATASETS: dict[str, DataSet] = {
     "digits": DataSet(load_digits, examples=1797, classes=10),
     "cifar10": _cifar(CIFAR10),
@@ -52,4 +62,9 @@ DATASETS: dict[str, DataSet] = {
     "food101": DataSet(load_food101, 101_000, 101, check_food101, samples.sample_food101),
     "utkface": DataSet(load_utkface, 23_708, 1, check_utkface, samples.sample_utkface),
     "voc": DataSet(load_voc, 21_503, 20, check_voc, sample_voc),
+    "boolq": _text(BOOLQ),
+    "qnli": _text(QNLI),
+    "rte": _text(RTE),
+    "esc50": DataSet(load_esc50, 2000, 50, check_esc50, sample_esc50),
+    "cremad": DataSet(load_cremad, 7442, 6, check_cremad, sample_cremad),
 }

@@ -92,6 +92,7 @@ class Splits:
         classes: number of labels; 1 for a regression.
         task: what `labels` are.
         channels: of the images or spectrograms; 0 where inputs have no channels.
+        vocabulary: number of tokens that texts are made of; 0 where inputs are no texts.
     """
 
     train: Split
@@ -100,6 +101,7 @@ class Splits:
     classes: int
     task: Task = "classification"
     channels: int = 0
+    vocabulary: int = 0
 
     @classmethod
     def cut(cls, inputs: Tensor, labels: Tensor, *, seed: int, train: int, validation: int, test: int) -> "Splits":
