@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lerac.snr import LayerSNR, layer_snr, with_weight_noise
-from lerac.study.data import Splits
+from lerac.study.data import Inputs, Splits
 from lerac.study.errors import StudyError
 from lerac.study.plan import Run, Study
 from lerac.study.recipe import Recipe, load_recipe
@@ -202,14 +202,14 @@ def _check_images(run: Run) -> None:
     data, network = build(run)
     try:
         with torch.no_grad():
-            network.eval()(data.train.inputs[:1])
+            network.eval()(data.train.example(1))
     except (ValueError, RuntimeError) as error:
         raise StudyError(f"{run.recipe}: the network does not take these images: {error}") from error
 
 
-def _images(data: Splits, seed: int, count: int) -> Tensor:
+def _images(data: Splits, seed: int, count: int) -> Inputs:
     generator = torch.Generator().manual_seed(derive(seed, "snr images"))
-    return data.test.inputs[torch.randperm(len(data.test), generator=generator)[:count]]
+    return data.test.__getitems__(torch.randperm(len(data.test), generator=generator)[:count].tolist())[0]
 
 
 def _reached(series: Sequence[float]) -> int | None:
