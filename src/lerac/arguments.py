@@ -1,5 +1,6 @@
-"""What `LeRaC` accepts: each function returns its argument as the curriculum uses it, or says what is wrong."""
+"""What `LeRaC` and `CBS` accept: each function returns its argument as they use it, or says what is wrong."""
 
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,12 +15,16 @@ from lerac.stand_in import ParamGroup, innermost
 
 __all__ = [
     "check_curve",
+    "check_decay",
+    "check_every",
     "check_k",
+    "check_kernel_size",
     "check_layers",
     "check_model",
     "check_optimizer",
     "check_parameters",
     "check_ratio",
+    "check_sigma",
     "lost_parameters",
     "some",
 ]
@@ -54,12 +59,7 @@ def check_model(model: Any) -> nn.Module:
 
 def check_k(k: Any) -> int:
     """Give k as an int of at least 1."""
-    try:
-        steps = operator.index(k)
-    except TypeError:
-        steps = None
-    if steps is None or isinstance(k, bool):
-        raise TypeError(f"k must be a whole number of optimizer steps, such as 5 * len(loader), got {k!r}")
+    steps = _whole(k, "k must be a whole number of optimizer steps, such as 5 * len(loader)")
     if steps < 1:
         raise ValueError(f"k must be at least 1 optimizer step, got {k}")
     return steps
@@ -70,6 +70,38 @@ def check_ratio(ratio: Any) -> float | dict[str, float]:
     if isinstance(ratio, Mapping):
         return {name: _in_unit(value, f"the ratio of layer {name!r}") for name, value in ratio.items()}
     return _in_unit(ratio, "ratio")
+
+
+def check_sigma(sigma: Any) -> float:
+    """Give σ as a finite float above 0."""
+    number = _number(sigma, "sigma must be a number above 0")
+    if not 0 < number < math.inf:
+        raise ValueError(f"sigma must be a finite number above 0 (a standard deviation in pixels), got {sigma!r}")
+    return number
+
+
+def check_decay(decay: Any) -> float:
+    """Give the factor on σ as a float in (0, 1]."""
+    number = _number(decay, "decay must be a number in (0, 1]")
+    if not 0 < number <= 1:
+        raise ValueError(f"decay must be in (0, 1] (the factor on sigma, 1 keeps it as it is), got {decay!r}")
+    return number
+
+
+def check_every(every: Any) -> int:
+    """Give the number of calls of step() between two decays as an int of at least 1."""
+    calls = _whole(every, "every must be a whole number of calls of step()")
+    if calls < 1:
+        raise ValueError(f"every must be at least 1 call of step(), got {every}")
+    return calls
+
+
+def check_kernel_size(kernel_size: Any) -> int:
+    """Give the number of weights per dimension as an odd int of at least 3."""
+    size = _whole(kernel_size, "kernel_size must be a whole number")
+    if size < 3 or size % 2 == 0:
+        raise ValueError(f"kernel_size must be 3, 5, 7, …: odd, so that it has a centre, got {kernel_size}")
+    return size
 
 
 def check_curve(curve: Any) -> Curve:
@@ -146,13 +178,26 @@ def lost_parameters(optimizer: Optimizer, model: nn.Module, placed: Mapping[int,
 
 
 def _in_unit(value: Any, what: str) -> float:
-    try:
-        number = float("not a number" if isinstance(value, bool | str) else value)
-    except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"{what} must be a number in (0, 1], got {value!r}") from None
+    number = _number(value, f"{what} must be a number in (0, 1]")
     if not 0 < number <= 1:
         raise ValueError(f"{what} must be in (0, 1] (start divided by full learning rate), got {value!r}")
     return number
+
+
+def _number(value: Any, expected: str) -> float:
+    try:
+        return float("not a number" if isinstance(value, bool | str) else value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{expected}, got {value!r}") from None
+
+
+def _whole(value: Any, expected: str) -> int:
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise TypeError(f"{expected}, got {value!r}")
 
 
 def _describe(index: int, group: ParamGroup, at: int) -> str:

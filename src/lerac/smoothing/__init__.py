@@ -1,0 +1,5 @@
+"""Curriculum by Smoothing: see `lerac.CBS`."""
+
+from lerac.smoothing.cbs import CBS
+
+__all__ = ["CBS"]
