@@ -83,6 +83,14 @@ class LeRaCSettings(Section):
         return self
 
 
+class CBSSettings(Section):
+    """Defaults of the CBS regimes: `sigma` of the Gaussian in pixels, multiplied by `decay` every `every` epochs."""
+
+    sigma: Annotated[float, Field(gt=0)]
+    decay: Annotated[float, Field(gt=0, le=1)]
+    every: Annotated[float, Field(gt=0)]
+
+
 class Recipe(Section):
     """A model, a data set and how to train; `sources` says where each value comes from.
 
@@ -102,6 +110,7 @@ class Recipe(Section):
     schedule: ScheduleSettings
     warmup: WarmupSettings
     lerac: LeRaCSettings
+    cbs: CBSSettings | None = None
     sources: dict[str, str] = Field(default_factory=dict)
 
     @property
@@ -228,6 +237,8 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 def _keys_of(section: str) -> Iterable[str]:
     annotation = Recipe.model_fields[section].annotation
+    if get_args(annotation)[1:] == (type(None),):  # a section that may be missing
+        annotation = get_args(annotation)[0]
     return annotation.model_fields if isinstance(annotation, type) and issubclass(annotation, Section) else ()
 
 
