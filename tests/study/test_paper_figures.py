@@ -2,6 +2,7 @@ import json
 import math
 import re
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    study = make_study("conventional", "cbs", "lerac(curve=staircase)", seeds=(0, 1))
+    study = make_study("conventional", "cbs", "lerac(base=100,curve=staircase)", seeds=(0, 1))
     folder = train_here(tmp_path_factory.mktemp("trained"), study)
     return collect(folder, study.runs())
 
@@ -105,7 +106,7 @@ def test_theorem_1_by_depth():
     predicted = convolutions._predicted()
     assert predicted[0] == pytest.approx(20)
     ratio = [10 ** (db / 10) for db in predicted]  # 1/SNR of a product: 1/a + 1/b + 1/(a·b)
-    for before, after in zip(ratio, ratio[1:], strict=False):
+    for before, after in pairwise(ratio):
         assert 1 / after == pytest.approx(1 / before + 1 / 10 + 1 / (10 * before))
 
 
@@ -164,7 +165,7 @@ def test_curves_are_the_means_of_the_metrics(trained, tmp_path):
     figure = draw_over_time(trained, "title")
     epochs, seconds = figure.axes
     for axes in (epochs, seconds):
-        assert [line.get_label() for line in axes.lines] == ["conventional", "cbs", "lerac(curve=staircase)"]
+        assert [line.get_label() for line in axes.lines] == ["conventional", "cbs", "lerac(base=100,curve=staircase)"]
     of = [r.history for r in trained if r.run.regime == "cbs"]
     means = [50 * sum(history[e]["validation_accuracy"] for history in of) for e in range(2)]
     assert list(epochs.lines[1].get_ydata()) == pytest.approx(means)
