@@ -555,6 +555,61 @@ def test_optimizers_with_lists_of_their_own_are_refused_at_the_first_step(mixed,
         train(model, optimizer, range(1))
 
 
+class ReadsItsRate(optim.SGD):
+    def __init__(self, params, lr, read):
+        super().__init__(params, lr=lr)
+        self.read = read
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p -= self.read(self, group) * p.grad
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda optimizer, _: optimizer.defaults["lr"],
+        lambda optimizer, _: optimizer.param_groups[0]["lr"],
+        lambda optimizer, group: optimizer.param_groups[0]["lr"] if "lr" in list(group.keys()) else 0.0,
+    ],
+    ids=["of the defaults", "of the first group", "of the first group, looking at the keys"],
+)
+def test_optimizers_that_do_not_use_the_rate_of_each_group_are_refused_at_the_first_step(read):
+    model = make_net()
+    optimizer = ReadsItsRate(model.parameters(), 0.1, read)
+    make(model, optimizer)
+    with pytest.raises(RuntimeError, match=r"of 8 parameters without reading the learning rate of their param group"):
+        train(model, optimizer, range(1))
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda _, group: group["lr"],
+        lambda _, group: group.get("lr"),
+        lambda _, group: dict(group)["lr"],
+        lambda _, group: {**group}["lr"],
+        lambda _, group: group.copy()["lr"],
+        lambda _, group: copy.copy(group)["lr"],
+        lambda _, group: dict(group.items())["lr"],
+        lambda _, group: list(group.values())[1],
+        lambda _, group: group.setdefault("lr", 1.0),
+        lambda _, group: (lambda lr, **_: lr)(**group),
+    ],
+)
+def test_every_way_to_read_the_rate_is_one(read):
+    model, hand = make_net(), make_net()
+    optimizer = ReadsItsRate(model.parameters(), 0.1, read)
+    make(model, optimizer)
+    plain = optim.SGD(hand.parameters(), lr=0.1)
+    make(hand, plain)
+    train(model, optimizer, range(K + 1))
+    train(hand, plain, range(K + 1))
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(model.parameters(), hand.parameters(), strict=True))
+
+
 class SkipsZeroGradients(optim.SGD):
     @torch.no_grad()
     def step(self, closure=None):

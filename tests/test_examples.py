@@ -41,6 +41,15 @@ def test_the_readmes_python_runs(capsys):
     assert curriculum.finished
 
 
+def test_the_python_of_the_page_on_smoothing_runs(capsys):
+    [block] = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/smoothing.md").read_text(), re.DOTALL | re.MULTILINE)
+    scope: dict[str, object] = {}
+    exec(compile(block, "docs/smoothing.md", "exec"), scope)
+    assert isinstance(scope["cbs"], lerac.CBS)
+    assert scope["cbs"].sigma == 0.9
+    assert "0  feature maps\n  3  feature maps" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.name)
 def test_examples_run(example, tmp_path):
     done = subprocess.run(

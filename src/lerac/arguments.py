@@ -17,6 +17,7 @@ __all__ = [
     "check_curve",
     "check_decay",
     "check_every",
+    "check_factor",
     "check_k",
     "check_kernel_size",
     "check_layers",
@@ -28,6 +29,9 @@ __all__ = [
     "lost_parameters",
     "some",
 ]
+
+# They read a list `base_lrs` of their own by the number of the group, and would stop with an IndexError in step().
+_RATES_BY_NUMBER = {"AdaBound", "AdaBoundW"}
 
 
 def check_optimizer(optimizer: Any) -> Optimizer:
@@ -42,6 +46,26 @@ def check_optimizer(optimizer: Any) -> Optimizer:
         raise TypeError(
             f"{name}.step() runs no step hooks, because {name}.__init__ does not call Optimizer.__init__: call it "
             "there, or pass the optimizer that it wraps"
+        )
+    if name in _RATES_BY_NUMBER:
+        raise TypeError(
+            f"{name} cannot have one learning rate per layer, because it keeps a list of rates by the number of the "
+            "param group; LeRaC needs another optimizer"
+        )
+    if callable(getattr(inner, "fused_backward", None)):
+        raise TypeError(
+            f"{name} updates parameters in fused_backward(), during the backward pass and without a step(), so it "
+            "cannot have one learning rate per layer; LeRaC needs another optimizer"
+        )
+    if name.startswith(("DAdapt", "Prodigy")):
+        raise TypeError(
+            f"{name} cannot have one learning rate per layer, because it estimates one rate for all parameters; LeRaC "
+            "needs another optimizer"
+        )
+    if any(group.get("relative_step") for group in inner.param_groups):
+        raise TypeError(
+            f"{name} makes its own rate from the step (relative_step=True), so it cannot have one learning rate per "
+            "layer: build it with relative_step=False and a learning rate"
         )
     if any("lr" not in group for group in inner.param_groups):
         raise TypeError(f"{name} has no learning rate 'lr' in its param groups, which LeRaC could multiply")
@@ -116,6 +140,20 @@ def check_curve(curve: Any) -> Curve:
     if not callable(curve):
         raise TypeError(f"curve must be a name or a callable (progress, ratio) → factor, got {curve!r}")
     return curve  # type: ignore[no-any-return]
+
+
+def check_factor(given: Any, progress: float, ratio: float) -> float:
+    """Give as a float what a curve gave as a learning rate factor."""
+    try:
+        factor = float(given)
+    except (TypeError, ValueError):
+        factor = math.nan
+    if not 0 <= factor < math.inf:
+        raise ValueError(
+            f"the curve gave {given!r} at progress {progress} and ratio {ratio}; a learning rate factor must be a "
+            "finite number and not negative"
+        )
+    return factor
 
 
 def check_parameters(optimizer: Optimizer, model: nn.Module) -> None:

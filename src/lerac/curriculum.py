@@ -1,6 +1,5 @@
 """The Learning Rate Curriculum: at first every layer has its own learning rate, highest next to the input."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
@@ -11,6 +10,7 @@ from torch.optim import Optimizer
 
 from lerac.arguments import (
     check_curve,
+    check_factor,
     check_k,
     check_layers,
     check_model,
@@ -271,21 +271,7 @@ class LeRaC:
         if self._conventional:
             return lambda _: 1.0
         curve, progress = self._curve, self._steps / self._k
-
-        def factor(ratio: float) -> float:
-            given = curve(progress, ratio)
-            try:
-                m = float(given)
-            except (TypeError, ValueError):
-                m = math.nan
-            if not 0 <= m < math.inf:
-                raise ValueError(
-                    f"the curve gave {given!r} at progress {progress} and ratio {ratio}; a learning rate factor must "
-                    "be a finite number and not negative"
-                )
-            return m
-
-        return factor
+        return lambda ratio: check_factor(curve(progress, ratio), progress, ratio)
 
     # Layers
 

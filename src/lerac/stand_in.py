@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-__all__ = ["ParamGroup", "SplitGroups", "innermost", "make_stand_in"]
+from lerac.first_step import FirstStep, ParamGroup
+from lerac.step_count import STEP_KEY
 
-ParamGroup = dict[str, Any]
+__all__ = ["ParamGroup", "SplitGroups", "innermost", "make_stand_in"]
 
 _LISTS = frozenset({"params", "param_names"})  # each part has its own
 _CHANGEABLE = frozenset({list, dict, set})
@@ -83,7 +84,7 @@ class SplitGroups:
         self._ratios = ratios
         self._splits: list[_Split] = []
         self._shown: list[ParamGroup] | None = None
-        self._versions: list[tuple[torch.Tensor, int]] | None = None
+        self._first_step: FirstStep | None = None  # with these splits
 
     def refresh(self) -> None:
         """Follow changes of the user's groups. Splits of unchanged groups, and what they keep, stay."""
@@ -97,7 +98,7 @@ class SplitGroups:
         self._splits = [
             old[i] if i in old and old[i].fits(group) else _Split(group, ratios) for i, group in enumerate(groups)
         ]
-        self._watch()
+        self._first_step = FirstStep(self._optimizer)
 
     def forget(self) -> None:
         """Start anew, after a checkpoint was loaded: what `step()` once wrote is not its state any more."""
@@ -107,16 +108,18 @@ class SplitGroups:
         """Get ready for one step; the parts are made when it first reads them, after all other hooks and closures."""
         self._shown = None
         if not self._splits:
-            self._watch()
+            self._first_step = FirstStep(self._optimizer)
 
     def show(self, factor: Callable[[float], float]) -> list[ParamGroup]:
         """Give the parts with the user's options of now, and rates lr · factor(r_j)."""
         if self._shown is None:
             self.refresh()
+            watched = self._first_step is not None and not torch.compiler.is_compiling()
+            kind = FirstStep.group_type if watched else dict
             factors: dict[float, float] = {}
             shown: list[ParamGroup] = []
             for split, group in zip(self._splits, self._optimizer.param_groups, strict=True):
-                split.show(group, factor, factors, shown)
+                split.show(group, factor, factors, shown, kind)
             self._shown = shown
         return self._shown
 
@@ -126,8 +129,10 @@ class SplitGroups:
         Raises:
             RuntimeError: if the optimizer cannot be served: it did not use the groups that it was shown.
         """
-        read, self._shown = self._shown is not None, None
-        self._check_moved(read)
+        shown, self._shown = self._shown, None
+        read = shown is not None
+        if self._first_step is not None and self._first_step.check(shown):
+            self._first_step = None
         if read:
             for split, group in zip(self._splits, self._optimizer.param_groups, strict=True):
                 split.keep(group, self._optimizer)
@@ -142,43 +147,6 @@ class SplitGroups:
                 for parameter in part.params:
                     yield parameter, float(rate)
 
-    def _watch(self) -> None:
-        self._versions = [
-            (p, p._version)
-            for group in self._optimizer.param_groups
-            if not group.get("fused")  # fused kernels do not raise the version
-            for p in group["params"]
-        ]
-
-    def _check_moved(self, read: bool) -> None:
-        """After the first step with new groups: an optimizer with lists of its own would mix up the rates."""
-        if self._versions is None:
-            return
-        name = type(self._optimizer).__name__
-        moved = [p for p, before in self._versions if p._version != before]
-        if not read:
-            if moved:
-                raise RuntimeError(
-                    f"{name}.step() updates parameters without reading its param_groups, so it cannot have one "
-                    "learning rate per layer; use another optimizer, or call remove() on the curriculum"
-                )
-            return  # it took no step; look again after the next one
-        stayed = [p for p, before in self._versions if p._version == before]
-        self._versions = None
-        if moved and any(map(self._should_move, stayed)):
-            raise RuntimeError(
-                f"{name}.step() updated {len(moved)} of {len(moved) + len(stayed)} parameters and left others with a "
-                "gradient alone: it does not take its parameters from its param_groups only, so it cannot have one "
-                "learning rate per layer; use another optimizer, or call remove() on the curriculum"
-            )
-
-    def _should_move(self, parameter: torch.Tensor) -> bool:
-        gradient = parameter.grad
-        if gradient is None or gradient.layout is not torch.strided or not gradient.any():
-            return False
-        rates = [part.shown["lr"] for split in self._splits for part in split.parts if part.has(parameter)]
-        return any(bool(rate != 0) for rate in rates)
-
 
 class _Part:
     """The parameters of one user group that share a factor, with the group that `step()` is shown."""
@@ -192,9 +160,6 @@ class _Part:
         self.shown: ParamGroup = {}
         self.before: ParamGroup = {}  # what was shown, as it was before the step
         self.kept: dict[str, Any] = {}  # options that step() itself changes, such as counters
-
-    def has(self, parameter: torch.Tensor) -> bool:
-        return any(p is parameter for p in self.params)
 
 
 class _Split:
@@ -222,13 +187,15 @@ class _Split:
         factor: Callable[[float], float],
         factors: dict[float, float],
         shown: list[ParamGroup],
+        kind: type[ParamGroup],
     ) -> None:
         for part in self.parts:
             if part.ratio not in factors:
                 factors[part.ratio] = factor(part.ratio)
         changeable = [key for key, value in group.items() if type(value) in _CHANGEABLE and key not in _LISTS]
         for part, lr in zip(self.parts, _rates(group["lr"], [factors[part.ratio] for part in self.parts]), strict=True):
-            own = {**group, "params": part.params, "lr": lr}
+            own: ParamGroup = {**group, "params": part.params, "lr": lr}
+            own.pop(STEP_KEY, None)  # a number that changes in every step would have a compiled step compiled anew
             if part.names is not None:
                 own["param_names"] = part.names
             part.before = own.copy()
@@ -237,7 +204,7 @@ class _Split:
             for key, value in part.kept.items():
                 if group.get(key) is self._written[key]:  # else somebody has set it anew since
                     own[key] = part.before[key] = value
-            part.shown = own
+            part.shown = own = kind(own)
             shown.append(own)
 
     def keep(self, group: ParamGroup, optimizer: Optimizer) -> None:

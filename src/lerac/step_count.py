@@ -1,5 +1,6 @@
 """The step count that the optimizer carries, and which of its steps count."""
 
+import torch
 from torch.optim import Optimizer
 
 __all__ = ["STEP_KEY", "found_inf", "is_fake_step", "read_count", "write_count"]
@@ -36,6 +37,8 @@ def found_inf(optimizer: Optimizer) -> bool:
 
 def is_fake_step(optimizer: Optimizer) -> bool:
     """Tell the step that torch.distributed.checkpoint takes to create the state: every rate 0, every gradient zero."""
+    if torch.compiler.is_compiling():  # looking into a tensor would break the graph; that step is not compiled
+        return False
     if optimizer.state or any(float(group["lr"]) != 0 for group in optimizer.param_groups):
         return False
     gradients = (p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None)

@@ -36,7 +36,7 @@ def is_self_attention(module: nn.Module) -> bool:
     if isinstance(module, nn.MultiheadAttention):
         return True
     kind = type(module).__name__.lower()
-    if ("attention" not in kind and "attn" not in kind) or "pool" in kind or "cross" in kind:
+    if ("attention" not in kind and "attn" not in kind) or "pool" in kind or "cross" in kind or "xlnet" in kind:
         return False
     own = [name for name, _ in [*module.named_children(), *module.named_parameters(recurse=False)]]
     return any(_PROJECTION.fullmatch(name) for name in own)
@@ -149,7 +149,7 @@ class Masks:
 
     def _refuse_causal(self, hides: Tensor) -> None:
         """Look once at the values; not in a compiled model, where that would break the graph."""
-        if self._checked or torch.compiler.is_compiling() or hides.shape[-1] != hides.shape[-2]:
+        if torch.compiler.is_compiling() or self._checked or hides.shape[-1] != hides.shape[-2]:
             return
         real = ~hides.all(-2, keepdim=True)
         later = torch.ones_like(hides[:1, :1]).triu(1) & real & real.transpose(-1, -2)

@@ -164,7 +164,11 @@ class CBS:
     def _arm(self) -> None:
         """Have the hooks if, and only if, there is something to smooth, and let them know of the present σ."""
         if self.finished:
-            self._disarm()
+            # A model compiled anew without the hooks would not see them come back: there they stay, and do nothing.
+            if any(hook.compiled for _, hook in self._sites.values()):
+                self._filter.set(self.sigma, on=False)
+            else:
+                self._disarm()
             return
         devices = {p.device for module, _ in self._sites.values() for p in module.parameters()}
         if not self._handles:
@@ -192,17 +196,17 @@ class CBS:
         memo[id(self)] = twin = object.__new__(type(self))
         vars(twin).update({name: copy.deepcopy(value, memo) for name, value in vars(self).items()})
         twin._filter = Filter(self._kernel_size)
-        twin._own_hooks()
+        twin._own_hooks(on=self._filter.on)
         return twin
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._own_hooks()
+        self._own_hooks(on=self._filter.on)
 
-    def _own_hooks(self) -> None:
+    def _own_hooks(self, *, on: bool) -> None:
         for _, hook in self._sites.values():
             hook.filter, hook.copied = self._filter, False
-        self._filter.set(self.sigma, on=bool(self._handles))
+        self._filter.set(self.sigma, on=on)
 
 
 def _check_free(name: str, module: nn.Module) -> None:

@@ -57,7 +57,7 @@ def is_identity(sigma: float, kernel_size: int, dims: int, dtype: torch.dtype) -
 
 
 def _squared(i: int, sigma: float) -> float:
-    return 0.0 if i == 0 else (math.inf if sigma == 0 else min(i / sigma, 1e150) ** 2)
+    return 0.0 if i == 0 else (math.inf if sigma == 0 else min(abs(i) / sigma, 1e150) ** 2)
 
 
 class Filter:

@@ -26,11 +26,14 @@ class Hook:
         self.filter = applied
         self.name = name
         self.called = False
+        self.compiled = False  # it is part of a compiled graph
         self.copied = False  # it belongs to a copy of the model, to which no CBS was copied along
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         """Smooth the output of a call of the module, unless the filter is off."""
         self.called = True
+        if torch.compiler.is_compiling():
+            self.compiled = True
         return self._smooth(args, kwargs, output) if self.filter.on else output
 
     def _smooth(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
@@ -129,15 +132,13 @@ class TokensHook(Hook):
     def _smooth_sequences(self, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor) -> Tensor:
         dim, length = self._dim, x.shape[self._dim]
         padded = self._masks.padding(args, kwargs, x.shape[1 - dim], length)
-        tokens = x.narrow(dim, self.prefix, length - self.prefix) if 0 < self.prefix <= length else x
         if padded is not None:
-            padded = padded[:, length - tokens.shape[dim] :]
-            padded = (padded if dim == 1 else padded.transpose(0, 1)).unsqueeze(-1)
-            smoothed = self.filter.smooth_sequence(tokens.masked_fill(padded, 0), dim)
-            smoothed = torch.where(padded, tokens, smoothed)
-        else:
-            smoothed = self.filter.smooth_sequence(tokens, dim)
-        return smoothed if tokens is x else torch.cat([x.narrow(dim, 0, self.prefix), smoothed], dim)
+            apart = padded | ((~padded).cumsum(1) <= self.prefix) if self.prefix else padded  # padding may come first
+            apart = (apart if dim == 1 else apart.transpose(0, 1)).unsqueeze(-1)
+            return torch.where(apart, x, self.filter.smooth_sequence(x.masked_fill(apart, 0), dim))
+        prefix = min(self.prefix, length)
+        smoothed = self.filter.smooth_sequence(x.narrow(dim, prefix, length - prefix), dim)
+        return torch.cat([x.narrow(dim, 0, prefix), smoothed], dim) if prefix else smoothed
 
 
 class TimeHook(Hook):
