@@ -114,7 +114,7 @@ def test_the_table_shows_every_layer_and_what_was_placed(module, capsys):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet", "unknown model 'resnet': expected resnet18, small-cnn, wrn52-2, timm:NAME"),
+        ("resnet", "unknown model 'resnet': expected lenet, resnet18, small-cnn, wrn52-2, timm:NAME"),
         ("timm:resnet81", "timm has no model 'resnet81'; did you mean resnet18"),
         ("torchvision:resnet81", "torchvision has no model 'resnet81'; did you mean resnet18"),
         ("hf:Bert", "'Bert' is neither a file here nor a config class of transformers, as BertConfig is"),

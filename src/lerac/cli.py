@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "run"]
 
+SNR_REGIMES = "conventional,warmup,warmup(curve=exponential),lerac"
 A_MOMENT = 10.0  # seconds that another process may need to write the tables of a study
 INTERRUPTED = 130  # what shells give a process that Ctrl-C ended
 
@@ -155,6 +156,36 @@ def layers_command(
         return
     sizes = {parameter: tensor.numel() for parameter, tensor in named_parameters(found.model).items()}
     print_layers(Console(), name, layers, sizes)
+
+
+@app.command("snr")
+def snr_command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="One of ours that has a recipe for the data.")],
+    data: Annotated[str, typer.Option(help="The data set.")] = "digits",
+    seeds: Annotated[str, typer.Option(help="As for compare; a run each.")] = "10",
+    images: Annotated[int, typer.Option(min=1, help="How many of the test split.")] = 100,
+    weight_noise: Annotated[
+        str | None, typer.Option(help="Sizes relative to the weights. Default: 0.1,1; during training 0.1.")
+    ] = None,
+    during: Annotated[bool, typer.Option("--during-training", help="After every epoch of several regimes.")] = False,
+    regimes: Annotated[str | None, typer.Option(help=f"With --during-training. Default: {SNR_REGIMES}")] = None,
+    overrides: Sets = [],  # noqa: B006
+    plot: Annotated[Path | None, typer.Option(help="Draw a figure: .svg, .png, .pdf …")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write means and standard deviations.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the signal-to-noise ratio of every layer's features: against a trained copy, and under weight noise.
+
+    What is signal and what is noise, and why, is explained in docs/snr.md. Trains each run anew; keeps nothing.
+    """
+    from lerac.study.snr_command import SNRRequest, answer
+
+    if regimes and not during:
+        raise StudyError("--regimes is for --during-training; without it, training is conventional")
+    request = SNRRequest(
+        model, data, parse_seeds(seeds), images, weight_noise, (regimes or SNR_REGIMES) if during else None, overrides
+    )
+    answer(request, plot=plot, csv=csv, as_json=as_json)
 
 
 @recipes_app.callback()

@@ -99,6 +99,31 @@ def regimes_command(
     _over_time(3, asked, out, study, workers, as_json=as_json)
 
 
+@figure_app.command("4")
+def snr_command(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="One of ours that has a recipe for the data.")
+    ] = "lenet",
+    data: Annotated[str, typer.Option(help="The data set.")] = "digits",
+    seeds: Seeds = "10",
+    images: Annotated[int, typer.Option(min=1, help="How many of the test split.")] = 100,
+    overrides: Sets = [],  # noqa: B006
+    out: Out = Path("figures"),
+    as_json: Json = False,
+) -> None:
+    """Signal-to-noise ratio of each layer's features, as `lerac snr` measures it. Trains each run anew."""
+    numbers = parse_seeds(seeds)
+    from lerac.study import snr, snr_report
+
+    recipe = snr.snr_recipe(model, data, overrides, images)
+    say = Console(stderr=True).print
+    measured = snr.measure_references(recipe, numbers, images=images, sizes=[0.1, 1.0], say=say)
+    files = _write(snr_report.ratios_figure(measured), out, "figure-4")
+    if not as_json:
+        snr_report.print_ratios(Console(), recipe, measured)
+    _tell(4, files, snr_report.snr_json(recipe, numbers, images, measured), as_json=as_json)
+
+
 @figure_app.command("5")
 def update_rules_command(
     recipe: Recipe = "digits",

@@ -1,19 +1,23 @@
-"""Pictures of a curriculum. Needs matplotlib: `pip install 'lerac[study]'`."""
+"""Pictures of layers, curricula and signal-to-noise ratios. Needs matplotlib: `pip install 'lerac[study]'`."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 from lerac.arguments import check_curve, check_k, check_ratio
 from lerac.curves import Curve
-from lerac.layers import Layer, start_ratios
+from lerac.layers import Layer, named_parameters, start_ratios
+from lerac.snr import LayerSNR
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from torch import nn
 
-__all__ = ["schedule"]
+__all__ = ["layers", "schedule", "snr"]
 
 _POINTS = 400
 
@@ -76,13 +80,108 @@ def schedule(
     return figure
 
 
-def _canvas(axes: Axes | None) -> tuple[Figure, Axes]:
+def layers(layers: Sequence[Layer], model: nn.Module, *, axes: Axes | None = None) -> Figure:
+    """Draw the layers of a network: a bar each for the number of its weights, with its depth and name.
+
+    Nearest to the input on top and dark, at the output light; the axis is logarithmic.
+
+    Args:
+        layers: of `model`, as `lerac.find_layers` gives them.
+        model: whose parameters are counted.
+        axes: where to draw; None for a figure of its own.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ImportError: if matplotlib is missing; the message says how to install it.
+        ValueError: if there are no layers, or they name a parameter that the model does not have.
+
+    Examples:
+        >>> figure = lerac.plot.layers(lerac.find_layers(model, images), model)  # doctest: +SKIP
+    """
+    if not layers:
+        raise ValueError("layers must have at least one layer, got none")
+    figure, axes = _canvas(axes, height=0.9 + 0.24 * len(layers))
+    sizes = {name: parameter.numel() for name, parameter in named_parameters(model).items()}
+    if unknown := [name for layer in layers for name in layer.parameters if name not in sizes]:
+        raise ValueError(f"{type(model).__name__} has no parameter {unknown[0]!r}: pass the layers of this model")
+    weights = [sum(sizes[name] for name in layer.parameters) for layer in layers]
+    shades, deepest = _colour_map(), max(1, *(layer.depth for layer in layers))
+    colours = [shades(0.9 * layer.depth / deepest) for layer in layers]
+    bars = axes.barh(range(len(layers)), weights, color=colours, height=0.7)
+    axes.bar_label(bars, [f"{count:,}" for count in weights], padding=3, fontsize="small")
+    axes.set_yticks(range(len(layers)), [f"{layer.name}   {layer.depth}" for layer in layers])
+    axes.set_ylim(len(layers) - 0.5, -0.5)
+    axes.set_xscale("log")
+    axes.set_xlim(min(weights) / 2, max(weights) * 8)  # room for the numbers
+    axes.set_xlabel("weights")
+    axes.set_ylabel("layer and depth")
+    return figure
+
+
+def snr(ratios: Mapping[str, Sequence[Sequence[LayerSNR]]], *, axes: Axes | None = None) -> Figure:
+    """Draw the mean signal-to-noise ratio of every layer, one line per reference, with its spread over the seeds.
+
+    Bars reach one standard deviation up and down. Blue ground is where signal dominates, red where noise does. An
+    infinite mean is written at the edge.
+
+    Args:
+        ratios: from the name of a reference to the results of `lerac.layer_snr`, one per seed, all of the same layers.
+        axes: where to draw; None for a figure of its own.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ImportError: if matplotlib is missing; the message says how to install it.
+        ValueError: if there is nothing to draw, or the layers differ.
+
+    Examples:
+        >>> figure = lerac.plot.snr({"trained copy": [lerac.layer_snr(model, batches, trained)]})  # doctest: +SKIP
+    """
+    figure, axes = _canvas(axes)
+    results = [result for by_seed in ratios.values() for result in by_seed]
+    if not all(ratios.values()) or not results or not results[0]:
+        raise ValueError("ratios must have at least one result of layer_snr per reference, with at least one layer")
+    names = [layer.name for layer in results[0]]
+    for result in results:
+        if [layer.name for layer in result] != names:
+            raise ValueError(f"results differ in their layers: {names} and {[layer.name for layer in result]}")
+    for i, (reference, by_seed) in enumerate(ratios.items()):
+        columns = [[layer.snr_db for layer in column] for column in zip(*by_seed, strict=True)]
+        means = [fmean(column) for column in columns]
+        spread = [stdev(c) if len(c) > 1 and all(map(math.isfinite, c)) else 0.0 for c in columns]
+        shown = [mean if math.isfinite(mean) else math.nan for mean in means]
+        line = axes.errorbar(range(len(names)), shown, spread, color=f"C{i}", marker="o", markersize=4, capsize=2)
+        line.set_label(reference)
+        for x, mean in enumerate(means):
+            if not math.isfinite(mean):
+                edge = 0.02 if mean < 0 else 0.94
+                sign = "undefined" if math.isnan(mean) else "−∞" if mean < 0 else "∞"
+                axes.text(x, edge, sign, transform=axes.get_xaxis_transform(), color=f"C{i}", ha="center")
+    low, high = axes.get_ylim()
+    low, high = min(low, -3.0), max(high, 3.0)
+    axes.axhspan(0, high, color="#0072B2", alpha=0.06, linewidth=0)
+    axes.axhspan(low, 0, color="#D55E00", alpha=0.06, linewidth=0)
+    axes.axhline(0, color="#666666", linewidth=1)
+    axes.set_ylim(low, high)
+    axes.set_xticks(
+        range(len(names)), names, rotation=30 if len(names) > 8 else 0, ha="right" if len(names) > 8 else "center"
+    )
+    axes.set_xlabel("layer")
+    axes.set_ylabel("signal-to-noise ratio, dB")
+    axes.legend(fontsize="small", frameon=False)
+    return figure
+
+
+def _canvas(axes: Axes | None, height: float = 3.6) -> tuple[Figure, Axes]:
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise ImportError("lerac.plot needs matplotlib: pip install 'lerac[study]'") from None
     if axes is None:
-        figure = Figure(figsize=(6, 3.6), layout="constrained")
+        figure = Figure(figsize=(6, height), layout="constrained")
         return figure, figure.add_subplot()
     parent = axes.figure
     return (parent if isinstance(parent, Figure) else parent.figure), axes  # axes may sit in a subfigure

@@ -39,7 +39,7 @@ def test_overrides_are_typed_and_leave_a_trace():
         ("training.epochs", "--set takes key=value like training.epochs=10, got 'training.epochs'"),
         ("training=3", "'training' is a section; its keys are epochs, batch_size"),
         ("model.x=3", "'model' is a value, not a section"),
-        ("model=x", "model must be one of resnet18, small-cnn, wrn52-2, got 'x'"),
+        ("model=x", "model must be one of lenet, resnet18, small-cnn, wrn52-2, got 'x'"),
         ("optimizer.name=lion", "'sgd', 'adam', 'adamw' or 'adamax', got 'lion'"),
         ("optimizer.name=adam", "momentum is an option of sgd; adam has none"),
         ("optimizer.lr=nan", "finite number, got nan"),

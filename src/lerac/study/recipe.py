@@ -27,12 +27,16 @@ class Section(BaseModel):
 
 
 class DataSettings(Section):
-    """Sizes of the splits in examples; `label_noise` is the share of the training labels that are made wrong."""
+    """Sizes of the splits in examples; `label_noise` is the share of the training labels that are made wrong.
+
+    `size` is the height and width in pixels to which images are resized; None leaves them as they are.
+    """
 
     train: Annotated[int, Field(ge=2)]
     validation: Annotated[int, Field(ge=1)]
     test: Annotated[int, Field(ge=1)]
     label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    size: Annotated[int, Field(ge=1)] | None = None
 
 
 class TrainingSettings(Section):

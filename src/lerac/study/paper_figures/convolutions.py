@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional
 
+from lerac.snr import product_snr
 from lerac.study.figures import PALETTE, STYLE
 from lerac.study.seeds import derive
 from lerac.study.statistics import paired_difference
@@ -172,6 +173,5 @@ def _draw_graph(axes: Axes, made: dict[str, list[Draw]]) -> None:
 
 
 def _predicted() -> list[float]:
-    """What Theorem 1 gives by depth: for a product of independent signals, 1 + 1/SNR is the product of theirs."""
-    image, filters = 1 + 10 ** (-IMAGE_SNR / 10), 1 + 10 ** (-FILTER_SNR / 10)
-    return [-10 * math.log10(image * filters**depth - 1) for depth in range(DEPTH + 1)]
+    """What Theorem 1 gives by depth, for factors that are independent of each other."""
+    return [product_snr(IMAGE_SNR, math.inf, *[FILTER_SNR] * depth) for depth in range(DEPTH + 1)]

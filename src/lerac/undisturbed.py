@@ -1,0 +1,74 @@
+"""Evaluating networks without leaving a trace in them: modes, buffers and random states are put back."""
+
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["RandomState", "evaluating"]
+
+
+@contextmanager
+def evaluating(*networks: nn.Module) -> Iterator[None]:
+    """Put networks into evaluation mode, without gradients; put everything back at the end, also after an error.
+
+    Put back are the mode of every module, every buffer, and the random states of Python, NumPy and torch. Neither
+    `train()` nor `eval()` is called, because some modules merge weights in them.
+    """
+    modules = list(dict.fromkeys(module for network in networks for module in network.modules()))
+    modes = [(module, module.training) for module in modules]
+    buffers = [
+        (module, name, buffer, buffer.detach().clone())
+        for module in modules
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+    randomness = RandomState(*networks)
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    try:
+        for module in modules:
+            module.training = False
+        torch.backends.mha.set_fastpath_enabled(False)  # it hides layers in one operation
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for module, mode in modes:
+            module.training = mode
+        for module, name, buffer, value in buffers:
+            module._buffers[name] = buffer
+            if not torch.equal(buffer, value):  # writing what is there would void a graph that needs the buffer
+                buffer.data.copy_(value)
+        randomness.restore()
+
+
+class RandomState:
+    """The random states of Python, of NumPy if it is loaded, and of torch on the CPU and the networks' devices."""
+
+    def __init__(self, *networks: nn.Module) -> None:
+        tensors = (t for network in networks for t in (*network.parameters(), *network.buffers()))
+        devices = {tensor.device for tensor in tensors if tensor.device.type not in ("cpu", "meta")}
+        self._python = random.getstate()
+        self._numpy: Any = sys.modules["numpy"].random.get_state() if "numpy" in sys.modules else None
+        self._cpu = torch.get_rng_state()
+        self._devices = {device: _generator(device).get_rng_state(*_index(device)) for device in devices}
+
+    def restore(self) -> None:
+        """Go on as if no random number had been drawn since."""
+        random.setstate(self._python)
+        if self._numpy is not None:
+            sys.modules["numpy"].random.set_state(self._numpy)
+        torch.set_rng_state(self._cpu)
+        for device, state in self._devices.items():
+            _generator(device).set_rng_state(state, *_index(device))
+
+
+def _generator(device: torch.device) -> Any:
+    return torch.get_device_module(device)
+
+
+def _index(device: torch.device) -> tuple[torch.device, ...]:
+    return () if device.type == "mps" else (device,)  # there is one, and its functions take no argument
