@@ -152,7 +152,7 @@ def _section(comparison: Comparison, study: Study) -> dict[str, Any]:
         "rows": list(zip(comparison.test, comparison.validation, strict=True)),
         "verdicts": comparison.verdicts,
         "rates": rates,
-        "sigma": _sigma(list(first.values())),
+        "sigma": _sigma([first[regime] for regime in study.regimes]),
         "curves": _image(figures.curves_figure(histories), "Validation accuracy and training loss against the epoch")
         if any(histories.values())
         else None,
