@@ -1,8 +1,10 @@
 """Signal-to-noise ratios: the estimator, weight noise and Theorem 1."""
 
 import copy
+import csv
 import math
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -499,3 +501,36 @@ def test_weight_noise_in_a_chain_of_products_is_theorem_1():
     # Relative variances of the sums of u² and of the noise's square over n weights are below 3^3 · 4 / n.
     assert [r.snr_db for r in found] == pytest.approx(expected, abs=10 * math.log10(1 + 4 * math.sqrt(108 / n)))
     assert [r.depth for r in found] == [0, 1, 2]
+
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.mark.parametrize(("size", "row"), [(0.1, "Theorem 1, weight noise 0.1"), (1.0, "Theorem 1, weight noise 1*")])
+def test_the_rows_of_theorem_1_in_the_docs(size, row):
+    [line] = [line for line in (DOCS / "snr.md").read_text().splitlines() if f"*{row}" in line]
+    factor = -20 * math.log10(size)
+    chain = [factor]
+    while len(chain) < 5:
+        chain.append(product_snr(chain[-1], factor))
+    shown = [float(cell.strip(" *").replace("−", "-")) for cell in line.split("|")[2:-1]]
+    assert shown == pytest.approx([*chain, chain[-1] - chain[0]], abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("reference", "regime", "layer", "shown"),
+    [
+        ("final", "lerac", "fc2", -1.69),
+        ("final", "lerac", "fc3", -1.52),
+        ("weight noise 0.1", "lerac", "fc3", -7.87),
+        ("weight noise 0.1", "warmup", "fc2", -2.43),
+        ("final", "warmup(curve=exponential)", "fc3", -1.65),
+    ],
+)
+def test_the_means_of_early_epochs_in_the_docs_are_those_of_the_table_beside_them(reference, regime, layer, shown):
+    assert f"{shown:+.2f} [".replace("-", "−") in (DOCS / "snr.md").read_text()
+    early = {"conventional": 0.0, regime: 0.0}
+    for row in csv.DictReader((DOCS / "snr-during-training.csv").read_text().splitlines()):
+        if (row["reference"], row["layer"]) == (reference, layer) and row["regime"] in early:
+            early[row["regime"]] += float(row["mean_db"]) / 5 if 1 <= int(row["epoch"]) <= 5 else 0.0
+    assert early[regime] - early["conventional"] == pytest.approx(shown, abs=0.006)

@@ -170,7 +170,7 @@ def snr_command(
     during: Annotated[bool, typer.Option("--during-training", help="After every epoch of several regimes.")] = False,
     regimes: Annotated[str | None, typer.Option(help=f"With --during-training. Default: {SNR_REGIMES}")] = None,
     overrides: Sets = [],  # noqa: B006
-    plot: Annotated[Path | None, typer.Option(help="Draw a figure: .svg, .png, .pdf …")] = None,
+    plot: Annotated[list[Path], typer.Option(help="Draw a figure: .svg, .png, .pdf …; may be repeated.")] = [],  # noqa: B006
     csv: Annotated[Path | None, typer.Option(help="Write means and standard deviations.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -185,7 +185,7 @@ def snr_command(
     request = SNRRequest(
         model, data, parse_seeds(seeds), images, weight_noise, (regimes or SNR_REGIMES) if during else None, overrides
     )
-    answer(request, plot=plot, csv=csv, as_json=as_json)
+    answer(request, plots=plot, csv=csv, as_json=as_json)
 
 
 @recipes_app.callback()

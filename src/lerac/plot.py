@@ -171,7 +171,7 @@ def snr(ratios: Mapping[str, Sequence[Sequence[LayerSNR]]], *, axes: Axes | None
     )
     axes.set_xlabel("layer")
     axes.set_ylabel("signal-to-noise ratio, dB")
-    axes.legend(fontsize="small", frameon=False)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize="small", frameon=False)
     return figure
 
 

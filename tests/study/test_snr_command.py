@@ -26,6 +26,7 @@ from lerac.study.training import Training, build
 SMALL = ["--set", "data.train=60", "--set", "data.validation=20", "--set", "data.test=40", "--set", "training.epochs=2",
          "--set", "warmup.k=1", "--set", "lerac.k=1", "--images", "20"]  # fmt: skip
 LAYERS = ["conv1", "conv2", "fc1", "fc2", "fc3"]
+PLOTS = ["--plot", "a.svg", "--plot", "a.png"]
 REFERENCES = ["trained copy", "untrained + weight noise 0.5", "trained + weight noise 0.5"]
 
 
@@ -81,11 +82,12 @@ def test_every_reference_is_what_docs_say(capsys):
 
 
 def test_table_figure_and_csv(capsys, tmp_path):
-    out = answer(capsys, "--seeds", "2", "--weight-noise", "0.5", "--plot", "a.svg", "--csv", "a.csv")
+    out = answer(capsys, "--seeds", "2", "--weight-noise", "0.5", *PLOTS, "--csv", "a.csv")
     lines = out.splitlines()
     assert "mean ± sd of 2 seeds" in lines[0]
     assert [line.split()[:2] for line in lines[2:7]] == [[str(i), name] for i, name in enumerate(LAYERS)]
     assert (tmp_path / "a.svg").read_text().count("</svg>") == 1
+    assert (tmp_path / "a.png").stat().st_size > 10_000
     rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
     assert [r["layer"] for r in rows] == LAYERS * 3
     assert f"{float(rows[1]['mean_db']):.2f} ± {float(rows[1]['sd_db']):.2f}" in lines[3]

@@ -40,7 +40,7 @@ class SNRRequest:
     overrides: Sequence[str] = ()
 
 
-def answer(request: SNRRequest, *, plot: Path | None, csv: Path | None, as_json: bool) -> None:
+def answer(request: SNRRequest, *, plots: Sequence[Path], csv: Path | None, as_json: bool) -> None:
     """Measure, print, and write what was asked for.
 
     Raises:
@@ -49,8 +49,8 @@ def answer(request: SNRRequest, *, plot: Path | None, csv: Path | None, as_json:
     recipe = snr_recipe(request.model, request.data, request.overrides, request.images)
     sizes = _sizes(request.weight_noise or ("0.1,1" if request.regimes is None else "0.1"))
     regimes = None if request.regimes is None else [str(regime) for regime in split_regimes(request.regimes)]
-    if plot:
-        report.check_plot_file(plot)
+    for path in plots:
+        report.check_plot_file(path)
     if csv and not csv.parent.is_dir():
         raise StudyError(f"--csv {csv}: there is no folder {csv.parent}")
     if regimes is None:
@@ -59,9 +59,9 @@ def answer(request: SNRRequest, *, plot: Path | None, csv: Path | None, as_json:
     else:
         measured = measure_training(recipe, regimes, request.seeds, images=request.images, sizes=sizes, say=_say)
         compared = compare_regimes(measured, curriculum=round(recipe.lerac.k))
-    if plot:
+    for path in plots:
         figure = report.ratios_figure(measured) if regimes is None else report.training_figure(measured)
-        report.write_figure(plot, figure)
+        report.write_figure(path, figure)
     if csv:
         report.write_csv(csv, measured)
     if as_json:
