@@ -52,7 +52,9 @@ def start(*arguments, **options):
     [
         (["compare", "nope"], "unknown recipe 'nope'"),
         (["compare", "digits", "--regimes", "lerak"], "unknown regime 'lerak'; allowed: conventional"),
-        (["compare", "digits", "--regimes", "cbs"], "regime cbs is not available in this version yet"),
+        (["compare", "digits", "--regimes", "cbs(every=0.01)"], "every = 0.01 epochs is shorter than a step"),
+        (["compare", "digits", "--set", "cbs.decay=2.0"], "cbs.decay: input should be less than or equal to 1"),
+        (["compare", "digits", "--set", "cbs.u=2"], "unknown key 'cbs.u'; allowed in [cbs]: sigma, decay, every"),
         (["compare", "digits", "--regimes", "lerac(k=26)"], "outlasts training (25 epochs, 250 steps)"),
         (["compare", "digits", "--seeds", "x"], "--seeds takes a count"),
         (["compare", "digits", "--set", "training.epoch=1"], "unknown key 'training.epoch'; allowed in [training]"),
@@ -88,7 +90,7 @@ def test_an_out_that_is_a_file(capsys, tmp_path):
 def test_help_explains_every_command(capsys):
     assert run(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("compare", "train", "report", "recipes"))
+    assert all(command in out for command in ("compare", "train", "report", "recipes", "figure"))
     assert run(["compare", "--help"]) == 0
     out = capsys.readouterr().out
     for option in ("--regimes", "--seeds", "--set", "--source", "--out", "--workers", "--engine", "--device",
@@ -121,7 +123,7 @@ def test_plan_trains_and_writes_nothing(capsys, tmp_path):
         "4 runs, 4 to train",
     ]
     assert run(["compare", "digits", "--plan", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 20
+    assert len(json.loads(capsys.readouterr().out)) == 5 * 5
     assert list(tmp_path.iterdir()) == []
 
 

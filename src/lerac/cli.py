@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from lerac.depth import find_layers
+from lerac.figure_commands import figure_app
 from lerac.layer_table import print_layers
 from lerac.layers import named_parameters
 from lerac.named_models import KINDS, ModelNameError, named_model
@@ -49,6 +50,7 @@ recipes_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, he
 app.add_typer(recipes_app, name="recipes")
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check data sets, or make samples of them.")
 app.add_typer(data_app, name="data")
+app.add_typer(figure_app, name="figure")
 
 Recipes = Annotated[list[str], typer.Argument(metavar="RECIPE…", help="MODEL/DATASET, an alias, or a TOML file.")]
 Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a value: training.epochs=10.")]
@@ -295,20 +297,9 @@ def _refuse(message: str) -> int:
 
 
 def _train(folder: Path, runs: list[Run], workers: int) -> int:
-    """Train what is left; say which runs failed and why, and give their number."""
-    from lerac.study.engine import train_all
-    from lerac.study.progress import TerminalProgress
+    from lerac.study.progress import train_shown  # here, because it takes longer to load than `--help` should
 
-    errors = Console(stderr=True)
-    left = [result.run for result in collect(folder, runs) if result.status is None]
-    with TerminalProgress(errors, folder, runs) as progress:
-        failures = train_all(folder, left, workers=workers, progress=progress)
-    for failure in failures:
-        where = folder / failure.run.folder / "error.txt"
-        errors.print(f"failed: {failure.run}: {failure.reason} (see {where})", markup=False, soft_wrap=True)
-    if failures:
-        errors.print(f"{len(failures)} of {len(runs)} runs failed; the same command tries them again")
-    return len(failures)
+    return train_shown(folder, runs, workers)
 
 
 def _finish(folder: Path, study: Study, *, as_json: bool) -> None:

@@ -7,7 +7,15 @@ from lerac.study.plan import Run, Study
 from lerac.study.recipe import load_recipe
 from lerac.study.runs import train_run
 
-SMALL = ("data.train=90", "data.validation=40", "data.test=60", "training.batch_size=32", "warmup.k=1", "lerac.k=1")
+SMALL = (
+    "data.train=90",
+    "data.validation=40",
+    "data.test=60",
+    "training.batch_size=32",
+    "warmup.k=1",
+    "lerac.k=1",
+    "cbs.every=1",
+)
 
 
 def make_study(*regimes: str, seeds=(0,), epochs: int = 2, overrides=()) -> Study:
@@ -18,6 +26,11 @@ def make_study(*regimes: str, seeds=(0,), epochs: int = 2, overrides=()) -> Stud
 def make_run(regime: str = "conventional", **options) -> Run:
     [run] = make_study(regime, **options).runs()
     return run
+
+
+def untimed(history: list[dict]) -> list[dict]:
+    """A history without what no two runs have in common."""
+    return [{key: value for key, value in entry.items() if key != "seconds"} for entry in history]
 
 
 def train_here(folder: Path, study: Study, runs: list[Run] | None = None) -> Path:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from lerac.curves import CURVES
 from lerac.layers import Layer
 from lerac.study.errors import StudyError
-from lerac.study.plan import Curriculum, resolve
-from lerac.study.rates import base_changes, base_schedule, layer_ratios, warmup_factor
+from lerac.study.plan import Curriculum, Smoothing, resolve, smooth
+from lerac.study.rates import base_changes, base_schedule, curve_of, layer_ratios, sigma_of, warmup_factor
 from lerac.study.recipe import load_recipe
 from lerac.study.regimes import OPTIONS, REGIMES, Regime, parse_regime, split_regimes
 
@@ -16,13 +16,21 @@ LAYERS = [Layer(name, depth, (f"{name}.weight",)) for depth, name in enumerate("
 RECIPE = load_recipe("digits", ["training.epochs=10", "warmup.k=2", "lerac.k=3", "lerac.ratio=1e-6"])
 
 
+VALUES = {
+    "curve": st.sampled_from([*sorted(CURVES), "staircase"]),
+    "base": st.floats(min_value=1, max_value=1e9, exclude_min=True),
+    "updates": st.integers(min_value=1, max_value=10**9),
+}
+
+
 @st.composite
 def regimes(draw):
     name = draw(st.sampled_from(sorted(REGIMES)))
     options = {}
     for key in draw(st.sets(st.sampled_from(REGIMES[name]))) if REGIMES[name] else ():
-        number = st.floats(min_value=0, max_value=1, exclude_min=True)
-        options[key] = draw(st.sampled_from(sorted(CURVES)) if key == "curve" else number)
+        options[key] = draw(VALUES.get(key, st.floats(min_value=0, max_value=1, exclude_min=True)))
+    if {"base", "updates"} & options.keys():
+        options["curve"] = "staircase"
     return Regime(name, options)
 
 
@@ -44,6 +52,7 @@ def test_order_and_spaces_do_not_matter(regime, random):
 def test_numbers_have_one_spelling():
     assert str(parse_regime("lerac(ratio=0.00001,k=3.0)")) == "lerac(k=3,ratio=1e-5)"
     assert str(parse_regime("lerac()")) == "lerac"
+    assert str(parse_regime("lerac(updates=06,curve=staircase,base=1e1)")) == "lerac(base=10,curve=staircase,updates=6)"
 
 
 def test_commas_in_brackets_do_not_split():
@@ -64,7 +73,14 @@ def test_commas_in_brackets_do_not_split():
         ("lerac(k=inf)", "got 'inf'"),
         ("lerac(k)", "got ''"),
         ("lerac(ratio=nan)", "ratio takes a number in (0, 1], got 'nan'"),
-        ("lerac(curve=spline)", "curve takes one of exponential, linear, logarithmic, cosine"),
+        ("lerac(curve=spline)", "curve takes one of exponential, linear, logarithmic, cosine, staircase"),
+        ("lerac(base=2)", "base is an option of the staircase only; add curve=staircase"),
+        ("lerac(curve=linear,updates=3)", "updates is an option of the staircase only"),
+        ("lerac(curve=staircase,base=1)", "base takes a number above 1, got '1'"),
+        ("lerac(curve=staircase,updates=2.5)", "updates takes a count of 1 or more, got '2.5'"),
+        ("lerac(curve=staircase,updates=0)", "got '0'"),
+        ("cbs(decay=1.1)", "decay takes a number in (0, 1], got '1.1'"),
+        ("cbs(k=1)", "unknown option 'k'; allowed for cbs: sigma, decay, every"),
         ("lerac(k=1,k=2)", "option 'k' is given twice"),
         ("lerac,lerac()", "lerac is given twice"),
     ],
@@ -89,11 +105,59 @@ def test_regimes_are_filled_from_the_recipe():
     )
 
 
+def test_smoothing_is_filled_from_the_recipe_and_leaves_the_rates_alone():
+    recipe = load_recipe("digits", ["cbs.sigma=2.0", "cbs.decay=0.5", "cbs.every=3.0", "lerac.k=3"])
+    assert smooth(parse_regime("cbs"), recipe) == Smoothing(2.0, 0.5, 30)
+    assert smooth(parse_regime("cbs(sigma=1,decay=0.9,every=0.25)"), recipe) == Smoothing(1.0, 0.9, 2)
+    assert smooth(parse_regime("cbs+lerac(every=1)"), recipe) == Smoothing(2.0, 0.5, 10)
+    assert resolve(parse_regime("cbs"), recipe) is None
+    assert resolve(parse_regime("cbs+lerac"), recipe) == resolve(parse_regime("lerac"), recipe)
+    assert {smooth(parse_regime(name), recipe) for name in REGIMES if "cbs" not in name} == {None}
+
+
+def test_sigma_by_hand():
+    sigma = sigma_of(Smoothing(1.0, 0.5, 3))
+    assert [sigma(step) for step in range(8)] == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_smoothing_that_a_recipe_lacks():
+    bare = RECIPE.model_copy(update={"cbs": None})
+    assert smooth(parse_regime("cbs(sigma=1,decay=0.9,every=1)"), bare) == Smoothing(1.0, 0.9, 10)
+    with pytest.raises(StudyError, match=r"small-cnn/digits has no \[cbs\]; cbs\(decay=0.9\) needs sigma, every"):
+        smooth(parse_regime("cbs(decay=0.9)"), bare)
+
+
+def test_smoothing_cannot_decay_between_two_steps():
+    with pytest.raises(StudyError, match=r"every = 0.01 epochs is shorter than a step: use 0.1 or more"):
+        smooth(parse_regime("cbs(every=0.01)"), RECIPE)
+
+
+def test_a_staircase_has_as_many_updates_as_it_needs():
+    def updates(text):
+        curriculum = resolve(parse_regime(text), RECIPE)
+        return curriculum.curve, curriculum.base, curriculum.updates
+
+    assert updates("lerac(curve=staircase)") == ("staircase", 10.0, 6)  # from the recipe's ratio, 1e-6
+    assert updates("lerac(curve=staircase,ratio=1e-3)") == ("staircase", 10.0, 3)
+    assert updates("lerac(curve=staircase,base=2)") == ("staircase", 2.0, 20)  # 2^20 = 1.05e6
+    assert updates("lerac-reversed(curve=staircase,base=100,updates=2)") == ("staircase", 100.0, 2)
+    assert updates("lerac(curve=staircase,ratio=1)") == ("staircase", 10.0, 1)
+    assert updates("lerac") == ("exponential", None, None)
+
+
+def test_a_staircase_is_the_rule_of_the_authors_code():
+    curve = curve_of(resolve(parse_regime("lerac(curve=staircase,ratio=1e-2,base=10,updates=2)"), RECIPE))
+    assert [curve(p, 1e-2) for p in (0, 0.49, 0.5, 0.99, 1)] == pytest.approx([1e-2, 1e-2, 1e-1, 1e-1, 1])
+    assert curve_of(resolve(parse_regime("lerac(curve=linear)"), RECIPE)) is CURVES["linear"]
+    factor = warmup_factor(resolve(parse_regime("warmup(curve=staircase,k=0.4,ratio=1e-2,updates=2)"), RECIPE))
+    assert [factor(step) for step in range(6)] == pytest.approx([1e-2, 1e-2, 1e-1, 1e-1, 1, 1])
+
+
 @pytest.mark.parametrize(
     ("regime", "says"),
     [
-        ("cbs", "regime cbs is not available in this version yet"),
-        ("cbs+lerac(sigma=2)", r"regime cbs\+lerac\(sigma=2\) is not available"),
+        ("lerac(curve=staircase,updates=31)", r"31 updates do not fit into a curriculum of 30 steps"),
+        ("lerac(curve=staircase,base=1.01)", r"1389 updates do not fit into a curriculum of 30 steps: use a larger"),
         ("lerac(k=11)", r"k = 11 epochs, 110 optimizer steps\) outlasts training \(10 epochs, 100 steps\)"),
         ("warmup(k=0.01)", r"shorter than a step: use k = 0.1 or more"),
     ],
@@ -119,7 +183,7 @@ def test_warmup_with_a_curve_starts_at_the_ratio():
 
 
 def test_other_regimes_have_no_common_factor():
-    for text in ("conventional", "lerac"):
+    for text in ("conventional", "lerac", "cbs"):
         assert {warmup_factor(resolve(parse_regime(text), RECIPE))(step) for step in range(50)} == {1.0}
 
 

@@ -10,7 +10,9 @@ import pytest
 from studies import make_study, train_here
 
 from lerac.study.errors import StudyError
+from lerac.study.figures import sigma_figure
 from lerac.study.folder import collect, extend_study
+from lerac.study.plan import Smoothing
 from lerac.study.recipe import recipe_text
 from lerac.study.report import _commands, compare, merge, write_report
 from lerac.study.requests import request_study
@@ -83,6 +85,27 @@ def test_loads_nothing_and_pictures_are_real(page):
         assert ET.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
         assert b"<image" not in svg
         assert not re.search(rb"(href|src)=\"(?!#)", svg)
+
+
+def test_shows_the_blur_and_the_rates_of_smoothing(tmp_path):
+    study = make_study("conventional", "cbs", "cbs+lerac", "cbs(sigma=2)")
+    page = page_of(tmp_path, study, collect(tmp_path, study.runs()))
+    pictures = {image["alt"]: image["src"] for image in page.images}
+    assert len(page.images) == 4 + 1
+    assert "σ of the blur against the step: cbs, cbs+lerac, cbs(sigma=2)" in pictures
+    rates = {regime: pictures[f"Learning rate of every layer against the step: {regime}"] for regime in study.regimes}
+    assert rates["cbs"] == rates["conventional"]
+    assert rates["cbs"] != rates["cbs+lerac"]
+    assert "each network is tested with the σ of its chosen epoch" in " ".join(page.text.split())
+
+
+def test_sigma_is_drawn_as_it_is_planned():
+    same = Smoothing(1.0, 0.5, 4)
+    [axes] = sigma_figure({"a": same, "b": same, "c": Smoothing(2.0, 1.0, 100)}, 10).axes
+    one, other = axes.lines
+    assert one.get_label() == "a, b"
+    assert [list(part) for part in one.get_data()] == [[0, 4, 8, 10], [1, 0.5, 0.25, 0.25]]
+    assert [list(part) for part in other.get_data()] == [[0, 10], [2, 2]]
 
 
 def test_says_how_to_do_it_again(page, finished):

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from studies import make_run, make_study, train_here
+from studies import make_run, make_study, train_here, untimed
 
 import lerac
 from lerac.study.files import write_json, write_text
@@ -63,11 +63,14 @@ def test_runs_of_a_configuration_differ_in_the_last_folder_only():
 def test_defaults_of_other_regimes_do_not_move_a_run():
     assert make_run(overrides=("lerac.ratio=0.5",)).folder == make_run().folder
     assert make_run("lerac", overrides=("lerac.ratio=0.5",)).folder != make_run("lerac").folder
+    assert make_run("lerac", overrides=("cbs.sigma=0.5",)).folder == make_run("lerac").folder
+    assert make_run("cbs", overrides=("cbs.sigma=0.5",)).folder != make_run("cbs").folder
+    assert make_run("cbs", overrides=("lerac.ratio=0.5",)).folder == make_run("cbs").folder
 
 
-@pytest.mark.parametrize("replaced", [False, True])
-def test_killed_between_any_two_writes_and_continued(tmp_path, monkeypatch, replaced):
-    study = make_study("lerac", epochs=2, overrides=("lerac.k=1.5",))
+@pytest.mark.parametrize(("regime", "replaced"), [("lerac", False), ("cbs", True), ("cbs+lerac", False)])
+def test_killed_between_any_two_writes_and_continued(tmp_path, monkeypatch, regime, replaced):
+    study = make_study(regime, epochs=2, overrides=("lerac.k=1.5", "cbs.every=0.4"))
     [run] = study.runs()
     with monkeypatch.context() as patch:
         count = kill_at(patch, 0, replaced=True)
@@ -87,7 +90,7 @@ def test_killed_between_any_two_writes_and_continued(tmp_path, monkeypatch, repl
         train_here(folder, study)
         assert (folder / "results.csv").read_bytes() == whole
         one, other = (RunFolder(f, run).history() for f in (folder, tmp_path / "whole"))
-        assert one == other
+        assert untimed(one) == untimed(other)
 
 
 def test_left_over_temporary_files_go(tmp_path):
@@ -123,7 +126,16 @@ def test_checkpoints_hold_plain_types_only(finished):
     folder, study = finished
     for run in study.runs():
         state = torch.load(folder / run.folder / "checkpoint.pt", weights_only=True)
-        assert {"network", "optimizer", "scheduler", "curriculum", "best_weights", "history", "seconds"} <= set(state)
+        assert {
+            "network",
+            "optimizer",
+            "scheduler",
+            "curriculum",
+            "smoothing",
+            "best_weights",
+            "history",
+            "seconds",
+        } <= set(state)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

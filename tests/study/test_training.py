@@ -3,15 +3,26 @@ import io
 
 import pytest
 import torch
-from studies import make_run
+from studies import make_run, untimed
 from torch.nn import functional
 
-from lerac.study.plan import Study
+from lerac.study.plan import Smoothing, Study
+from lerac.study.rates import sigma_of
 from lerac.study.recipe import load_recipe, recipe_text
 from lerac.study.seeds import derive
 from lerac.study.training import EpochOrder, Training, build
 
-REGIMES = ["conventional", "warmup", "lerac", "lerac-reversed", "lerac-shuffled", "lerac(curve=linear,k=1.5)"]
+REGIMES = [
+    "conventional",
+    "warmup",
+    "cbs(every=1.5,decay=0.5)",
+    "lerac",
+    "cbs+lerac(every=0.4,k=1.5)",
+    "lerac-reversed",
+    "lerac-shuffled",
+    "lerac(curve=linear,k=1.5)",
+    "lerac(curve=staircase,base=4,updates=3,k=1.5)",
+]
 
 
 def trained(run, epochs=None):
@@ -100,7 +111,7 @@ def test_continued_is_undisturbed(regime):
     run = make_run(regime, epochs=4, overrides=("schedule.name=cosine",))
     whole = trained(run)
     last, tested = copy.deepcopy(weights(whole)), whole.test().loss
-    for stop in (0, 1, 3):
+    for stop in (0, 1, 2, 3):
         file = io.BytesIO()
         torch.save(trained(run, epochs=stop).state_dict() if stop else Training(run).state_dict(), file)
         file.seek(0)
@@ -110,8 +121,80 @@ def test_continued_is_undisturbed(regime):
         while not continued.over:
             continued.run_epoch()
         assert equal(weights(continued), last)
-        assert continued.history == whole.history
+        assert untimed(continued.history) == untimed(whole.history)
         assert continued.test().loss == tested
+
+
+@pytest.mark.parametrize(("regime", "rates"), [("cbs", "conventional"), ("cbs+lerac", "lerac")])
+def test_smoothing_is_a_plain_loop_with_the_blur_set_by_hand(regime, rates):
+    run = make_run(f"{regime}(sigma=0.8,decay=0.5,every=1.5)", epochs=3, overrides=("schedule.name=constant",))
+    assert run.smoothing == Smoothing(0.8, 0.5, 4)  # round(1.5 · 3) steps
+    by_hand = Training(make_run(rates, epochs=3, overrides=("schedule.name=constant",)))
+    step, sigma = 0, 0.8
+
+    def blur(module, args, output):
+        x = torch.tensor([-1.0, 0.0, 1.0])
+        weights = torch.exp(-(x[:, None] ** 2 + x[None, :] ** 2) / (2 * sigma**2))
+        kernel = (weights / weights.sum()).expand(output.shape[1], 1, 3, 3)
+        return functional.conv2d(output, kernel, padding=1, groups=output.shape[1])
+
+    def count(module, args):
+        nonlocal step, sigma
+        if module.training:
+            sigma = 0.8 * 0.5 ** (step // 4)
+            step += 1
+
+    network = by_hand._plain_network()
+    network.register_forward_pre_hook(count)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d) and module.kernel_size != (1, 1):
+            module.register_forward_hook(blur)
+    while not by_hand.over:
+        by_hand.run_epoch()
+    ours = trained(run)
+    assert step == 9
+    assert [entry["sigma"] for entry in ours.history] == [0.8, 0.4, 0.2]
+    for name, tensor in weights(by_hand).items():
+        torch.testing.assert_close(weights(ours)[name], tensor, rtol=1e-3, atol=1e-4)
+    for one, other in zip(ours.history, by_hand.history, strict=True):
+        assert one["validation_loss"] == pytest.approx(other["validation_loss"], rel=1e-3)
+
+
+def test_smoothing_leaves_no_trace_in_the_weights():
+    smoothed, plain = trained(make_run("cbs")), trained(make_run("conventional"))
+    assert weights(smoothed).keys() == weights(plain).keys()
+    assert weights(smoothed).keys() == smoothed.state_dict()["best_weights"].keys()
+
+
+def test_history_follows_the_planned_sigma():
+    run = make_run("cbs(decay=0.5,every=1.5)", epochs=5)
+    training = trained(run)
+    assert [entry["sigma"] for entry in training.history] == [sigma_of(run.smoothing)(3 * e + 2) for e in range(5)]
+    assert all("sigma" not in entry for entry in trained(make_run("lerac")).history)
+
+
+@pytest.mark.parametrize("continued", [False, True])
+def test_the_network_that_was_chosen_is_tested_with_its_blur(continued):
+    run = make_run("cbs(every=1,decay=0.5)", epochs=4)
+    training = Training(run)
+    training.run_epoch()
+    at_first = training.measure(training.test_split).loss
+    training.history[0]["validation_accuracy"] = 2.0  # so that no later epoch is chosen
+    while not training.over:
+        training.run_epoch()
+    if continued:
+        state, training = training.state_dict(), Training(run)
+        training.load_state_dict(state)
+    assert training.history[-1]["sigma"] == 0.125
+    assert training.test().loss == at_first
+    training._smoothing.remove()
+    assert training.measure(training.test_split).loss != at_first  # the blur matters
+
+
+def test_time_of_an_epoch_is_what_has_passed_since_the_first():
+    training = trained(make_run(epochs=3))
+    seconds = [entry["seconds"] for entry in training.history]
+    assert 0 < seconds[0] < seconds[1] < seconds[2] == round(training.seconds, 3)
 
 
 def test_the_test_split_is_measured_with_the_first_best_validation_epoch():

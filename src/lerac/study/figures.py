@@ -2,22 +2,35 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lerac import find_layers, plot
-from lerac.study.plan import Run, steps_per_epoch
-from lerac.study.rates import base_schedule, layer_ratios, warmup_factor
+from lerac.study.files import write_bytes, write_text
+from lerac.study.plan import Run, Smoothing, steps_per_epoch
+from lerac.study.rates import base_schedule, curve_of, layer_ratios, sigma_of, warmup_factor
 from lerac.study.statistics import Summary
 from lerac.study.training import build
 
-__all__ = ["colours", "curves_figure", "differences_figure", "rates_figure", "svg"]
+__all__ = [
+    "STYLE",
+    "colours",
+    "curves_figure",
+    "differences_figure",
+    "draw_mean",
+    "rates_figure",
+    "sigma_figure",
+    "svg",
+    "write_figure",
+]
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with any colour vision.
-PALETTE = ("#000000", "#E69F00", "#0072B2", "#CC79A7", "#009E73", "#D55E00", "#56B4E9")
+PALETTE = ("#000000", "#E69F00", "#0072B2", "#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#999999")  # and a grey
 STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -42,8 +55,17 @@ def svg(figure: Figure) -> str:
     return text.getvalue()
 
 
-def rates_figure(run: Run) -> Figure:
-    """Draw the learning rate of every layer over the whole training of a run."""
+def write_figure(figure: Figure, stem: Path) -> list[Path]:
+    """Write stem.svg and stem.png; the same figure gives the same bytes."""
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("svg", "png")]
+    write_text(paths[0], svg(figure))
+    with matplotlib.rc_context(STYLE):
+        write_bytes(paths[1], lambda file: figure.savefig(file, format="png", dpi=150, metadata={"Software": None}))
+    return paths
+
+
+def rates_figure(run: Run, size: tuple[float, float] = (4.4, 2.8)) -> Figure:
+    """Draw the learning rate of every layer over the whole training of a run; the size is in inches."""
     data, network = build(run)
     layers = find_layers(network, data.train.example())
     settings = run.settings
@@ -52,17 +74,60 @@ def rates_figure(run: Run) -> Figure:
     warmup = warmup_factor(run.curriculum)
     lerac = run.curriculum if run.curriculum and run.curriculum.kind == "lerac" else None
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.4, 2.8), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         plot.schedule(
             layers,
             k=lerac.k if lerac else 1,
             ratio=layer_ratios(layers, run.curriculum, run.seed),
-            curve=lerac.curve if lerac else "exponential",
+            curve=curve_of(lerac) if lerac else "exponential",
             lr=lambda step: lr * base(step) * warmup(step),
             steps=epochs * per_epoch,
             axes=figure.add_subplot(),
         )
     return figure
+
+
+def sigma_figure(smoothings: Mapping[str, Smoothing], steps: int) -> Figure:
+    """Draw σ of Curriculum by Smoothing against the optimizer step; a line for all regimes that have the same.
+
+    Args:
+        smoothings: regime → its smoothing.
+        steps: of the whole training.
+    """
+    together: dict[Smoothing, list[str]] = {}
+    for regime, smoothing in smoothings.items():
+        together.setdefault(smoothing, []).append(regime)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.4, 2.8), layout="constrained")
+        axes = figure.add_subplot()
+        for number, (smoothing, regimes) in enumerate(together.items()):
+            at = [*range(0, steps, smoothing.every), steps]
+            sigmas = [sigma_of(smoothing)(step) for step in at[:-1]]
+            style = ("-", "--", ":", "-.")[number % 4]
+            axes.step(
+                at, [*sigmas, sigmas[-1]], where="post", color=PALETTE[2], linestyle=style, label=", ".join(regimes)
+            )
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("optimizer step")
+        axes.set_ylabel("σ, pixels")
+        axes.legend(frameon=False)
+    return figure
+
+
+def draw_mean(axes: Axes, at: Any, columns: Sequence[Sequence[float]], colour: str, label: str) -> None:
+    """Draw the mean of each column and a band of one standard deviation on either side.
+
+    Args:
+        axes: where.
+        at: (n,), positions of the columns.
+        columns: n columns of one or more values.
+        colour: of line and band.
+        label: for the legend.
+    """
+    mean = np.array([np.mean(c) for c in columns])
+    spread = np.array([np.std(c, ddof=min(1, len(c) - 1)) for c in columns])
+    axes.plot(at, mean, color=colour, linewidth=1.6, label=label)
+    axes.fill_between(at, mean - spread, mean + spread, color=colour, alpha=0.12, linewidth=0)
 
 
 def curves_figure(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> Figure:
@@ -82,13 +147,7 @@ def curves_figure(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]
             for regime, runs in histories.items():
                 longest = max((len(run) for run in runs), default=0)
                 columns = [[factor * run[e][key] for run in runs if len(run) > e] for e in range(longest)]
-                mean, spread = (
-                    np.array([np.mean(c) for c in columns]),
-                    np.array([np.std(c, ddof=min(1, len(c) - 1)) for c in columns]),
-                )
-                epochs = np.arange(1, longest + 1)
-                axes.plot(epochs, mean, color=colour[regime], linewidth=1.6, label=regime)
-                axes.fill_between(epochs, mean - spread, mean + spread, color=colour[regime], alpha=0.12, linewidth=0)
+                draw_mean(axes, np.arange(1, longest + 1), columns, colour[regime], regime)
             axes.set_xlabel("epoch")
             axes.set_title(title, fontsize=10, loc="left")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)

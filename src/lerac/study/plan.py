@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -10,10 +11,10 @@ from pydantic import Field, ValidationError
 
 from lerac.study.errors import StudyError
 from lerac.study.recipe import Recipe
-from lerac.study.regimes import Regime, parse_regime
+from lerac.study.regimes import STAIRCASE, Regime, parse_regime
 from lerac.study.sections import Section
 
-__all__ = ["Curriculum", "Run", "Study"]
+__all__ = ["Curriculum", "Run", "Smoothing", "Study", "resolve", "smooth", "steps_per_epoch"]
 
 Order = Literal["nearest", "reversed", "shuffled"]
 
@@ -25,10 +26,12 @@ class Curriculum:
     Args:
         kind: `warmup` multiplies all rates by one factor, `lerac` gives each layer its own.
         k: length in optimizer steps.
-        curve: a name in `lerac.curves.CURVES`.
+        curve: a name in `lerac.curves.CURVES`, or `staircase`.
         ratio: start over full rate: of all layers for `warmup` (None: a straight line from 0), of the last
             layer for `lerac`.
         order: which layer starts highest: the nearest to the input, the farthest, or one drawn by the seed.
+        base: of the staircase: factor of one update, above 1.
+        updates: of the staircase: how many, equally spaced, the last one at the end.
     """
 
     kind: Literal["warmup", "lerac"]
@@ -36,6 +39,23 @@ class Curriculum:
     curve: str
     ratio: float | None
     order: Order = "nearest"
+    base: float | None = None
+    updates: int | None = None
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """What Curriculum by Smoothing does in a run, with nothing left open.
+
+    Args:
+        sigma: standard deviation of the Gaussian at the start, above 0, in pixels.
+        decay: factor on it, in (0, 1].
+        every: optimizer steps from one decay to the next.
+    """
+
+    sigma: float
+    decay: float
+    every: int
 
 
 @dataclass(frozen=True)
@@ -46,7 +66,8 @@ class Run:
         recipe: MODEL/DATASET.
         regime: canonical text.
         settings: values of the recipe that matter to this regime, as plain types.
-        curriculum: None for conventional training.
+        curriculum: None if the regime leaves the learning rates alone.
+        smoothing: None without Curriculum by Smoothing.
         seed: decides split, noise, initial weights and data order.
         device: as torch names it.
         precision: of the arithmetic; `float32` is the only one yet.
@@ -57,6 +78,7 @@ class Run:
     regime: str
     settings: dict[str, Any]
     curriculum: Curriculum | None
+    smoothing: Smoothing | None
     seed: int
     device: str = "cpu"
     precision: str = "float32"
@@ -113,13 +135,14 @@ class Study(Section):
     def run(self, recipe: Recipe, regime: Regime, seed: int) -> Run:
         """Give the configuration of one run; errors as for `runs`."""
         settings = recipe.settings()
-        for section in ("warmup", "lerac", "cbs"):  # defaults of regimes, resolved here into the curriculum
+        for section in ("warmup", "lerac", "cbs"):  # defaults of regimes, resolved here
             settings.pop(section, None)
         return Run(
             recipe=recipe.name,
             regime=str(regime),
             settings=settings,
             curriculum=resolve(regime, recipe),
+            smoothing=smooth(regime, recipe),
             seed=seed,
             device=self.device,
             precision=self.precision,
@@ -164,29 +187,42 @@ class Study(Section):
 
 
 def resolve(regime: Regime, recipe: Recipe) -> Curriculum | None:
-    """Fill what a regime leaves open from the recipe, and turn epochs into optimizer steps.
+    """Fill what a regime leaves open about learning rates from the recipe, and turn epochs into optimizer steps.
 
     Raises:
-        StudyError: if the regime cannot be trained, or its curriculum is too short or outlasts training.
+        StudyError: if the curriculum is too short or outlasts training, or a staircase has more updates than steps.
     """
-    regime.require_available()
-    if regime.name == "conventional":
+    if regime.name in ("conventional", "cbs"):
         return None
     options: dict[str, Any] = dict(regime.options)
     if regime.name == "warmup":
         k = _steps(regime, recipe, options.get("k", recipe.warmup.k))
         curve = options.get("curve", "linear")
         ratio = options.get("ratio", None if curve == "linear" else recipe.lerac.ratio)
-        return Curriculum("warmup", k, curve, ratio)
+        return Curriculum("warmup", k, curve, ratio, "nearest", *_staircase(regime, k, ratio))
     k = _steps(regime, recipe, options.get("k", recipe.lerac.k))
+    curve, ratio = options.get("curve", recipe.lerac.curve), options.get("ratio", recipe.lerac.ratio)
     orders: dict[str, Order] = {"lerac-reversed": "reversed", "lerac-shuffled": "shuffled"}
-    return Curriculum(
-        "lerac",
-        k,
-        options.get("curve", recipe.lerac.curve),
-        options.get("ratio", recipe.lerac.ratio),
-        orders.get(regime.name, "nearest"),
-    )
+    order = orders.get(regime.name, "nearest")
+    return Curriculum("lerac", k, curve, ratio, order, *_staircase(regime, k, ratio))
+
+
+def smooth(regime: Regime, recipe: Recipe) -> Smoothing | None:
+    """Fill what a regime leaves open about smoothing from the recipe, and turn epochs into optimizer steps.
+
+    Raises:
+        StudyError: if neither regime nor recipe has a value, or σ would decay more often than once per step.
+    """
+    if not regime.name.startswith("cbs"):
+        return None
+    values: dict[str, Any] = (recipe.cbs.model_dump() if recipe.cbs else {}) | dict(regime.options)
+    if missing := [key for key in ("sigma", "decay", "every") if key not in values]:
+        raise StudyError(f"{recipe.name} has no [cbs]; {regime} needs {', '.join(missing)}, like cbs(sigma=1,…)")
+    per_epoch = steps_per_epoch(recipe.settings())
+    if (every := round(values["every"] * per_epoch)) < 1:
+        what = f"{recipe.name}: {regime} with every = {values['every']:g} epochs"
+        raise StudyError(f"{what} is shorter than a step: use {1 / per_epoch:g} or more")
+    return Smoothing(values["sigma"], values["decay"], every)
 
 
 def steps_per_epoch(settings: dict[str, Any]) -> int:
@@ -206,6 +242,19 @@ def _steps(regime: Regime, recipe: Recipe, epochs: float) -> int:
     if steps > total:
         raise StudyError(f"{what} outlasts training ({recipe.training.epochs} epochs, {total} steps): use a smaller k")
     return steps
+
+
+def _staircase(regime: Regime, k: int, ratio: float | None) -> tuple[float | None, int | None]:
+    """Give base and updates, if it is one; by default as many updates as lift the last layer to the full rate."""
+    options: dict[str, Any] = dict(regime.options)
+    if options.get("curve") != STAIRCASE or ratio is None:
+        return None, None
+    base = options.get("base", 10.0)
+    needed = math.ceil(-math.log(ratio) / math.log(base) - 1e-9)  # exact powers need no more for their rounding
+    updates = options.get("updates", max(1, needed))
+    if updates > k:
+        raise StudyError(f"{regime}: {updates} updates do not fit into a curriculum of {k} steps: use a larger base")
+    return base, updates
 
 
 def _difference(old: Recipe, new: Recipe) -> str:

@@ -8,10 +8,25 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from lerac.study.engine import train_all
 from lerac.study.plan import Run
 from lerac.study.runs import RunFolder
 
-__all__ = ["TerminalProgress"]
+__all__ = ["TerminalProgress", "train_shown"]
+
+
+def train_shown(folder: Path, runs: Sequence[Run], workers: int) -> int:
+    """Train what is left; say on stderr how it goes and which runs failed and why, and give their number."""
+    errors = Console(stderr=True)
+    left = [run for run in runs if RunFolder(folder, run).status() is None]
+    with TerminalProgress(errors, folder, runs) as progress:
+        failures = train_all(folder, left, workers=workers, progress=progress)
+    for failure in failures:
+        where = folder / failure.run.folder / "error.txt"
+        errors.print(f"failed: {failure.run}: {failure.reason} (see {where})", markup=False, soft_wrap=True)
+    if failures:
+        errors.print(f"{len(failures)} of {len(runs)} runs failed; the same command tries them again")
+    return len(failures)
 
 
 class TerminalProgress:

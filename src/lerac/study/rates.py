@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lerac.curves import CURVES
+from lerac.curves import CURVES, Curve, staircase
 from lerac.layers import Layer, start_ratios
-from lerac.study.plan import Curriculum
+from lerac.study.plan import Curriculum, Smoothing
 from lerac.study.seeds import derive
 
-__all__ = ["base_changes", "base_schedule", "layer_ratios", "warmup_factor"]
+__all__ = ["base_changes", "base_schedule", "curve_of", "layer_ratios", "sigma_of", "warmup_factor"]
 
 
 def base_schedule(schedule: Mapping[str, Any], *, lr: float, epochs: int, per_epoch: int) -> Callable[[int], float]:
@@ -56,11 +56,23 @@ def base_changes(schedule: Mapping[str, Any], *, epochs: int, per_epoch: int) ->
     return ()
 
 
+def curve_of(curriculum: Curriculum) -> Curve:
+    """Give the function (progress, ratio) → factor."""
+    if curriculum.base is not None and curriculum.updates is not None:
+        return staircase(curriculum.base, curriculum.updates)
+    return CURVES[curriculum.curve]
+
+
+def sigma_of(smoothing: Smoothing) -> Callable[[int], float]:
+    """Give the standard deviation of Curriculum by Smoothing in an optimizer step, counted from 0."""
+    return lambda step: smoothing.sigma * smoothing.decay ** (step // smoothing.every)
+
+
 def warmup_factor(curriculum: Curriculum | None) -> Callable[[int], float]:
     """Give the factor common to all layers at a step: below 1 only during a warm-up."""
     if curriculum is None or curriculum.kind != "warmup":
         return lambda step: 1.0
-    k, ratio, curve = curriculum.k, curriculum.ratio, CURVES[curriculum.curve]
+    k, ratio, curve = curriculum.k, curriculum.ratio, curve_of(curriculum)
     if ratio is None:
         return lambda step: min(1.0, step / k)
     return lambda step: curve(step / k, ratio) if step < k else 1.0

@@ -9,9 +9,10 @@ from lerac.study.errors import StudyError
 
 __all__ = ["DEFAULT_REGIMES", "REGIMES", "Regime", "parse_regime", "split_regimes"]
 
-DEFAULT_REGIMES = "conventional,warmup,lerac,lerac-reversed"
+DEFAULT_REGIMES = "conventional,warmup,cbs,lerac,lerac-reversed"
+STAIRCASE = "staircase"
 
-Value = float | str
+Value = int | float | str
 
 
 def _number(low: float, high: float) -> Callable[[str], Value]:
@@ -24,22 +25,30 @@ def _number(low: float, high: float) -> Callable[[str], Value]:
     return parse
 
 
+def _count(text: str) -> Value:
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
 def _curve(text: str) -> Value:
-    if text not in CURVES:
+    if text not in (*CURVES, STAIRCASE):
         raise ValueError
     return text
 
 
-# Option → (parser, what it takes). `k` and `every` are in epochs.
+# Option → (parser, what it takes). `k` and `every` are in epochs; `base` and `updates` belong to the staircase.
 OPTIONS: dict[str, tuple[Callable[[str], Value], str]] = {
     "k": (_number(0, float("inf")), "a number of epochs above 0"),
     "ratio": (_number(0, 1), "a number in (0, 1]"),
-    "curve": (_curve, f"one of {', '.join(CURVES)}"),
+    "curve": (_curve, f"one of {', '.join(CURVES)}, {STAIRCASE}"),
+    "base": (_number(1, float("inf")), "a number above 1"),
+    "updates": (_count, "a count of 1 or more"),
     "sigma": (_number(0, float("inf")), "a number above 0"),
     "decay": (_number(0, 1), "a number in (0, 1]"),
     "every": (_number(0, float("inf")), "a number of epochs above 0"),
 }
-_LERAC, _CBS = ("k", "ratio", "curve"), ("sigma", "decay", "every")
+_LERAC, _CBS = ("k", "ratio", "curve", "base", "updates"), ("sigma", "decay", "every")
 REGIMES: dict[str, tuple[str, ...]] = {
     "conventional": (),
     "warmup": _LERAC,
@@ -50,8 +59,6 @@ REGIMES: dict[str, tuple[str, ...]] = {
     "lerac-shuffled": _LERAC,
 }
 """Name → options. What is not given comes from the recipe."""
-
-_NOT_YET = ("cbs", "cbs+lerac")
 
 
 @dataclass(frozen=True)
@@ -76,11 +83,6 @@ class Regime:
     def slug(self) -> str:
         """The canonical text as a file name."""
         return re.sub(r"[^a-z0-9.+-]+", "_", str(self)).strip("_")
-
-    def require_available(self) -> None:
-        """Raise a StudyError if this version cannot train it."""
-        if self.name in _NOT_YET:
-            raise StudyError(f"regime {self} is not available in this version yet")
 
 
 def parse_regime(text: str) -> Regime:
@@ -108,6 +110,8 @@ def parse_regime(text: str) -> Regime:
             options[key] = parse(value)
         except ValueError:
             raise StudyError(f"regime {text!r}: {key} takes {takes}, got {value!r}") from None
+    if stray := [key for key in ("base", "updates") if key in options and options.get("curve") != STAIRCASE]:
+        raise StudyError(f"regime {text!r}: {stray[0]} is an option of the staircase only; add curve={STAIRCASE}")
     return Regime(name, options)
 
 

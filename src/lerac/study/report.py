@@ -14,7 +14,7 @@ from lerac.study import figures
 from lerac.study.errors import StudyError
 from lerac.study.files import write_text
 from lerac.study.folder import Result, collect, read_study
-from lerac.study.plan import Study
+from lerac.study.plan import Run, Study, steps_per_epoch
 from lerac.study.recipe import Recipe, recipe_sources
 from lerac.study.statistics import BASELINE, CONFIDENCE, Summary, summarise, verdict
 
@@ -152,6 +152,7 @@ def _section(comparison: Comparison, study: Study) -> dict[str, Any]:
         "rows": list(zip(comparison.test, comparison.validation, strict=True)),
         "verdicts": comparison.verdicts,
         "rates": rates,
+        "sigma": _sigma([first[regime] for regime in study.regimes]),
         "curves": _image(figures.curves_figure(histories), "Validation accuracy and training loss against the epoch")
         if any(histories.values())
         else None,
@@ -162,6 +163,15 @@ def _section(comparison: Comparison, study: Study) -> dict[str, Any]:
         "sources": comparison.recipe.sources,
         "settings": comparison.recipe.settings(),
     }
+
+
+def _sigma(runs: Sequence[Run]) -> dict[str, str] | None:
+    smoothings = {run.regime: run.smoothing for run in runs if run.smoothing}
+    if not smoothings:
+        return None
+    settings = runs[0].settings
+    steps = steps_per_epoch(settings) * settings["training"]["epochs"]
+    return _image(figures.sigma_figure(smoothings, steps), f"σ of the blur against the step: {', '.join(smoothings)}")
 
 
 def _image(figure: Figure, text: str) -> dict[str, str]:

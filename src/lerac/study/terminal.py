@@ -13,7 +13,7 @@ from lerac.study.statistics import BASELINE, CONFIDENCE, Summary
 if TYPE_CHECKING:
     from lerac.study.report import Comparison
 
-__all__ = ["comparison_json", "print_comparison", "print_plan"]
+__all__ = ["comparison_json", "print_comparison", "print_plan", "print_summaries", "summary_json"]
 
 
 def print_plan(console: Console, results: Sequence[Result], *, as_json: bool) -> None:
@@ -48,17 +48,33 @@ def state(result: Result) -> str:
 
 def print_comparison(console: Console, comparison: "Comparison") -> None:
     """Print table and verdict of one recipe."""
-    table = Table(title=comparison.recipe.name, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("regime", overflow="fold")
-    table.add_column("test accuracy, %", justify="right", no_wrap=True)
-    table.add_column(f"− {BASELINE} [{CONFIDENCE:.0%}]".replace("[", r"\["), justify="right", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
-    for summary in comparison.test:
-        table.add_row(summary.regime, _mean(summary), _difference(summary), _count(summary))
-    console.print(table)
-    console.print()
+    print_summaries(console, "test accuracy", comparison.test, title=comparison.recipe.name)
     for sentence in comparison.verdicts:
         console.print(sentence, markup=False, highlight=False)
+
+
+def print_summaries(
+    console: Console, what: str, summaries: Sequence[Summary], *, title: str | None = None, percent: bool = True
+) -> None:
+    """Print a table of means and paired differences, and an empty line.
+
+    Args:
+        console: where to.
+        what: was measured.
+        summaries: a row each.
+        title: of the table; by default what was measured.
+        percent: whether values are shares, to be printed in %.
+    """
+    factor, unit = (100, ", %") if percent else (1, "")
+    table = Table(title=title or what, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("regime", overflow="fold")
+    table.add_column(f"{what}{unit}" if title else f"mean{unit}", justify="right", no_wrap=True)
+    table.add_column(f"− {BASELINE} [{CONFIDENCE:.0%}]".replace("[", r"\["), justify="right", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
+    for summary in summaries:
+        table.add_row(summary.regime, _mean(summary, factor), _difference(summary, factor), _count(summary))
+    console.print(table)
+    console.print()
 
 
 def comparison_json(comparison: "Comparison") -> dict[str, Any]:
@@ -67,44 +83,41 @@ def comparison_json(comparison: "Comparison") -> dict[str, Any]:
         "recipe": comparison.recipe.name,
         "baseline": BASELINE,
         "confidence": CONFIDENCE,
-        "regimes": [
-            {
-                "regime": s.regime,
-                "n": s.n,
-                "mean": s.mean,
-                "sd": s.sd,
-                "diverged": list(s.diverged),
-                "missing": list(s.missing),
-                "difference": s.difference
-                and {
-                    "n": s.difference.n,
-                    "mean": s.difference.mean,
-                    "low": s.difference.low,
-                    "high": s.difference.high,
-                },
-            }
-            for s in comparison.test
-        ],
+        "regimes": [summary_json(summary) for summary in comparison.test],
         "verdicts": comparison.verdicts,
     }
 
 
-def _mean(summary: Summary) -> str:
+def summary_json(summary: Summary) -> dict[str, Any]:
+    """Give a row of a table as plain types."""
+    difference = summary.difference
+    return {
+        "regime": summary.regime,
+        "n": summary.n,
+        "mean": summary.mean,
+        "sd": summary.sd,
+        "diverged": list(summary.diverged),
+        "missing": list(summary.missing),
+        "difference": difference
+        and {"n": difference.n, "mean": difference.mean, "low": difference.low, "high": difference.high},
+    }
+
+
+def _mean(summary: Summary, factor: float) -> str:
     if summary.mean is None:
         return "–"
-    return (
-        f"{100 * summary.mean:.2f} ± {100 * summary.sd:.2f}" if summary.sd is not None else f"{100 * summary.mean:.2f}"
-    )
+    mean = f"{factor * summary.mean:.2f}"
+    return mean if summary.sd is None else f"{mean} ± {factor * summary.sd:.2f}"
 
 
-def _difference(summary: Summary) -> str:
+def _difference(summary: Summary, factor: float) -> str:
     difference = summary.difference
     if difference is None:
         return "–"
-    mean = f"{100 * difference.mean:+.2f}"
+    mean = f"{factor * difference.mean:+.2f}"
     if difference.low is None or difference.high is None:
         return mean
-    return rf"{mean} \[{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]"
+    return rf"{mean} \[{factor * difference.low:+.2f}, {factor * difference.high:+.2f}]"
 
 
 def _count(summary: Summary) -> str:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import accelerate  # type: ignore[import-untyped]
@@ -20,7 +20,7 @@ from lerac.study.data import DATASETS, Split, Splits
 from lerac.study.data.loading import in_order, load_batches
 from lerac.study.models import MODELS
 from lerac.study.plan import Run, steps_per_epoch
-from lerac.study.rates import base_schedule, layer_ratios, warmup_factor
+from lerac.study.rates import base_schedule, curve_of, layer_ratios, warmup_factor
 from lerac.study.seeds import derive, seed_everything
 
 __all__ = ["Measured", "Training", "build"]
@@ -76,12 +76,14 @@ class Training:
         self.diverged_at: int | None = None
         self.seconds = 0.0
         self._best_weights: dict[str, Tensor] = {}
+        self._best_smoothing: dict[str, Any] | None = None
         self._accelerator = _accelerator(run)
         self._data, network = build(run)
         settings = run.settings
         options = {k: v for k, v in settings["optimizer"].items() if k != "name" and v is not None}
         optimizer = OPTIMIZERS[settings["optimizer"]["name"]](network.parameters(), **options)
         self._curriculum = self._start_curriculum(network, optimizer)
+        self._smoothing = lerac.CBS(network, **asdict(run.smoothing)) if run.smoothing else None
         base = base_schedule(
             settings["schedule"],
             lr=settings["optimizer"]["lr"],
@@ -106,9 +108,11 @@ class Training:
         return self.diverged_at if self.diverged_at is not None else len(self.history) * len(self._order)
 
     def run_epoch(self) -> None:
-        """Train one epoch, measure on the validation split, and remember the weights if they are the best yet.
+        """Train one epoch, measure on the validation split, and remember the network if it is the best yet.
 
-        A loss that is not finite ends the run: `diverged_at` is then the step (from 0) that had it.
+        An entry of the history has `seconds`, what training and validation have taken since the first epoch began, and
+        with smoothing the `sigma` that the epoch ended and was validated with. A loss that is not finite ends the
+        run: `diverged_at` is then the step (from 0) that had it.
         """
         began = time.perf_counter()
         epoch = len(self.history)
@@ -119,6 +123,7 @@ class Training:
                 best = self.best_epoch
                 if best is None or validation.accuracy > self.history[best]["validation_accuracy"]:
                     self.best_epoch, self._best_weights = epoch, _copied(self._plain_network())
+                    self._best_smoothing = self._smoothing.state_dict() if self._smoothing else None
                 self.history.append(
                     {
                         "epoch": epoch,
@@ -127,14 +132,17 @@ class Training:
                         "train_accuracy": train_accuracy,
                         "validation_loss": validation.loss,
                         "validation_accuracy": validation.accuracy,
+                        **({"sigma": self._smoothing.sigma} if self._smoothing else {}),
                     }
                 )
             else:
                 self.diverged_at = (epoch + 1) * len(self._order)
         self.seconds += time.perf_counter() - began
+        if len(self.history) > epoch:
+            self.history[epoch]["seconds"] = round(self.seconds, 3)
 
     def test(self) -> Measured:
-        """Measure on the test split with the weights of the best validation epoch; the end of the run.
+        """Measure on the test split with weights and smoothing of the best validation epoch; the end of the run.
 
         Raises:
             RuntimeError: if training is not over, or diverged.
@@ -142,6 +150,8 @@ class Training:
         if not self.over or self.diverged_at is not None:
             raise RuntimeError("test() ends a training that reached its last epoch")
         self._plain_network().load_state_dict(self._best_weights)
+        if self._smoothing and self._best_smoothing:
+            self._smoothing.load_state_dict(self._best_smoothing)
         return self.measure(self._data.test)
 
     @property
@@ -168,9 +178,11 @@ class Training:
             "optimizer": self._optimizer.state_dict(),
             "scheduler": self._scheduler.state_dict(),
             "curriculum": self._curriculum.state_dict() if self._curriculum else None,
+            "smoothing": self._smoothing.state_dict() if self._smoothing else None,
             "history": self.history,
             "best_epoch": self.best_epoch,
             "best_weights": self._best_weights,
+            "best_smoothing": self._best_smoothing,
             "diverged_at": self.diverged_at,
             "seconds": self.seconds,
         }
@@ -182,8 +194,11 @@ class Training:
         self._scheduler.load_state_dict(state["scheduler"])
         if self._curriculum is not None:
             self._curriculum.load_state_dict(state["curriculum"])
+        if self._smoothing is not None:
+            self._smoothing.load_state_dict(state["smoothing"])
         self.history = state["history"]
         self.best_epoch, self._best_weights = state["best_epoch"], state["best_weights"]
+        self._best_smoothing = state["best_smoothing"]
         self.diverged_at, self.seconds = state["diverged_at"], state["seconds"]
 
     def _start_curriculum(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> "lerac.LeRaC | None":
@@ -192,7 +207,8 @@ class Training:
             return None
         layers = find_layers(network, self._data.train.example())
         ratios = layer_ratios(layers, curriculum, self.run.seed)
-        return lerac.LeRaC(optimizer, network, k=curriculum.k, ratio=ratios, curve=curriculum.curve, layers=layers)
+        curve = curve_of(curriculum)
+        return lerac.LeRaC(optimizer, network, k=curriculum.k, ratio=ratios, curve=curve, layers=layers)
 
     def _train(self, epoch: int) -> tuple[float, float]:
         """Train an epoch; give the mean loss and the accuracy of its batches, as they were when trained."""
@@ -201,7 +217,9 @@ class Training:
         self._data.train.begin_epoch(epoch)
         self._network.train()
         losses, correct, sizes = [], [], []
-        for inputs, labels in self._loader:
+        for batch, (inputs, labels) in enumerate(self._loader):
+            if self._smoothing and epoch + batch > 0:  # counts finished steps, so that validation has the epoch's σ
+                self._smoothing.step()
             self._optimizer.zero_grad()
             logits = self._network(inputs)
             loss = functional.cross_entropy(logits, labels)

@@ -1,0 +1,96 @@
+"""Figures 3 and 5: validation accuracy against training time, for regimes and for update rules."""
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from lerac.study.figures import STYLE, colours, draw_mean
+from lerac.study.folder import Result
+from lerac.study.statistics import BASELINE, Summary, summarise
+
+__all__ = ["UPDATE_RULES", "draw_over_time", "outcomes"]
+
+UPDATE_RULES = ",".join(
+    [
+        BASELINE,
+        *(f"lerac(curve={curve})" for curve in ("exponential", "linear", "logarithmic", "cosine")),
+        *(f"lerac(base={base},curve=staircase)" for base in (2, 10, 100)),
+    ]
+)
+"""The regimes of figure 5; each staircase has as many updates as lift the last layer to the full rate."""
+
+
+def draw_over_time(results: Sequence[Result], title: str) -> Figure:
+    """Draw mean validation accuracy by epoch and by seconds, with a band of one standard deviation over the seeds.
+
+    The time of an epoch is the mean over the seeds of the seconds that training and validation took until its end.
+
+    Args:
+        results: runs of one recipe.
+        title: of the figure.
+    """
+    histories: dict[str, list[list[dict[str, Any]]]] = {}
+    for result in results:
+        if result.history:
+            histories.setdefault(result.run.regime, []).append(result.history)
+    colour = colours(list(histories))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8.6, 4.2), layout="constrained")
+        epochs, seconds = figure.subplots(1, 2, sharey=True)
+        for regime, runs in histories.items():
+            length = max(map(len, runs))
+            by_epoch = [[run[e] for run in runs if len(run) > e] for e in range(length)]
+            accuracies = [[100 * entry["validation_accuracy"] for entry in entries] for entries in by_epoch]
+            times = [fmean(entry["seconds"] for entry in entries) for entries in by_epoch]
+            draw_mean(epochs, range(1, length + 1), accuracies, colour[regime], regime)
+            draw_mean(seconds, times, accuracies, colour[regime], regime)
+        for axes, label in ((epochs, "epoch"), (seconds, "seconds of training and validation")):
+            axes.set_xlabel(label)
+            axes.set_xlim(left=0)
+        epochs.set_title("validation accuracy, %", loc="left", fontsize=10)
+        figure.suptitle(title, fontsize=10)
+        figure.legend(*epochs.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def outcomes(results: Sequence[Result]) -> dict[str, list[Summary]]:
+    """Summarise what the figure shows, paired seed by seed with conventional training.
+
+    Returns:
+        `test accuracy` of the chosen epoch, a share; `validation accuracy, mean over all epochs`, a share that is
+        higher the earlier a network is good; `validation accuracy, last epoch`, a share; `time`, seconds over those of
+        conventional training on the same seed, which also depend on what else the machine did meanwhile.
+    """
+    times = {result.run.seed: _seconds(result) for result in results if result.run.regime == BASELINE}
+    measured: dict[str, dict[str, dict[int, float | None]]] = {
+        "test accuracy": {},
+        "validation accuracy, mean over all epochs": {},
+        "validation accuracy, last epoch": {},
+        "time": {},
+    }
+    for result in results:
+        regime, seed, base = result.run.regime, result.run.seed, times.get(result.run.seed)
+        own = _seconds(result)
+        every = _accuracies(result)
+        values = (
+            result.value("test", "accuracy"),
+            fmean(every) if every else result.value("validation", "accuracy"),  # None, or NaN
+            every[-1] if every else result.value("validation", "accuracy"),
+            own / base if own and base else None,
+        )
+        for by_regime, value in zip(measured.values(), values, strict=True):
+            by_regime.setdefault(regime, {})[seed] = value
+    return {what: summarise(by_regime) for what, by_regime in measured.items()}
+
+
+def _seconds(result: Result) -> float | None:
+    return None if result.status is None or result.diverged else float(result.status["seconds"])
+
+
+def _accuracies(result: Result) -> list[float]:
+    if result.status is None or result.diverged:
+        return []
+    return [entry["validation_accuracy"] for entry in result.history]
