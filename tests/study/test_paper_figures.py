@@ -126,6 +126,15 @@ def test_figure_2(capsys, tmp_path):
     assert pictures(tmp_path, 2) == first
 
 
+def test_figure_4_shows_what_lerac_snr_measures(capsys, tmp_path):
+    options = ["--seeds", "2", "--images", "20", "--json", "--set", "data.train=60", "--set", "training.epochs=7"]
+    assert run(["figure", "4", *options]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    pictures(tmp_path, 4)
+    assert run(["snr", "lenet", *options]) == 0
+    assert shown["ratios"] == json.loads(capsys.readouterr().out)["ratios"]
+
+
 @pytest.mark.parametrize(
     ("number", "regimes"),
     [("3", "conventional,cbs"), ("5", "conventional,lerac(base=100,curve=staircase)")],
