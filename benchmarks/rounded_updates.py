@@ -29,7 +29,7 @@ from interleaved import machine
 from lerac.study.data.digits import load_digits
 from lerac.study.models import MODELS
 
-K = 70  # steps: 7 epochs of 600 images in batches of 64, as in the recipe of the demo
+K = 70  # steps: 7 epochs (the most of the paper) of 600 images in batches of 64
 BATCH = 64
 RATIOS = (1.0, 1e-2, 1e-4, 1e-6, 1e-8)
 SEEDS = (0, 1, 2)
