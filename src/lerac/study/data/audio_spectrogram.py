@@ -45,7 +45,7 @@ class Spectrogram:
     kept: int | None = None
 
     def __call__(self, wave: Wave) -> Picture:
-        """Give (bands, 1 + samples // hop), or as many columns as are kept, of a recording (samples,), low bands first."""
+        """Give (bands, 1 + samples // hop) or those kept of a recording (samples,), the lowest band first."""
         from scipy.fft import rfft  # here and below, because it takes long to load
 
         around = np.pad(wave, self.window // 2)
