@@ -26,6 +26,7 @@ from lerac.study.requests import (
     parse_seeds,
     request_study,
     require_available,
+    require_data,
     set_places,
 )
 from lerac.study.terminal import comparison_json, print_comparison, print_plan
@@ -93,6 +94,7 @@ def compare_command(
     if plan:
         print_plan(Console(), collect(folder, extend_study(folder, asked).runs()), as_json=as_json)
         return
+    require_data(asked)
     extend_study(folder, asked)  # so that a folder with another study is refused before anything is written there
     with claim(folder):
         study = extend_study(folder, asked)
@@ -121,6 +123,7 @@ def train_command(
     require_available("local", precision)
     set_places(data_root, weights)
     asked = request_study([recipe], str(parse_regime(regime)), [seed], overrides, source, device)
+    require_data(asked)
     extend_study(out, asked)
     [run] = asked.runs()
     with claim(out, patience=A_MOMENT):

@@ -1,6 +1,7 @@
 """The report: one HTML page with everything in it, from whatever has been trained so far."""
 
 import base64
+import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -236,8 +237,9 @@ def _has_several_sources(word: str) -> bool:
         return True
 
 
-def _value(recipe: Recipe, key: str) -> Any:
+def _value(recipe: Recipe, key: str) -> str:
+    """Write a value as --set takes it: a word, or TOML, which for numbers, truth values and lists is JSON."""
     value: Any = recipe
     for part in key.split("."):
-        value = getattr(value, part)
-    return value
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
+    return value if isinstance(value, str) else json.dumps(value)

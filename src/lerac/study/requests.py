@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 
 from lerac.study.data import DATASETS
+from lerac.study.data.places import data_root
 from lerac.study.errors import StudyError
 from lerac.study.plan import Study
 from lerac.study.recipe import ALIASES, Recipe, Source, load_recipe, recipe_names, recipe_sources
 from lerac.study.regimes import split_regimes
 
-__all__ = ["default_workers", "parse_seeds", "request_study", "require_available", "set_places"]
+__all__ = ["default_workers", "parse_seeds", "request_study", "require_available", "require_data", "set_places"]
 
 
 MOST_SEEDS = 100_000  # more is a slip: somebody meant one seed
@@ -85,6 +86,16 @@ def require_available(engine: str, precision: str) -> None:
         raise StudyError(f"--engine {engine} is not available in this version yet; use local")
     if precision != "float32":
         raise StudyError(f"--precision {precision} is not available in this version yet; use float32")
+
+
+def require_data(study: Study) -> None:
+    """Refuse to train where nobody has said where the data is.
+
+    Raises:
+        StudyError: if a data set has files and there is no data root.
+    """
+    if any(DATASETS[recipe.dataset].check for recipe in study.recipes):
+        data_root(None)
 
 
 def set_places(data: Path | None, weights: Path | None) -> None:
