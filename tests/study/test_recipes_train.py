@@ -127,7 +127,7 @@ def test_ages_from_the_command_to_the_report(tmp_path, root, monkeypatch, capsys
     assert "Trained on a generated sample: the numbers say nothing about utkface." in " ".join(out.split())
     assert "years, too few for a verdict" in " ".join(out.split()) or "years compared" in " ".join(out.split())
     assert " years, test " in err
-    rows = list(csv.DictReader((tmp_path / "results.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
     assert {row["metric"] for row in rows} == {"mae", "loss"}
     page = (tmp_path / "report.html").read_text()
     assert "test mean absolute error, years" in page
@@ -135,7 +135,9 @@ def test_ages_from_the_command_to_the_report(tmp_path, root, monkeypatch, capsys
     assert "Trained on a generated sample" in page
     assert str(root) not in (tmp_path / "study.json").read_text()
     [folder, *_] = sorted((tmp_path / "runs").glob("*-conventional-*/0"))
-    kept, status = np.load(folder / "predictions.npz"), json.loads((folder / "status.json").read_text())
+    status = json.loads((folder / "status.json").read_text())
+    with np.load(folder / "predictions.npz") as file:
+        kept = dict(file)
     assert kept["predicted"].dtype == np.float32
     assert np.abs(kept["predicted"].astype(float) - kept["label"]).mean() == pytest.approx(status["test"]["mae"])
     monkeypatch.delenv("LERAC_DATA")
@@ -298,7 +300,7 @@ def test_the_last_batch_can_be_left_out():
     assert [entry["steps"] for entry in training.history] == [2, 4]  # of 90 examples in batches of 32
     kept, whole = EpochOrder(90, 32, 0, drop_last=True), EpochOrder(90, 32, 0)
     assert list(kept) == list(whole)[:2]
-    with pytest.raises(StudyError, match="training.drop_last: 90 examples fill no batch of 91"):
+    with pytest.raises(StudyError, match=r"training\.drop_last: 90 examples fill no batch of 91"):
         make_run(overrides=("training.drop_last=true", "training.batch_size=91"))
 
 
