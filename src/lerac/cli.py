@@ -26,6 +26,8 @@ from lerac.study.requests import (
     parse_seeds,
     request_study,
     require_available,
+    require_data,
+    set_places,
 )
 from lerac.study.terminal import comparison_json, print_comparison, print_plan
 
@@ -58,6 +60,8 @@ Device = Annotated[str, typer.Option(help="Where to train, as torch names it: cp
 Precision = Annotated[str, typer.Option(help="Of the arithmetic.")]
 DataName = Annotated[str, typer.Argument(metavar="NAME", help="Of the data set: cifar10, food101, voc …")]
 Root = Annotated[Path | None, typer.Option(help="Folder with the data sets' folders; default: LERAC_DATA.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder with the data sets' folders; default: LERAC_DATA.")]
+Weights = Annotated[Path | None, typer.Option(help="Folder with published weights; default: LERAC_WEIGHTS.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -73,6 +77,8 @@ def compare_command(
     engine: Annotated[str, typer.Option(help="Who runs the workers: local or ray.")] = "local",
     device: Device = "cpu",
     precision: Precision = "float32",
+    data_root: DataRoot = None,
+    weights: Weights = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print the runs, train nothing.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Changes nothing: a study always continues.")] = False,
     as_json: Json = False,
@@ -82,11 +88,13 @@ def compare_command(
     The same command continues an interrupted study, and a longer list of regimes, seeds or recipes extends it.
     """
     require_available(engine, precision)
+    set_places(data_root, weights)
     asked = request_study(recipes, regimes, parse_seeds(seeds), overrides, source, device)
     folder = out or default_out(asked)
     if plan:
         print_plan(Console(), collect(folder, extend_study(folder, asked).runs()), as_json=as_json)
         return
+    require_data(asked)
     extend_study(folder, asked)  # so that a folder with another study is refused before anything is written there
     with claim(folder):
         study = extend_study(folder, asked)
@@ -108,10 +116,14 @@ def train_command(
     source: Annotated[Source | None, typer.Option(help="Whose settings; default: what the recipe has.")] = None,
     device: Device = "cpu",
     precision: Precision = "float32",
+    data_root: DataRoot = None,
+    weights: Weights = None,
 ) -> None:
     """Train one run, in the same folder layout as `compare`."""
     require_available("local", precision)
+    set_places(data_root, weights)
     asked = request_study([recipe], str(parse_regime(regime)), [seed], overrides, source, device)
+    require_data(asked)
     extend_study(out, asked)
     [run] = asked.runs()
     with claim(out, patience=A_MOMENT):

@@ -156,7 +156,8 @@ def _over_time(
     measured = outcomes(results)
     if not as_json:
         for what, summaries in measured.items():
-            print_summaries(Console(), what, summaries, percent=what != "time")
+            in_seconds = what == "time"
+            print_summaries(Console(), what, summaries, factor=1 if in_seconds else 100, unit="" if in_seconds else "%")
     shown = {what: [summary_json(summary) for summary in summaries] for what, summaries in measured.items()}
     _tell(number, files, {"recipe": asked.recipes[0].name, **shown}, as_json=as_json)
 

@@ -226,9 +226,9 @@ def test_inputs_of_another_size_are_refused(name, shape, says):
 @pytest.mark.parametrize(
     ("name", "module", "says"),
     [
-        ("densenet121", "timm", "densenet121 needs timm: pip install 'timm'"),
-        ("cvt13", "transformers", "cvt13 needs transformers: pip install 'lerac[transformers]'"),
-        ("bert-large", "transformers", "bert-large needs transformers: pip install 'lerac[transformers]'"),
+        ("densenet121", "timm", "densenet121 needs timm: pip install 'lerac[experiments]'"),
+        ("cvt13", "transformers", "cvt13 needs transformers: pip install 'lerac[experiments]'"),
+        ("bert-large", "transformers", "bert-large needs transformers: pip install 'lerac[experiments]'"),
         ("yolov5", "ultralytics.nn.tasks", "yolov5 needs ultralytics.nn.tasks: pip install 'lerac[yolo]'"),
     ],
 )

@@ -166,7 +166,7 @@ def test_plot(capsys, tmp_path):
 def test_recipes_lists_all_sources(capsys):
     assert run(["recipes", "--json"]) == 0
     known = {recipe["name"]: recipe for recipe in json.loads(capsys.readouterr().out)}
-    assert len(known) == 23
+    assert len(known) == 34
     assert known["wide-resnet50/imagenet200"] == {
         "name": "wide-resnet50/imagenet200", "model": "wide-resnet50", "dataset": "imagenet200",
         "sources": ["ours", "official"],
@@ -174,14 +174,15 @@ def test_recipes_lists_all_sources(capsys):
     assert all(recipe["sources"] == recipe_sources(name) for name, recipe in known.items())
 
 
-def test_compare_and_train_refuse_what_is_not_there_yet(capsys, tmp_path, monkeypatch):
+def test_compare_and_train_ask_for_the_data_before_anything_is_written(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LERAC_DATA", raising=False)
     for command in (["compare", "cvt13/cifar10"], ["train", "cvt13/cifar10", "--regime", "lerac", "--seed", "0"]):
         out = ["--out", "o"] if command[0] == "train" else []
         assert run([*command, *out]) == 2
         err = capsys.readouterr().err
-        assert (
-            "recipe cvt13/cifar10 (source paper) cannot be trained: not available yet: the model cvt13, the data" in err
-        )
+        assert "no data root: give --data-root" in err
         assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+    assert run(["compare", "cvt13/cifar10", "--plan"]) == 0  # needs none
+    assert "25 runs, 25 to train" in capsys.readouterr().out

@@ -11,11 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lerac import find_layers, plot
+from lerac.layers import Layer
 from lerac.study.files import write_bytes, write_text
+from lerac.study.metrics import ACCURACY, Metric
+from lerac.study.models import MODELS
 from lerac.study.plan import Run, Smoothing, steps_per_epoch
-from lerac.study.rates import base_schedule, curve_of, layer_ratios, sigma_of, warmup_factor
+from lerac.study.rates import base_schedule, curriculum_layers, curve_of, layer_ratios, sigma_of, warmup_factor
 from lerac.study.statistics import Summary
-from lerac.study.training import build
 
 __all__ = [
     "STYLE",
@@ -65,14 +67,18 @@ def write_figure(figure: Figure, stem: Path) -> list[Path]:
 
 
 def rates_figure(run: Run, size: tuple[float, float] = (4.4, 2.8)) -> Figure:
-    """Draw the learning rate of every layer over the whole training of a run; the size is in inches."""
-    data, network = build(run)
-    layers = find_layers(network, data.train.example())
+    """Draw the learning rate of every layer over the whole training of a run; the size is in inches.
+
+    Neither data nor weights are needed. Where a loss drives the base schedule, it is held at the full rate.
+    """
     settings = run.settings
+    network, options = MODELS[settings["model"]], settings["network"]
+    layers: Sequence[Layer] = find_layers(network.skeleton(**options), network.example_batch(**options))
     lr, epochs, per_epoch = settings["optimizer"]["lr"], settings["training"]["epochs"], steps_per_epoch(settings)
     base = base_schedule(settings["schedule"], lr=lr, epochs=epochs, per_epoch=per_epoch)
     warmup = warmup_factor(run.curriculum)
     lerac = run.curriculum if run.curriculum and run.curriculum.kind == "lerac" else None
+    layers = curriculum_layers(layers, lerac) if lerac else layers
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         plot.schedule(
@@ -130,19 +136,23 @@ def draw_mean(axes: Axes, at: Any, columns: Sequence[Sequence[float]], colour: s
     axes.fill_between(at, mean - spread, mean + spread, color=colour, alpha=0.12, linewidth=0)
 
 
-def curves_figure(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> Figure:
-    """Draw validation accuracy and training loss against the epoch: mean over seeds, band of one sd.
+def curves_figure(
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], metric: Metric = ACCURACY
+) -> Figure:
+    """Draw the validation metric and training loss against the epoch: mean over seeds, band of one sd.
 
     Args:
         histories: regime → one history per seed; where some are shorter, the mean is over those that go on.
+        metric: what networks are judged by.
     """
+    loss = "nats" if metric is ACCURACY else metric.unit
     colour = colours(list(histories))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 3.4), layout="constrained")
         panels = figure.subplots(1, 2)
         for axes, key, factor, title in (
-            (panels[0], "validation_accuracy", 100.0, "validation accuracy, %"),
-            (panels[1], "train_loss", 1.0, "training loss, nats"),
+            (panels[0], f"validation_{metric.name}", metric.factor, f"validation {metric.title}, {metric.unit}"),
+            (panels[1], "train_loss", 1.0, f"training loss, {loss}"),
         ):
             for regime, runs in histories.items():
                 longest = max((len(run) for run in runs), default=0)
@@ -154,10 +164,11 @@ def curves_figure(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]
     return figure
 
 
-def differences_figure(summaries: Sequence[Summary]) -> Figure:
+def differences_figure(summaries: Sequence[Summary], metric: Metric = ACCURACY) -> Figure:
     """Draw a dot per seed for each regime's difference to the baseline, with the mean and its interval."""
     colour = colours([summary.regime for summary in summaries])
     shown = [summary for summary in summaries if summary.difference]
+    unit = "percentage points" if metric is ACCURACY else metric.difference
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7, 0.9 + 0.6 * max(1, len(shown))), layout="constrained")
         axes = figure.add_subplot()
@@ -166,13 +177,13 @@ def differences_figure(summaries: Sequence[Summary]) -> Figure:
             difference = summary.difference
             if difference is None:
                 continue
-            dots = [100 * value for value in difference.by_seed.values()]
+            dots = [metric.factor * value for value in difference.by_seed.values()]
             axes.scatter(dots, [row + 0.16] * len(dots), s=18, color=colour[summary.regime], alpha=0.6, linewidth=0)
-            axes.plot(100 * difference.mean, row - 0.16, "D", color=colour[summary.regime], markersize=6)
+            axes.plot(metric.factor * difference.mean, row - 0.16, "D", color=colour[summary.regime], markersize=6)
             if difference.low is not None and difference.high is not None:
-                ends = (100 * difference.low, 100 * difference.high)
+                ends = (metric.factor * difference.low, metric.factor * difference.high)
                 axes.plot(ends, (row - 0.16, row - 0.16), color=colour[summary.regime], linewidth=2)
         axes.set_yticks(range(len(shown)), [summary.regime for summary in shown])
         axes.set_ylim(len(shown) - 0.5, -0.5)
-        axes.set_xlabel("difference to conventional, percentage points of test accuracy")
+        axes.set_xlabel(f"difference to conventional, {unit} of test {metric.title}")
     return figure

@@ -12,6 +12,7 @@ from typing import Any
 
 from lerac.study.errors import StudyError
 from lerac.study.files import write_text
+from lerac.study.metrics import Metric, metric_of
 from lerac.study.plan import Run, Study
 from lerac.study.runs import RunFolder
 
@@ -41,6 +42,11 @@ class Result:
     history: list[dict[str, Any]]
     error: str | None
     environments: list[dict[str, str]]
+
+    @property
+    def metric(self) -> Metric:
+        """What it is judged by."""
+        return metric_of(self.run.settings["dataset"])
 
     @property
     def diverged(self) -> bool:
@@ -143,7 +149,7 @@ def write_tables(folder: Path, results: Sequence[Result]) -> None:
         status = result.status or {}
         run = (result.run.recipe, result.run.regime, result.run.seed)
         for split in ("test", "validation"):
-            for metric in ("accuracy", "loss"):
+            for metric in (result.metric.name, "loss"):
                 value = result.value(split, metric)
                 values.append((*run, split, metric, repr(value), status["epochs"], status["steps"]))
         times.append((*run, status["seconds"], status["device"]))

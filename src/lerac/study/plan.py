@@ -3,16 +3,17 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from lerac.study.errors import StudyError
+from lerac.study.official import official_ramp
 from lerac.study.recipe import Recipe
 from lerac.study.regimes import STAIRCASE, Regime, parse_regime
-from lerac.study.sections import Section
+from lerac.study.sections import Section, StaircaseSettings
 
 __all__ = ["Curriculum", "Run", "Smoothing", "Study", "resolve", "smooth", "steps_per_epoch"]
 
@@ -28,19 +29,19 @@ class Curriculum:
         k: length in optimizer steps.
         curve: a name in `lerac.curves.CURVES`, or `staircase`.
         ratio: start over full rate: of all layers for `warmup` (None: a straight line from 0), of the last
-            layer for `lerac`.
+            layer for `lerac`; or of every block of a network, by its name.
         order: which layer starts highest: the nearest to the input, the farthest, or one drawn by the seed.
         base: of the staircase: factor of one update, above 1.
-        updates: of the staircase: how many, equally spaced, the last one at the end.
+        updates: of the staircase: how many, equally spaced, the last one at the end; or their progress values.
     """
 
     kind: Literal["warmup", "lerac"]
     k: int
     curve: str
-    ratio: float | None
+    ratio: float | Mapping[str, float] | None
     order: Order = "nearest"
     base: float | None = None
-    updates: int | None = None
+    updates: int | tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -200,10 +201,12 @@ def resolve(regime: Regime, recipe: Recipe) -> Curriculum | None:
         curve = options.get("curve", "linear")
         ratio = options.get("ratio", None if curve == "linear" else recipe.lerac.ratio)
         return Curriculum("warmup", k, curve, ratio, "nearest", *_staircase(regime, k, ratio))
-    k = _steps(regime, recipe, options.get("k", recipe.lerac.k))
-    curve, ratio = options.get("curve", recipe.lerac.curve), options.get("ratio", recipe.lerac.ratio)
     orders: dict[str, Order] = {"lerac-reversed": "reversed", "lerac-shuffled": "shuffled"}
     order = orders.get(regime.name, "nearest")
+    if recipe.lerac.staircase and "curve" not in options:
+        return _recipes_staircase(regime, recipe, recipe.lerac.staircase, order)
+    k = _steps(regime, recipe, options.get("k", recipe.lerac.k))
+    curve, ratio = options.get("curve", recipe.lerac.curve), options.get("ratio", recipe.lerac.ratio)
     return Curriculum("lerac", k, curve, ratio, order, *_staircase(regime, k, ratio))
 
 
@@ -226,8 +229,14 @@ def smooth(regime: Regime, recipe: Recipe) -> Smoothing | None:
 
 
 def steps_per_epoch(settings: dict[str, Any]) -> int:
-    """Count the optimizer steps of one epoch, the smaller last batch included unless the recipe drops it."""
-    train, training = int(settings["data"]["train"]), settings["training"]
+    """Count the optimizer steps of one epoch, the smaller last batch included unless the recipe drops it.
+
+    Raises:
+        StudyError: if the number of training examples is not known.
+    """
+    if (count := settings["data"].get("train")) is None:
+        raise StudyError(f"{settings['dataset']}: how many training examples there are is not known; set data.train")
+    train, training = int(count), settings["training"]
     whole, rest = divmod(train, int(training["batch_size"]))
     return whole + (rest > 0 and not training.get("drop_last"))
 
@@ -255,6 +264,26 @@ def _staircase(regime: Regime, k: int, ratio: float | None) -> tuple[float | Non
     if updates > k:
         raise StudyError(f"{regime}: {updates} updates do not fit into a curriculum of {k} steps: use a larger base")
     return base, updates
+
+
+def _recipes_staircase(regime: Regime, recipe: Recipe, stairs: StaircaseSettings, order: Order) -> Curriculum:
+    """Resolve the staircase that a recipe describes, the authors' code, block by block."""
+    if given := [key for key in regime.options if key in ("k", "ratio")]:
+        raise StudyError(
+            f"{recipe.name}: {regime}: {', '.join(given)} of this recipe's staircase follow from [lerac.staircase]; "
+            "name another curve as well, such as curve=exponential"
+        )
+    lr, per_epoch = recipe.optimizer.lr, steps_per_epoch(recipe.settings())
+    ramp = official_ramp(stairs, lr=lr, epochs=recipe.training.epochs, per_epoch=per_epoch)
+    k, reached = ramp[-1]
+    if short := [block for block, rate in reached.items() if not math.isclose(rate, lr, rel_tol=1e-9)]:
+        raise StudyError(
+            f"{recipe.name}: the staircase of {regime} ends at step {k} with {short[0]} at {reached[short[0]]:g}, "
+            f"below the full rate {lr:g}: it needs more steps per epoch than {per_epoch}, more epochs, or fewer updates"
+        )
+    ratios = {block: min(1.0, rate / lr) for block, rate in ramp[0][1].items()}
+    updates = tuple(step / k for step, _ in ramp[1:]) if k else (1.0,)
+    return Curriculum("lerac", max(1, k), STAIRCASE, ratios, order, stairs.base, updates)
 
 
 def _difference(old: Recipe, new: Recipe) -> str:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from lerac.study.engine import train_all
+from lerac.study.metrics import metric_of
 from lerac.study.plan import Run
 from lerac.study.runs import RunFolder
 
@@ -83,7 +84,7 @@ class TerminalProgress:
             self._live.update(self._overall, completed=self._done)
         else:
             width = len(str(self._total))
-            text = (failure and f"failed, {failure}") or _outcome(RunFolder(self._study, run).status() or {})
+            text = (failure and f"failed, {failure}") or _outcome(run, RunFolder(self._study, run).status() or {})
             self._console.print(f"[{self._done:{width}}/{self._total}] {run}: {text}", markup=False, soft_wrap=True)
 
     def tick(self) -> None:
@@ -92,7 +93,8 @@ class TerminalProgress:
             return
         for run in self._running:
             if history := RunFolder(self._study, run).history():
-                note = f"{history[-1]['validation_accuracy']:.1%}"
+                metric = metric_of(run.settings["dataset"])
+                note = metric.text(history[-1][f"validation_{metric.name}"])
                 self._live.update(self._bar_of[run.folder], completed=len(history), note=note)
 
 
@@ -101,8 +103,9 @@ def _short(run: Run) -> str:
     return text if len(text) <= 36 else f"{text[:24]}…{text[-11:]}"
 
 
-def _outcome(status: dict[str, Any]) -> str:
+def _outcome(run: Run, status: dict[str, Any]) -> str:
     if status["state"] == "diverged":
         return f"diverged at step {status['steps']} (loss not finite)"
-    validation, test = status["validation"]["accuracy"], status["test"]["accuracy"]
-    return f"validation {validation:.1%}, test {test:.1%} ({status['seconds']:.0f} s)"
+    metric = metric_of(run.settings["dataset"])
+    validation, test = (metric.text(status[split][metric.name]) for split in ("validation", "test"))
+    return f"validation {validation}, test {test} ({status['seconds']:.0f} s)"

@@ -5,14 +5,24 @@ import random
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from lerac.curves import CURVES, Curve, staircase
 from lerac.layers import Layer, start_ratios
+from lerac.study.official import block_of
 from lerac.study.plan import Curriculum, Smoothing
 from lerac.study.seeds import derive
 
-__all__ = ["base_changes", "base_schedule", "curve_of", "layer_ratios", "sigma_of", "warmup_factor"]
+__all__ = [
+    "base_changes",
+    "base_schedule",
+    "curriculum_layers",
+    "curve_of",
+    "layer_ratios",
+    "sigma_of",
+    "warmup_factor",
+]
 
 
 def base_schedule(schedule: Mapping[str, Any], *, lr: float, epochs: int, per_epoch: int) -> Callable[[int], float]:
@@ -73,13 +83,31 @@ def warmup_factor(curriculum: Curriculum | None) -> Callable[[int], float]:
     if curriculum is None or curriculum.kind != "warmup":
         return lambda step: 1.0
     k, ratio, curve = curriculum.k, curriculum.ratio, curve_of(curriculum)
-    if ratio is None:
+    if not isinstance(ratio, float):
         return lambda step: min(1.0, step / k)
     return lambda step: curve(step / k, ratio) if step < k else 1.0
 
 
+def curriculum_layers(layers: Sequence[Layer], curriculum: Curriculum) -> Sequence[Layer]:
+    """Give the layers that a curriculum has factors for: those found, or the blocks that a recipe names.
+
+    Args:
+        layers: of the network, nearest to the input first.
+        curriculum: of kind `lerac`.
+
+    Raises:
+        StudyError: if a parameter is in no block, or a block has no parameter.
+    """
+    if not isinstance(curriculum.ratio, Mapping):
+        return layers
+    members: dict[str, list[str]] = {}
+    for parameter, block in block_of(chain.from_iterable(x.parameters for x in layers), curriculum.ratio).items():
+        members.setdefault(block, []).append(parameter)
+    return [Layer(block, depth, tuple(inside)) for depth, (block, inside) in enumerate(members.items())]
+
+
 def layer_ratios(layers: Sequence[Layer], curriculum: Curriculum | None, seed: int) -> dict[str, float]:
-    """Give every layer's start over its full rate under LeRaC: 1 at one end, `ratio` at the other.
+    """Give every layer's start over its full rate under LeRaC: 1 at one end, `ratio` at the other; or as it says.
 
     The controls use exactly the same numbers on other layers: `reversed` starts the farthest highest,
     `shuffled` deals them out in an order drawn by the run's seed.
@@ -88,7 +116,9 @@ def layer_ratios(layers: Sequence[Layer], curriculum: Curriculum | None, seed: i
         return {layer.name: 1.0 for layer in layers}
     starts = start_ratios(layers, curriculum.ratio)
     values = list(starts.values())
-    if curriculum.order == "reversed":
+    if curriculum.order == "reversed" and isinstance(curriculum.ratio, Mapping):
+        values.reverse()
+    elif curriculum.order == "reversed":
         mirrored = [replace(layer, depth=max(other.depth for other in layers) - layer.depth) for layer in layers]
         return start_ratios(mirrored, curriculum.ratio)
     if curriculum.order == "shuffled":

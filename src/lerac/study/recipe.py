@@ -8,11 +8,13 @@ import math
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from lerac.study.data import DATASETS
+from lerac.study.data.audio_augment import Augmentations
 from lerac.study.errors import StudyError
 from lerac.study.models import MODELS
 from lerac.study.official import official_ramp
@@ -23,7 +25,6 @@ from lerac.study.sections import (
     DataSettings,
     LeRaCSettings,
     OptimizerSettings,
-    PreprocessingSettings,
     ScheduleSettings,
     Section,
     TrainingSettings,
@@ -31,9 +32,6 @@ from lerac.study.sections import (
 )
 
 __all__ = ["ALIASES", "Recipe", "Source", "load_recipe", "recipe_names", "recipe_sources", "recipe_text"]
-
-# What recipes may name before there is code that trains it; `lerac.study.requests` refuses to train these.
-PLANNED_DATASETS = ("cifar10", "cifar100", "tiny-imagenet", "imagenet200", "food101", "boolq", "qnli", "rte")
 
 NOTES = ("published", "ranges", "surprises")
 Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -68,7 +66,6 @@ class Recipe(Section):
     warmup: WarmupSettings
     lerac: LeRaCSettings
     cbs: CBSSettings | None = None
-    preprocessing: PreprocessingSettings | None = None
     published: dict[str, Pair] = Field(default_factory=dict)
     ranges: dict[str, Pair] = Field(default_factory=dict)
     surprises: list[str] = Field(default_factory=list)
@@ -90,12 +87,9 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
-        for kind, name, known in (
-            ("model", self.model, MODELS),
-            ("dataset", self.dataset, [*DATASETS, *PLANNED_DATASETS]),
-        ):
+        for kind, name, known in (("model", self.model, MODELS), ("dataset", self.dataset, DATASETS)):
             if name not in known:
-                raise ValueError(f"{kind} must be one of {', '.join(dict.fromkeys(known))}, got {name!r}")
+                raise ValueError(f"{kind} must be one of {', '.join(known)}, got {name!r}")
         return self
 
     @model_validator(mode="after")
@@ -106,15 +100,39 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _network_takes_the_data(self) -> Self:
+        network, data = MODELS[self.model], DATASETS[self.dataset]
+        if data.task == "detection":
+            raise ValueError(f"{self.dataset} has boxes for labels, and detection cannot be trained yet")
+        if (network.inputs == "text") != (data.inputs == "text"):
+            raise ValueError(f"{self.model} reads {network.inputs}, but {self.dataset} has {data.inputs}")
+        return self
+
+    @model_validator(mode="after")
+    def _data_settings_are_the_loaders(self) -> Self:
+        known, data = DATASETS[self.dataset], self.data
+        for key in data.model_dump(exclude_none=True):
+            if key not in known.settings:
+                allowed = ", ".join(known.settings)
+                raise ValueError(f"data: {self.dataset} takes no {key}; allowed in [data]: {allowed}")
+        if known.check is None and (data.train is None or data.validation == "test"):
+            raise ValueError(f"data: {self.dataset} has no parts of its own: train and validation must be numbers")
+        if data.augment is not None:
+            Augmentations.of(data.augment)
+        if self.training.drop_last and data.train is not None and data.train < self.training.batch_size:
+            raise ValueError(f"training.drop_last: {data.train} examples fill no batch of {self.training.batch_size}")
+        return self
+
+    @model_validator(mode="after")
     def _sizes_fit_the_data(self) -> Self:
-        there, train, validation = DATASETS.get(self.dataset), self.data.train, self.data.validation
-        if there is None or train is None or isinstance(validation, str):
+        there, train, validation = DATASETS[self.dataset], self.data.train, self.data.validation
+        if train is None or isinstance(validation, str):
             return self
         sizes = (train, validation, self.data.test)
         if sum(sizes) > there.examples:
             asked = "data: train {} + validation {} + test {}".format(*sizes)
             raise ValueError(f"{asked} = {sum(sizes)} examples asked for, but {self.dataset} has {there.examples}")
-        if min(sizes) < there.classes:
+        if there.check is None and min(sizes) < there.classes:  # its parts are cut by class
             raise ValueError(f"data: every split needs at least {there.classes} examples, one per class")
         return self
 
@@ -141,7 +159,11 @@ class Recipe(Section):
 
     def _is_key(self, key: str) -> bool:
         *path, last = key.split(".")
-        return last in (MODELS[self.model].options if path == ["network"] else _keys_of(path))
+        if path == ["network"]:
+            return last in MODELS[self.model].options
+        if path == ["data", "augment"]:
+            return last in {field.name for field in fields(Augmentations)}
+        return last in _keys_of(path)
 
     @model_validator(mode="after")
     def _ranges_hold_what_was_chosen(self) -> Self:

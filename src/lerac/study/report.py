@@ -1,6 +1,7 @@
 """The report: one HTML page with everything in it, from whatever has been trained so far."""
 
 import base64
+import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from lerac.study import figures
 from lerac.study.errors import StudyError
 from lerac.study.files import write_text
 from lerac.study.folder import Result, collect, read_study
+from lerac.study.metrics import Metric, metric_of
 from lerac.study.plan import Run, Study, steps_per_epoch
 from lerac.study.recipe import Recipe, recipe_sources
 from lerac.study.statistics import BASELINE, CONFIDENCE, Summary, summarise, verdict
@@ -28,8 +30,8 @@ class Comparison:
     Args:
         recipe: which recipe.
         results: its runs.
-        test: summaries of the test accuracy, a share in [0, 1].
-        validation: of the validation accuracy of the chosen epochs.
+        test: summaries of the metric on the test split: accuracy, a share in [0, 1], or mean absolute error.
+        validation: of the metric on the validation split in the chosen epochs.
     """
 
     recipe: Recipe
@@ -38,9 +40,24 @@ class Comparison:
     validation: Sequence[Summary]
 
     @property
+    def metric(self) -> Metric:
+        """What networks are judged by."""
+        return metric_of(self.recipe.dataset)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What must be known before any of the numbers is believed."""
+        data, warnings = self.recipe.data, []
+        if data.sample:
+            warnings.append(f"Trained on a generated sample: the numbers say nothing about {self.recipe.dataset}.")
+        if data.validation == "test":
+            warnings.append("Epochs were chosen on the test split itself, so its numbers are too good in every regime.")
+        return warnings
+
+    @property
     def verdicts(self) -> list[str]:
         """A sentence per regime; about the baseline only what is wrong with it."""
-        sentences = [verdict(s) for s in self.test if s.regime != BASELINE]
+        sentences = [verdict(s, metric=self.metric) for s in self.test if s.regime != BASELINE]
         base = next((s for s in self.test if s.regime == BASELINE), None)
         if base is None:
             return [f"No comparison: {BASELINE} is not among the regimes."]
@@ -92,8 +109,8 @@ def write_report(path: Path, study: Study, results: Sequence[Result]) -> None:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lerac.study"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    environment.filters["percent"] = lambda share: "–" if share is None else f"{100 * share:.2f}"
-    environment.filters["points"] = lambda share: "–" if share is None else f"{100 * share:+.2f}"
+    environment.filters["shown"] = lambda value, metric: "–" if value is None else f"{metric.factor * value:.2f}"
+    environment.filters["points"] = lambda value, metric: "–" if value is None else f"{metric.factor * value:+.2f}"
     sections = [_section(comparison, study) for comparison in compare(study, results)]
     ended = sum(result.status is not None for result in results)
     page = environment.get_template("report.html.j2").render(
@@ -115,7 +132,7 @@ def write_report(path: Path, study: Study, results: Sequence[Result]) -> None:
 def _summaries(study: Study, results: Sequence[Result], split: str) -> list[Summary]:
     measured: dict[str, dict[int, float | None]] = {regime: {} for regime in study.regimes}
     for result in results:
-        measured[result.run.regime][result.run.seed] = result.value(split, "accuracy")
+        measured[result.run.regime][result.run.seed] = result.value(split, result.metric.name)
     return summarise(measured)
 
 
@@ -126,7 +143,7 @@ def _chosen(one: Result | None, other: Result, folder: Path) -> Result:
         differ = [
             f"{split} {metric}"
             for split in ("test", "validation")
-            for metric in ("accuracy", "loss")
+            for metric in (one.metric.name, "loss")
             if repr(one.value(split, metric)) != repr(other.value(split, metric))
         ]
         if differ:
@@ -137,6 +154,7 @@ def _chosen(one: Result | None, other: Result, folder: Path) -> Result:
 
 def _section(comparison: Comparison, study: Study) -> dict[str, Any]:
     """Everything the template shows of one recipe."""
+    metric = comparison.metric
     first = {result.run.regime: result.run for result in reversed(comparison.results)}
     histories = {
         regime: [r.history for r in comparison.results if r.run.regime == regime and r.history]
@@ -149,14 +167,19 @@ def _section(comparison: Comparison, study: Study) -> dict[str, Any]:
     ]
     return {
         "recipe": comparison.recipe,
+        "metric": metric,
+        "warnings": comparison.warnings,
+        "chosen_on_test": comparison.recipe.data.validation == "test",
         "rows": list(zip(comparison.test, comparison.validation, strict=True)),
         "verdicts": comparison.verdicts,
         "rates": rates,
         "sigma": _sigma([first[regime] for regime in study.regimes]),
-        "curves": _image(figures.curves_figure(histories), "Validation accuracy and training loss against the epoch")
+        "curves": _image(
+            figures.curves_figure(histories, metric), f"Validation {metric.title} and training loss against the epoch"
+        )
         if any(histories.values())
         else None,
-        "differences": _image(figures.differences_figure(comparison.test), "; ".join(comparison.verdicts))
+        "differences": _image(figures.differences_figure(comparison.test, metric), "; ".join(comparison.verdicts))
         if any(summary.difference for summary in comparison.test)
         else None,
         "values": {summary.regime: summary.values for summary in comparison.test},
@@ -214,8 +237,9 @@ def _has_several_sources(word: str) -> bool:
         return True
 
 
-def _value(recipe: Recipe, key: str) -> Any:
+def _value(recipe: Recipe, key: str) -> str:
+    """Write a value as --set takes it: a word, or TOML, which for numbers, truth values and lists is JSON."""
     value: Any = recipe
     for part in key.split("."):
-        value = getattr(value, part)
-    return value
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
+    return value if isinstance(value, str) else json.dumps(value)

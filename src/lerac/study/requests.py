@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from lerac.study.data import DATASETS
+from lerac.study.data.places import data_root
 from lerac.study.errors import StudyError
-from lerac.study.models import MODELS
 from lerac.study.plan import Study
 from lerac.study.recipe import ALIASES, Recipe, Source, load_recipe, recipe_names, recipe_sources
 from lerac.study.regimes import split_regimes
 
-__all__ = ["default_workers", "parse_seeds", "request_study", "require_available", "require_trainable"]
+__all__ = ["default_workers", "parse_seeds", "request_study", "require_available", "require_data", "set_places"]
 
 
 MOST_SEEDS = 100_000  # more is a slip: somebody meant one seed
@@ -31,11 +31,10 @@ def request_study(
     """Give the study that is asked for.
 
     Raises:
-        StudyError: if a recipe, regime, override or device is wrong, or a curriculum outlasts training.
+        StudyError: if a recipe, regime, override or device is wrong, a curriculum outlasts training, or training
+            examples have to be counted and are not there.
     """
-    loaded = [load_recipe(name, overrides, source) for name in recipes]
-    for recipe in loaded:
-        require_trainable(recipe)
+    loaded = [_counted(load_recipe(name, overrides, source)) for name in recipes]
     names = [recipe.name for recipe in loaded]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise StudyError(f"recipes: {', '.join(sorted(repeated))} is given twice")
@@ -89,6 +88,32 @@ def require_available(engine: str, precision: str) -> None:
         raise StudyError(f"--precision {precision} is not available in this version yet; use float32")
 
 
+def require_data(study: Study) -> None:
+    """Refuse to train where nobody has said where the data is.
+
+    Raises:
+        StudyError: if a data set has files and there is no data root.
+    """
+    if any(DATASETS[recipe.dataset].check for recipe in study.recipes):
+        data_root(None)
+
+
+def set_places(data: Path | None, weights: Path | None) -> None:
+    """Say to this process and its workers where data sets and published weights are, in the environment.
+
+    It is no part of a study: wherever they are, they are the same.
+
+    Raises:
+        StudyError: if there is no such folder.
+    """
+    for option, variable, folder in (("--data-root", "LERAC_DATA", data), ("--weights", "LERAC_WEIGHTS", weights)):
+        if folder is None:
+            continue
+        if not folder.is_dir():
+            raise StudyError(f"{option} {folder}: there is no such folder")
+        os.environ[variable] = str(folder.resolve())
+
+
 def default_out(study: Study) -> Path:
     """Give runs/<recipe>, or runs/<recipe>+<recipe>… for several."""
     return Path("runs") / "+".join(recipe.slug for recipe in study.recipes)
@@ -109,28 +134,17 @@ def known_recipes() -> list[dict[str, object]]:
     ]
 
 
-def require_trainable(recipe: Recipe) -> None:
-    """Refuse a recipe that asks for what this version cannot train.
+def _counted(recipe: Recipe) -> Recipe:
+    """Give the recipe with its number of training examples, counted in the data if it does not say it.
 
     Raises:
-        StudyError: with everything that is missing.
+        StudyError: if it has to be counted and the data is not there.
     """
-    curve, stop, held_out = recipe.lerac.curve, recipe.training.early_stopping, recipe.data.validation
-    missing = {
-        f"the model {recipe.model}": recipe.model not in MODELS,
-        f"the data set {recipe.dataset}": recipe.dataset not in DATASETS,
-        f"the base schedule {recipe.schedule.name}": recipe.schedule.name == "plateau",
-        "the curve staircase": curve == "staircase",
-        "early stopping": stop is not None,
-        "choosing epochs on the test split": held_out == "test",
-        "an unknown number of training examples": recipe.data.train is None,
-        "dropping the last batch": bool(recipe.training.drop_last),
-        "preprocessing": recipe.preprocessing is not None,
-    }
-    if found := [what for what, needed in missing.items() if needed]:
-        raise StudyError(
-            f"recipe {recipe.name} (source {recipe.source}) cannot be trained: not available yet: {', '.join(found)}"
-        )
+    if recipe.data.train is not None:
+        return recipe
+    data = DATASETS[recipe.dataset].load(0, train=None, **recipe.settings()["data"])
+    count, sources = len(data.train), {**recipe.sources, "data.train": "set: counted in the data set"}
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"train": count}), "sources": sources})
 
 
 def _number(digits: str) -> int:

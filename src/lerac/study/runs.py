@@ -132,11 +132,11 @@ def train_run(study: Path, run: Run) -> None:
         return
     test = training.test()
     folder.write_predictions(training, test)
-    best = training.history[training.best_epoch or 0]
+    best, name = training.history[training.best_epoch or 0], training.metric.name
     measured = {
         "best_epoch": training.best_epoch,
-        "validation": {"accuracy": best["validation_accuracy"], "loss": best["validation_loss"]},
-        "test": {"accuracy": test.accuracy, "loss": test.loss},
+        "validation": {name: best[f"validation_{name}"], "loss": best["validation_loss"]},
+        "test": {name: test.score, "loss": test.loss},
     }
     folder.write_status({"state": "done", **measured, **_ending(training)})
 

@@ -179,4 +179,4 @@ def _with_base(recipe: Recipe, per_epoch: int, rows: Rows) -> tuple[list[int], l
 def _network(recipe: Recipe) -> NamedModel:
     """Build the network without its weights, and example inputs; only names and order of the layers matter here."""
     network = MODELS[recipe.model]
-    return NamedModel(network.skeleton(**recipe.network), (network.example_batch(),))
+    return NamedModel(network.skeleton(**recipe.network), (network.example_batch(**recipe.network),))

@@ -1,6 +1,6 @@
 """The sections of a recipe: which values there are, and what each may be."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,7 +11,6 @@ __all__ = [
     "DataSettings",
     "LeRaCSettings",
     "OptimizerSettings",
-    "PreprocessingSettings",
     "ScheduleSettings",
     "Section",
     "StaircaseSettings",
@@ -20,7 +19,7 @@ __all__ = [
 ]
 
 Positive = Annotated[float, Field(gt=0)]
-Channels = Annotated[list[float], Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
 
 SCHEDULES: dict[str, tuple[str, ...]] = {
     "constant": (),
@@ -39,22 +38,46 @@ class Section(BaseModel):
 
 
 class DataSettings(Section):
-    """Sizes of the splits in examples.
+    """Which examples, and what is done to them before the network sees them.
+
+    What is None is left to the data set's loader, where the rest of its preprocessing is fixed and explained; a key
+    that its loader does not take is refused.
 
     Args:
-        train: None where the number is not known to us.
+        train: number of training examples; None where it is not known to us: all that validation leaves, counted
+            before training.
         validation: the number, taken from the training examples where a data set has no validation split;
             or `test`: epochs are chosen on the test split, as the authors' code does.
         test: the number.
         label_noise: share of the training labels that are made wrong, in [0, 1).
-        size: height and width in pixels to which digits are resized; None leaves them as they are.
+        sample: true: a generated sample in place of the real data.
+        size: of images: height and width in pixels.
+        crop: of measured images: `random`, as the authors' code has it; None: in the centre.
+        tokens: of text: `bert`, or `words` of the training split.
+        max_length: of text: most tokens; what is longer is cut.
+        min_count: of text: how often a word must occur in the training split.
+        fold: of the test split of a cross-validation; None: the seed names it.
+        rate: of sound: samples per second.
+        hop: of sound: samples between two columns of the spectrogram.
+        columns: of sound: how many columns of the spectrogram are kept, from its start.
+        augment: of sound: values of `lerac.study.data.audio_augment.Augmentations`; None: no augmentation.
     """
 
     train: Annotated[int, Field(ge=2)] | None = None
     validation: Annotated[int, Field(ge=1)] | Literal["test"]
-    test: Annotated[int, Field(ge=1)]
+    test: Count
     label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    size: Annotated[int, Field(ge=1)] | None = None
+    sample: Literal[True] | None = None
+    size: Count | None = None
+    crop: Literal["random"] | None = None
+    tokens: Literal["bert", "words"] | None = None
+    max_length: Count | None = None
+    min_count: Count | None = None
+    fold: Count | None = None
+    rate: Count | None = None
+    hop: Count | None = None
+    columns: Count | None = None
+    augment: dict[str, Any] | None = None
 
 
 class TrainingSettings(Section):
@@ -177,26 +200,3 @@ class CBSSettings(Section):
     sigma: Positive
     decay: Annotated[float, Field(gt=0, le=1)]
     every: Positive
-
-
-class PreprocessingSettings(Section):
-    """What is done to an example before the network sees it; what is not given is not done.
-
-    Args:
-        resize: of images: side of the square in pixels that they are scaled to; None: the size they have.
-        mean: of images: subtracted from every channel, after scaling to [0, 1].
-        std: of images: what every channel is divided by.
-        augmentation: of training images: `crop-flip-jitter` is a random resized crop of 224 pixels, a horizontal
-            flip, and brightness, contrast and saturation changed by up to 0.4.
-        evaluation: of other images: `centre-crop` or `random-crop` of 224 pixels after scaling the shorter side to 256.
-        tokenizer: of text: the name of its vocabulary.
-        max_length: of text: most tokens; what is longer is cut.
-    """
-
-    resize: Annotated[int, Field(ge=1)] | None = None
-    mean: Channels | None = None
-    std: Channels | None = None
-    augmentation: Literal["crop-flip-jitter"] | None = None
-    evaluation: Literal["centre-crop", "random-crop"] | None = None
-    tokenizer: str | None = None
-    max_length: Annotated[int, Field(ge=1)] | None = None

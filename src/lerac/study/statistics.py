@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 
+from lerac.study.metrics import ACCURACY, Metric
+
 __all__ = ["BASELINE", "CONFIDENCE", "Difference", "Summary", "summarise", "verdict"]
 
 BASELINE = "conventional"
@@ -113,12 +115,19 @@ def paired_difference(values: Mapping[int, float], reference: Mapping[int, float
     return Difference(by_seed, mean, mean - reach, mean + reach)
 
 
-def verdict(summary: Summary, baseline: str = BASELINE) -> str:
-    """Say in one sentence what is shown about a regime, for values that are shares in [0, 1]."""
+def verdict(summary: Summary, baseline: str = BASELINE, metric: Metric = ACCURACY) -> str:
+    """Say in one sentence what is shown about a regime.
+
+    Args:
+        summary: of the regime.
+        baseline: that it was compared with.
+        metric: what the values are.
+    """
     difference = summary.difference
     if difference is None:
         return f"{summary.regime}: nothing to compare with {baseline}.{_caveat(summary)}"
-    size = f"{100 * difference.mean:+.2f} points"
+    factor = metric.factor
+    size = f"{factor * difference.mean:+.2f} {metric.difference}"
     if difference.low is None or difference.high is None or difference.n < FEWEST:
         text = f"{summary.regime}: {size} compared with {baseline} on {_seeds(difference.n)}, too few for a verdict."
         return text + _caveat(summary)
@@ -127,11 +136,10 @@ def verdict(summary: Summary, baseline: str = BASELINE) -> str:
             f"{summary.regime}: {size} on each of {_seeds(difference.n)}; differences without spread give no interval."
         )
         return text + _caveat(summary)
-    evidence = f"{size} [{100 * difference.low:+.2f}, {100 * difference.high:+.2f}], n = {difference.n} seeds."
-    if difference.low > 0:
-        text = f"{summary.regime} is better than {baseline}: {evidence}"
-    elif difference.high < 0:
-        text = f"{summary.regime} is worse than {baseline}: {evidence}"
+    evidence = f"{size} [{factor * difference.low:+.2f}, {factor * difference.high:+.2f}], n = {difference.n} seeds."
+    if difference.low > 0 or difference.high < 0:
+        better = metric.better(difference.mean, than=0)
+        text = f"{summary.regime} is {'better' if better else 'worse'} than {baseline}: {evidence}"
     else:
         text = f"{summary.regime}: no difference to {baseline} shown: {evidence}"
     return text + _caveat(summary)

@@ -48,13 +48,21 @@ def state(result: Result) -> str:
 
 def print_comparison(console: Console, comparison: "Comparison") -> None:
     """Print table and verdict of one recipe."""
-    print_summaries(console, "test accuracy", comparison.test, title=comparison.recipe.name)
-    for sentence in comparison.verdicts:
+    metric = comparison.metric
+    what, unit = f"test {metric.title}", metric.unit
+    print_summaries(console, what, comparison.test, title=comparison.recipe.name, factor=metric.factor, unit=unit)
+    for sentence in comparison.warnings + comparison.verdicts:
         console.print(sentence, markup=False, highlight=False)
 
 
 def print_summaries(
-    console: Console, what: str, summaries: Sequence[Summary], *, title: str | None = None, percent: bool = True
+    console: Console,
+    what: str,
+    summaries: Sequence[Summary],
+    *,
+    title: str | None = None,
+    factor: float = 100,
+    unit: str = "%",
 ) -> None:
     """Print a table of means and paired differences, and an empty line.
 
@@ -63,9 +71,10 @@ def print_summaries(
         what: was measured.
         summaries: a row each.
         title: of the table; by default what was measured.
-        percent: whether values are shares, to be printed in %.
+        factor: from the values to what is printed; by default, values are shares.
+        unit: of what is printed; empty to print none.
     """
-    factor, unit = (100, ", %") if percent else (1, "")
+    unit = f", {unit}" if unit else ""
     table = Table(title=title or what, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("regime", overflow="fold")
     table.add_column(f"{what}{unit}" if title else f"mean{unit}", justify="right", no_wrap=True)
@@ -78,13 +87,15 @@ def print_summaries(
 
 
 def comparison_json(comparison: "Comparison") -> dict[str, Any]:
-    """Give the table of one recipe as plain types; accuracies are shares in [0, 1]."""
+    """Give the table of one recipe as plain types; accuracies are shares in [0, 1], errors of ages in years."""
     return {
         "recipe": comparison.recipe.name,
         "baseline": BASELINE,
         "confidence": CONFIDENCE,
         "regimes": [summary_json(summary) for summary in comparison.test],
         "verdicts": comparison.verdicts,
+        "metric": comparison.metric.name,
+        "warnings": comparison.warnings,
     }
 
 

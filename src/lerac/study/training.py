@@ -2,28 +2,32 @@
 
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import accelerate  # type: ignore[import-untyped]
 import torch
 from accelerate.utils import send_to_device  # type: ignore[import-untyped]
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import Sampler
 
 import lerac
 from lerac import find_layers
 from lerac.study.data import DATASETS, Split, Splits
 from lerac.study.data.loading import in_order, load_batches
+from lerac.study.judging import Measured, judge, loss_of, total_score
+from lerac.study.metrics import metric_of
 from lerac.study.models import MODELS
+from lerac.study.order import EpochOrder
 from lerac.study.plan import Run, steps_per_epoch
-from lerac.study.rates import base_schedule, curve_of, layer_ratios, warmup_factor
+from lerac.study.plateau import Plateau
+from lerac.study.rates import base_schedule, curriculum_layers, curve_of, layer_ratios, warmup_factor
 from lerac.study.seeds import derive, seed_everything
 
-__all__ = ["Measured", "Training", "build"]
+__all__ = ["EpochOrder", "Measured", "Training", "build"]
+
+MEASURED_TOGETHER = 8  # times as many examples as are trained on together: without gradients there is room
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -33,26 +37,11 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 }
 
 
-@dataclass(frozen=True)
-class Measured:
-    """How a network does on a split.
-
-    Args:
-        loss: mean cross-entropy in nats.
-        accuracy: share of examples classified as labelled, in [0, 1].
-        predicted: (n,) int64, the most probable class of each example.
-    """
-
-    loss: float
-    accuracy: float
-    predicted: Tensor
-
-
 def build(run: Run) -> tuple[Splits, nn.Module]:
     """Give data and network of a run; of all regimes of one seed they are the same, bit for bit."""
     data = DATASETS[run.settings["dataset"]].load(run.seed, **run.settings["data"])
     seed_everything(derive(run.seed, "weights"))
-    network = MODELS[run.settings["model"]](data.channels, data.classes, **run.settings["network"])
+    network = MODELS[run.settings["model"]](data.channels or data.vocabulary, data.classes, **run.settings["network"])
     return data, network
 
 
@@ -66,11 +55,12 @@ class Training:
         >>> training = Training(run)                                    # doctest: +SKIP
         >>> while not training.over:                                    # doctest: +SKIP
         ...     training.run_epoch()
-        >>> training.test().accuracy                                    # doctest: +SKIP
+        >>> training.test().score                                       # doctest: +SKIP
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.metric = metric_of(run.settings["dataset"])
         self.history: list[dict[str, Any]] = []
         self.best_epoch: int | None = None
         self.diverged_at: int | None = None
@@ -84,23 +74,23 @@ class Training:
         optimizer = OPTIMIZERS[settings["optimizer"]["name"]](network.parameters(), **options)
         self._curriculum = self._start_curriculum(network, optimizer)
         self._smoothing = lerac.CBS(network, **asdict(run.smoothing)) if run.smoothing else None
-        base = base_schedule(
-            settings["schedule"],
-            lr=settings["optimizer"]["lr"],
-            epochs=settings["training"]["epochs"],
-            per_epoch=steps_per_epoch(settings),
-        )
-        warmup = warmup_factor(run.curriculum)
-        scheduler = LambdaLR(optimizer, lambda step: base(step) * warmup(step))
-        self._order = EpochOrder(len(self._data.train), settings["training"]["batch_size"], run.seed)
+        self._plateau = self._start_plateau()
+        scheduler = self._full_rates = LambdaLR(optimizer, self._factor())
+        length = settings["training"]
+        dropped = bool(length.get("drop_last"))
+        self._order = EpochOrder(len(self._data.train), length["batch_size"], run.seed, drop_last=dropped)
         loader = load_batches(self._data.train, self._order)
         prepare = self._accelerator.prepare
         self._network, self._optimizer, self._scheduler, self._loader = prepare(network, optimizer, scheduler, loader)
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to train."""
-        return self.diverged_at is not None or len(self.history) == self.run.settings["training"]["epochs"]
+        """Whether nothing is left to train: all epochs, or as many as early stopping waits without a better loss."""
+        length, done = self.run.settings["training"], len(self.history)
+        if self.diverged_at is not None or done == length["epochs"]:
+            return True
+        patience, losses = length.get("early_stopping"), [entry["validation_loss"] for entry in self.history]
+        return patience is not None and done > patience and done - 1 - losses.index(min(losses)) >= patience
 
     @property
     def steps(self) -> int:
@@ -116,12 +106,13 @@ class Training:
         """
         began = time.perf_counter()
         epoch = len(self.history)
-        train_loss, train_accuracy = self._train(epoch)
+        train_loss, train_score = self._train(epoch)
+        name = self.metric.name
         if self.diverged_at is None:
             validation = self.measure(self._data.validation)
             if torch.isfinite(torch.tensor(validation.loss)):
                 best = self.best_epoch
-                if best is None or validation.accuracy > self.history[best]["validation_accuracy"]:
+                if best is None or self.metric.better(validation.score, self.history[best][f"validation_{name}"]):
                     self.best_epoch, self._best_weights = epoch, _copied(self._plain_network())
                     self._best_smoothing = self._smoothing.state_dict() if self._smoothing else None
                 self.history.append(
@@ -129,12 +120,13 @@ class Training:
                         "epoch": epoch,
                         "steps": (epoch + 1) * len(self._order),
                         "train_loss": train_loss,
-                        "train_accuracy": train_accuracy,
+                        f"train_{name}": train_score,
                         "validation_loss": validation.loss,
-                        "validation_accuracy": validation.accuracy,
+                        f"validation_{name}": validation.score,
                         **({"sigma": self._smoothing.sigma} if self._smoothing else {}),
                     }
                 )
+                self._follow_plateau(validation.loss)
             else:
                 self.diverged_at = (epoch + 1) * len(self._order)
         self.seconds += time.perf_counter() - began
@@ -164,12 +156,10 @@ class Training:
         self._network.eval()
         outputs = []
         with torch.inference_mode():
-            for inputs, _ in load_batches(split, in_order(split, 512)):
+            together = MEASURED_TOGETHER * self.run.settings["training"]["batch_size"]
+            for inputs, _ in load_batches(split, in_order(split, min(512, together))):
                 outputs.append(self._network(send_to_device(inputs, self._accelerator.device)).float().cpu())
-        logits = torch.cat(outputs)
-        predicted = logits.argmax(dim=1)
-        accuracy = (predicted == split.labels).sum().item() / len(split)
-        return Measured(functional.cross_entropy(logits.double(), split.labels).item(), accuracy, predicted)
+        return judge(self._data.task, torch.cat(outputs), split.labels)
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that the rest of the training depends on, as tensors and plain types."""
@@ -179,6 +169,7 @@ class Training:
             "scheduler": self._scheduler.state_dict(),
             "curriculum": self._curriculum.state_dict() if self._curriculum else None,
             "smoothing": self._smoothing.state_dict() if self._smoothing else None,
+            "plateau": self._plateau.state_dict() if self._plateau else None,
             "history": self.history,
             "best_epoch": self.best_epoch,
             "best_weights": self._best_weights,
@@ -196,6 +187,8 @@ class Training:
             self._curriculum.load_state_dict(state["curriculum"])
         if self._smoothing is not None:
             self._smoothing.load_state_dict(state["smoothing"])
+        if self._plateau is not None:
+            self._plateau.load_state_dict(state["plateau"])
         self.history = state["history"]
         self.best_epoch, self._best_weights = state["best_epoch"], state["best_weights"]
         self._best_smoothing = state["best_smoothing"]
@@ -205,56 +198,61 @@ class Training:
         curriculum = self.run.curriculum
         if curriculum is None or curriculum.kind != "lerac":
             return None
-        layers = find_layers(network, self._data.train.example())
+        layers = curriculum_layers(find_layers(network, self._data.train.example()), curriculum)
         ratios = layer_ratios(layers, curriculum, self.run.seed)
         curve = curve_of(curriculum)
         return lerac.LeRaC(optimizer, network, k=curriculum.k, ratio=ratios, curve=curve, layers=layers)
 
+    def _start_plateau(self) -> Plateau | None:
+        schedule = self.run.settings["schedule"]
+        return Plateau(schedule["divide_by"], schedule["patience"]) if schedule["name"] == "plateau" else None
+
+    def _factor(self) -> Callable[[int], float]:
+        """Give the factor on all learning rates at a step, from 0."""
+        settings, plateau, warmup = self.run.settings, self._plateau, warmup_factor(self.run.curriculum)
+        lr, epochs = settings["optimizer"]["lr"], settings["training"]["epochs"]
+        base = base_schedule(settings["schedule"], lr=lr, epochs=epochs, per_epoch=steps_per_epoch(settings))
+        if plateau is None:
+            return lambda step: base(step) * warmup(step)
+        return lambda step: plateau.factor * warmup(step)
+
+    def _follow_plateau(self, loss: float) -> None:
+        """Hand the validation loss of an epoch to the plateau; the rates of the next step have been set before it."""
+        if self._plateau is None or not self._plateau.step(loss):
+            return
+        rates = self._full_rates
+        for group, full, factor in zip(rates.optimizer.param_groups, rates.base_lrs, rates.lr_lambdas, strict=True):
+            group["lr"] = full * factor(rates.last_epoch)
+
     def _train(self, epoch: int) -> tuple[float, float]:
-        """Train an epoch; give the mean loss and the accuracy of its batches, as they were when trained."""
+        """Train an epoch; give the mean loss and the score of its batches, as they were when trained."""
         seed_everything(derive(self.run.seed, "epoch", epoch))
         self._order.epoch = epoch
         self._data.train.begin_epoch(epoch)
         self._network.train()
-        losses, correct, sizes = [], [], []
+        losses, scores, sizes = [], [], []
         for batch, (inputs, labels) in enumerate(self._loader):
             if self._smoothing and epoch + batch > 0:  # counts finished steps, so that validation has the epoch's σ
                 self._smoothing.step()
             self._optimizer.zero_grad()
-            logits = self._network(inputs)
-            loss = functional.cross_entropy(logits, labels)
+            outputs = self._network(inputs)
+            loss = loss_of(self._data.task, outputs, labels)
             self._accelerator.backward(loss)
             self._optimizer.step()
             self._scheduler.step()
             losses.append(loss.detach())
-            correct.append((logits.detach().argmax(dim=1) == labels).sum())
+            scores.append(total_score(self._data.task, outputs.detach(), labels))
             sizes.append(len(labels))
         # Looked at once per epoch: asking for every loss would make an accelerator wait at every step.
         each = torch.stack(losses).double().cpu()
         if len(broken := (~each.isfinite()).nonzero()):
             self.diverged_at = epoch * len(self._order) + int(broken[0])
         weights = torch.tensor(sizes, dtype=torch.float64)
-        return float((each * weights).sum() / weights.sum()), int(torch.stack(correct).sum()) / sum(sizes)
+        return float((each * weights).sum() / weights.sum()), torch.stack(scores).sum().item() / sum(sizes)
 
     def _plain_network(self) -> nn.Module:
         network: nn.Module = self._accelerator.unwrap_model(self._network)
         return network
-
-
-class EpochOrder(Sampler[list[int]]):
-    """Batches of positions in an order that depends on the seed and the epoch only, never on the regime."""
-
-    def __init__(self, examples: int, batch_size: int, seed: int) -> None:
-        self.examples, self.batch_size, self.seed = examples, batch_size, seed
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return -(-self.examples // self.batch_size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
-        for batch in torch.split(torch.randperm(self.examples, generator=generator), self.batch_size):
-            yield batch.tolist()
 
 
 def _accelerator(run: Run) -> accelerate.Accelerator:

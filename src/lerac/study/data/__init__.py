@@ -1,9 +1,11 @@
 """The data sets that a recipe can name."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from lerac.study.data import samples
 from lerac.study.data.boolq import BOOLQ
@@ -36,6 +38,8 @@ class DataSet:
         classes: how many labels there are; 1 for a regression.
         check: reads every file under a data root and gives what is there; None for data without files.
         sample: writes a tiny generated data set in the official layout under a data root; None as above.
+        task: what its labels are.
+        inputs: what its inputs are; `pictures` are images and spectrograms.
     """
 
     load: Callable[..., Splits]
@@ -43,6 +47,14 @@ class DataSet:
     classes: int
     check: Callable[[Path], Checked] | None = None
     sample: Callable[[Path], None] | None = None
+    task: Task = "classification"
+    inputs: Literal["pictures", "text"] = "pictures"
+
+    @property
+    def settings(self) -> list[str]:
+        """What a recipe's section [data] can set."""
+        given_by_others = ("seed", "root", "weights")  # the run, and the command line
+        return [name for name in inspect.signature(self.load).parameters if name not in given_by_others]
 
 
 def _cifar(kind: Cifar) -> DataSet:
@@ -50,7 +62,7 @@ def _cifar(kind: Cifar) -> DataSet:
 
 
 def _text(pairs: TextPairs) -> DataSet:
-    return DataSet(pairs.load, sum(pairs.counts.values()), 2, pairs.check, pairs.sample)
+    return DataSet(pairs.load, sum(pairs.counts.values()), 2, pairs.check, pairs.sample, inputs="text")
 
 
 DATASETS: dict[str, DataSet] = {
@@ -60,8 +72,8 @@ DATASETS: dict[str, DataSet] = {
     "tiny-imagenet": DataSet(load_tiny_imagenet, 110_000, 200, check_tiny_imagenet, samples.sample_tiny_imagenet),
     "imagenet200": DataSet(load_imagenet200, 200 * MOST + 10_000, 200, check_imagenet200, samples.sample_imagenet200),
     "food101": DataSet(load_food101, 101_000, 101, check_food101, samples.sample_food101),
-    "utkface": DataSet(load_utkface, 23_708, 1, check_utkface, samples.sample_utkface),
-    "voc": DataSet(load_voc, 21_503, 20, check_voc, sample_voc),
+    "utkface": DataSet(load_utkface, 23_708, 1, check_utkface, samples.sample_utkface, "regression"),
+    "voc": DataSet(load_voc, 21_503, 20, check_voc, sample_voc, "detection"),
     "boolq": _text(BOOLQ),
     "qnli": _text(QNLI),
     "rte": _text(RTE),

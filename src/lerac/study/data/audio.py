@@ -120,6 +120,7 @@ class Listening:
         seed: decides label noise and augmentations.
         rate: samples per second to resample to.
         hop: samples between two columns of the spectrogram.
+        columns: how many of them are kept, from the start; None: all.
         augment: names and values of `Augmentations`; None does nothing to the training examples.
         label_noise: share of the training labels to replace by another class, in [0, 1).
 
@@ -130,6 +131,7 @@ class Listening:
     seed: int
     rate: int
     hop: int
+    columns: int | None
     augment: Mapping[str, Any] | None
     label_noise: float
 
@@ -147,8 +149,15 @@ class Listening:
             labels: of the whole data set.
             members: positions in the whole data set.
             classes: number of labels.
+
+        Raises:
+            StudyError: if more columns are asked for than there are.
         """
-        every, spectrogram = torch.tensor(labels, dtype=torch.int64), Spectrogram(self.rate, self.hop)
+        every = torch.tensor(labels, dtype=torch.int64)
+        spectrogram = Spectrogram(self.rate, self.hop, kept=self.columns)
+        there = spectrogram.columns(recordings.samples)
+        if self.columns is not None and not 1 <= self.columns <= there:
+            raise StudyError(f"data.columns must be 1 to {there}, all that the spectrograms have, got {self.columns}")
 
         def make(index: Tensor, augment: Augmentations | None = None) -> AudioSplit:
             return AudioSplit(recordings, every[index], index, spectrogram, classes, augment, self.seed)

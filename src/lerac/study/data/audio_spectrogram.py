@@ -33,6 +33,7 @@ class Spectrogram:
         window: samples of the Hamming window.
         bands: number of rows.
         floor: what the logarithm's argument has at least; about what rounding to 16 bits leaves in a band.
+        kept: columns that are kept, from the start; None: all.
     """
 
     rate: int
@@ -41,19 +42,20 @@ class Spectrogram:
     window: int = 512
     bands: int = 128
     floor: float = 1e-4
+    kept: int | None = None
 
     def __call__(self, wave: Wave) -> Picture:
-        """Give (bands, 1 + samples // hop) of a recording (samples,), the lowest band first."""
+        """Give (bands, 1 + samples // hop) or those kept of a recording (samples,), the lowest band first."""
         from scipy.fft import rfft  # here and below, because it takes long to load
 
         around = np.pad(wave, self.window // 2)
-        pieces = np.lib.stride_tricks.sliding_window_view(around, self.window)[:: self.hop]
+        pieces = np.lib.stride_tricks.sliding_window_view(around, self.window)[:: self.hop][: self.kept]
         spectrum = rfft(pieces * self._weights, n=self.points, axis=1, workers=1)
         bands = self._filters @ np.sqrt(np.abs(spectrum)).T
         return unit_range(np.log(np.maximum(bands, np.float32(self.floor))))
 
     def columns(self, samples: int) -> int:
-        """Count the columns that a recording of this many samples gives."""
+        """Count the columns that a recording of this many samples has."""
         return 1 + samples // self.hop
 
     @cached_property

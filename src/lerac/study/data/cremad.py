@@ -72,6 +72,7 @@ def load_cremad(
     test: int,
     rate: int = RATE,
     hop: int = 64,
+    columns: int | None = None,
     augment: Mapping[str, Any] | None = None,
     label_noise: float = 0.0,
     sample: bool = False,
@@ -86,6 +87,7 @@ def load_cremad(
         test: number of examples that are looked at once, of the last 14 actors.
         rate: samples per second to resample to; the recordings' own, 16,000, is our choice, the paper names none.
         hop: samples between two columns; 64 in the paper.
+        columns: how many are kept, from the start; None: all.
         augment: names and values of `Augmentations`; None does nothing to the training examples.
         label_noise: share of the training labels to replace by another class, in [0, 1).
         sample: whether a generated sample is wanted instead of the real data.
@@ -95,7 +97,7 @@ def load_cremad(
         StudyError: if files are missing or wrongly named, a setting makes no sense or there are fewer examples than
             asked for; reading a batch raises it if a recording cannot be read.
     """
-    listening = Listening(seed, rate, hop, augment, label_noise)
+    listening = Listening(seed, rate, hop, columns, augment, label_noise)
     paths, utterances = _read(_place(data_root(root), sample))
     order = fixed_order([path.name for path in paths], [utterance.label for utterance in utterances])
     pools = {

@@ -61,6 +61,7 @@ def load_esc50(
     fold: int | None = None,
     rate: int = RATE,
     hop: int = 128,
+    columns: int | None = None,
     augment: Mapping[str, Any] | None = None,
     label_noise: float = 0.0,
     sample: bool = False,
@@ -76,6 +77,7 @@ def load_esc50(
         fold: of the test split, 1 to 5; None: `seed % 5 + 1`.
         rate: samples per second to resample to; the recordings' own, 44,100, is our choice, the paper names none.
         hop: samples between two columns; 128 in the paper.
+        columns: how many are kept, from the start; None: all.
         augment: names and values of `Augmentations`; None does nothing to the training examples.
         label_noise: share of the training labels to replace by another class, in [0, 1).
         sample: whether a generated sample is wanted instead of the real data.
@@ -85,7 +87,7 @@ def load_esc50(
         StudyError: if files are missing or damaged, a setting makes no sense or there are fewer examples than asked
             for; reading a batch raises it if a recording cannot be read.
     """
-    listening = Listening(seed, rate, hop, augment, label_noise)
+    listening = Listening(seed, rate, hop, columns, augment, label_noise)
     if fold is not None and fold not in FOLDS:
         raise StudyError(f"data.fold must be 1 to 5, got {fold}")
     clips = _read(_place(data_root(root), sample))

@@ -28,7 +28,7 @@ def hub_table(folder: Path, part: str, columns: Sequence[str]) -> Any:
         import datasets  # type: ignore[import-not-found, unused-ignore]
         import pyarrow.parquet  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
-        raise StudyError(f"{folder} holds parquet files; to read them: pip install datasets") from None
+        raise StudyError(f"{folder} holds parquet files; to read them: pip install 'lerac[experiments]'") from None
     paths = sorted(folder.rglob(f"{part}-*.parquet"))
     if not paths:
         raise StudyError(f"{folder}: no file {part}-*.parquet in it or below; download the data set's repository again")

@@ -42,6 +42,7 @@ def load_imagenet200(
     test: int,
     label_noise: float = 0.0,
     size: int = 224,
+    crop: Literal["centre", "random"] = "centre",
     sample: bool = False,
     root: Path | None = None,
 ) -> Splits:
@@ -54,6 +55,7 @@ def load_imagenet200(
         test: number of examples that are looked at once, at most 10,000.
         label_noise: share of the training labels to replace by another class, in [0, 1).
         size: height and width, in pixels; to measure, the shorter side is resized to 8/7 of it.
+        crop: of images to measure on: `centre`; or `random`, as in the authors' code, drawn once by the seed.
         sample: whether a generated sample is wanted instead of the real data.
         root: data root; None: LERAC_DATA.
 
@@ -65,7 +67,7 @@ def load_imagenet200(
 
     def make(part: Part, index: Tensor, labels: Tensor, training: bool) -> StreamedImages:
         assert not isinstance(part.pictures, Tensor)
-        transform = Augment(size) if training else Centre(size)
+        transform = Augment(size) if training else Measure(size, crop)
         return StreamedImages(part.pictures, labels, index, transform, Normalise(*IMAGENET), seed)
 
     sizes = Sizes(train, validation, test)
@@ -105,17 +107,19 @@ class Augment:
         return to_bytes(self._transform(image))
 
 
-class Centre:
-    """Resizes the shorter side to 8/7 of `size` and takes the centre.
+class Measure:
+    """Resizes the shorter side to 8/7 of `size` and takes the centre, or a random part, which is resized (official).
 
     Args:
         size: height and width of the result, in pixels.
+        crop: `centre` or `random`; the latter draws from torch's generator.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, crop: Literal["centre", "random"]) -> None:
         from torchvision.transforms import v2
 
-        self._transform = v2.Compose([v2.Resize(size * 8 // 7), v2.CenterCrop(size)])
+        part = v2.CenterCrop(size) if crop == "centre" else v2.RandomResizedCrop(size)
+        self._transform = v2.Compose([v2.Resize(size * 8 // 7), part])
 
     def __call__(self, image: Image.Image) -> Tensor:
         return to_bytes(self._transform(image))

@@ -32,7 +32,7 @@ def wide_resnet50(
     Raises:
         StudyError: if timm is not installed.
     """
-    timm = library("timm", "wide-resnet50", "timm")
+    timm = library("timm", "wide-resnet50", "lerac[experiments]")
     _check_stages(blocks)
     network: nn.Module = timm.create_model(
         "wide_resnet50_2",
@@ -63,7 +63,7 @@ def densenet121(
     Raises:
         StudyError: if timm is not installed.
     """
-    timm = library("timm", "densenet121", "timm")
+    timm = library("timm", "densenet121", "lerac[experiments]")
     _check_stages(blocks)
     network: nn.Module = timm.create_model(
         "densenet121", in_chans=channels, num_classes=classes, block_config=tuple(blocks), growth_rate=growth
@@ -99,7 +99,7 @@ def small_vit(
     Raises:
         StudyError: if sizes do not divide, or timm is not installed.
     """
-    models = library("timm.models", "small-vit", "timm")
+    models = library("timm.models", "small-vit", "lerac[experiments]")
     for name, value, by, divisor in (("size", size, "patch", patch), ("width", width, "heads", heads)):
         if value % divisor:
             raise StudyError(f"small-vit: {name} must be a multiple of {by}, got {name} {value} and {by} {divisor}")

@@ -14,7 +14,7 @@ from lerac.study.models.network import Count, Share, library
 
 __all__ = ["Logits", "bert_large", "cvt13"]
 
-_INSTALL = "lerac[transformers]"
+_INSTALL = "lerac[experiments]"
 
 
 class Logits(nn.Module):

@@ -3,7 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -39,6 +39,7 @@ class Network:
         outputs: `logits`, or `detections` for a network that brings its own loss.
         load: fills the built network with published weights from a folder; adds the option `pretrained`, True
             unless a recipe says false.
+        sizes: option → positions in `example` that it decides.
         traced_by_values: whether its data flow depends on values, so that a skeleton has to have some.
     """
 
@@ -47,6 +48,7 @@ class Network:
     example: tuple[int, ...]
     outputs: Literal["logits", "detections"] = "logits"
     load: Callable[[nn.Module, Path | None], None] | None = None
+    sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     traced_by_values: bool = False
 
     def __call__(self, channels: int, classes: int, *, weights: Path | None = None, **options: Any) -> nn.Module:
@@ -89,7 +91,7 @@ class Network:
     @property
     def options(self) -> dict[str, Any]:
         """What a recipe can set, with its default."""
-        return {name: field.default for name, field in self._options().model_fields.items()}
+        return {name: known.default for name, known in self._options().model_fields.items()}
 
     def skeleton(self, classes: int = 10, **options: Any) -> nn.Module:
         """Build the network for its example without published weights, on the meta device unless `traced_by_values`.
@@ -104,10 +106,14 @@ class Network:
         with torch.device("meta"):
             return self.build(self.example[0], classes, **options).to("meta")
 
-    def example_batch(self, size: int = 2) -> Tensor | dict[str, Tensor]:
-        """Give a batch of zeros that the network takes; of text, tokens of which none is padding."""
+    def example_batch(self, size: int = 2, **options: Any) -> Tensor | dict[str, Tensor]:
+        """Give a batch of zeros that the network with these options takes; of text, none of its tokens is padding."""
         if self.inputs != "text":
-            return torch.zeros(size, *self.example)
+            shape = list(self.example)
+            for name, positions in self.sizes.items():
+                for position in positions:
+                    shape[position] = options.get(name, shape[position])
+            return torch.zeros(size, *shape)
         ids = torch.zeros(size, self.example[1], dtype=torch.int64)
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
 

@@ -193,7 +193,7 @@ def _read_pickle(file: Path) -> dict[str, Tensor]:
 
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
-    safetensors = library("safetensors.torch", "reading published weights", "safetensors")
+    safetensors = library("safetensors.torch", "reading published weights", "lerac[experiments]")
     try:
         tensors: dict[str, Tensor] = safetensors.load_file(file)
     except Exception as error:  # its errors are of a class of its own
