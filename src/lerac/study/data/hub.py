@@ -25,7 +25,7 @@ def hub_table(folder: Path, part: str, columns: Sequence[str]) -> Any:
         StudyError: if `datasets` is not installed, there is no such file, one cannot be read or lacks a column.
     """
     try:
-        import datasets  # type: ignore[import-not-found, unused-ignore]
+        import datasets
         import pyarrow.parquet  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         raise StudyError(f"{folder} holds parquet files; to read them: pip install 'lerac[experiments]'") from None
