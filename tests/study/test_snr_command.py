@@ -222,6 +222,17 @@ def test_no_ratios(ratios):
         plot.snr(ratios)
 
 
+@pytest.mark.parametrize("ratios", [[[ratio("a", 0, 1.0)]], {"x": [ratio("a", 0, 1.0)]}, {"x": None}])
+def test_ratios_of_another_form(ratios):
+    with pytest.raises(TypeError, match="ratios must go from names to lists of what layer_snr returned, one per seed"):
+        plot.snr(ratios)
+
+
+def test_infinities_of_both_signs_have_no_mean():
+    figure = plot.snr({"x": [[ratio("a", 0, math.inf)], [ratio("a", 0, -math.inf)]]})
+    assert [text.get_text() for text in figure.axes[0].texts] == ["undefined"]
+
+
 def test_ratios_of_different_layers():
     with pytest.raises(ValueError, match=r"differ in their layers: \['a'\] and \['b'\]"):
         plot.snr({"x": [[ratio("a", 0, 1.0)], [ratio("b", 0, 1.0)]]})
