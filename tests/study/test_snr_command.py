@@ -153,6 +153,7 @@ def test_sooner_is_counted_from_when_on_the_ratio_stays():
         (["lenet", "--plot", "a.txt"], "--plot a.txt: the name must end in one of"),
         (["lenet", "--plot", "no/a.svg"], "there is no folder no"),
         (["lenet", "--csv", "no/a.csv"], "there is no folder no"),
+        (["lenet", "--csv", "."], "--csv .: this is a folder, give the name of a file"),
         (["lenet", "--set", "data.size=8", "--seeds", "1"], "LeNet takes images of 32×32, got 8×8"),
         (["lenet", "--set", "data.size=0"], "data.size: "),
         (["lenet", *SMALL, "--seeds", "1", "--set", "optimizer.lr=1e30"], "the loss is not finite at step"),

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from lerac.study import snr_report as report
 from lerac.study.errors import StudyError
+from lerac.study.files import check_file
 from lerac.study.regimes import split_regimes
 from lerac.study.snr import compare_regimes, measure_references, measure_training, snr_recipe
 
@@ -51,8 +52,8 @@ def answer(request: SNRRequest, *, plots: Sequence[Path], csv: Path | None, as_j
     regimes = None if request.regimes is None else [str(regime) for regime in split_regimes(request.regimes)]
     for path in plots:
         report.check_plot_file(path)
-    if csv and not csv.parent.is_dir():
-        raise StudyError(f"--csv {csv}: there is no folder {csv.parent}")
+    if csv:
+        check_file(csv, "--csv")
     if regimes is None:
         measured = measure_references(recipe, request.seeds, images=request.images, sizes=sizes, say=_say)
         compared = []
