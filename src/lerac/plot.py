@@ -179,7 +179,7 @@ def snr(ratios: Mapping[str, Sequence[Sequence[LayerSNR]]], *, axes: Axes | None
     Examples:
         >>> figure = lerac.plot.snr({"trained copy": [lerac.layer_snr(model, batches, trained)]})  # doctest: +SKIP
     """
-    if not isinstance(ratios, Mapping) or not all(_by_seed(results) for results in ratios.values()):
+    if not _by_reference(ratios):
         raise TypeError(
             'ratios must go from names to lists of what layer_snr returned, one per seed: {"trained copy": [result]}'
         )
@@ -216,6 +216,10 @@ def snr(ratios: Mapping[str, Sequence[Sequence[LayerSNR]]], *, axes: Axes | None
     axes.set_ylabel("signal-to-noise ratio, dB")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize="small", frameon=False)
     return figure
+
+
+def _by_reference(ratios: object) -> bool:
+    return isinstance(ratios, Mapping) and all(map(_by_seed, ratios.values()))
 
 
 def _by_seed(results: object) -> bool:

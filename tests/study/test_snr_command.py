@@ -150,6 +150,7 @@ def test_sooner_is_counted_from_when_on_the_ratio_stays():
         (["lenet", "--weight-noise", "a"], "got 'a'"),
         (["lenet", "--regimes", "lerac"], "--regimes is for --during-training"),
         (["lenet", "--during-training", "--regimes", "lerak"], "unknown regime 'lerak'"),
+        (["lenet", "--during-training", "--regimes", "lerac"], "the table compares with conventional, add it"),
         (["lenet", "--plot", "a.txt"], "--plot a.txt: the name must end in one of"),
         (["lenet", "--plot", "no/a.svg"], "there is no folder no"),
         (["lenet", "--csv", "no/a.csv"], "there is no folder no"),
