@@ -73,6 +73,7 @@ def start(*arguments, **options):
         (["train", "digits", "--regime", "lerac,warmup", "--seed", "1", "--out", "o"], "lerac,warmup"),
         (["report", "nothing"], "nothing holds no study"),
         (["recipes", "show", "nope"], "unknown recipe 'nope'"),
+        (["recipes", "--json", "show", "digits"], "recipes show prints TOML and takes no --json"),
         (["dance"], "dance"),
     ],
 )
@@ -84,7 +85,19 @@ def test_bad_input_is_one_line_and_code_2(arguments, says, capsys, tmp_path):
 def test_an_out_that_is_a_file(capsys, tmp_path):
     (tmp_path / "taken").write_text("mine")
     assert "taken is a file; a study needs a folder" in refused(capsys, "compare", "digits", "--out", "taken")
+    says = refused(capsys, "data", "sample", "rte", "--root", "taken")
+    assert "--root taken: taken is a file, not a folder" in says
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+@pytest.mark.parametrize("arguments", [[], ["data"], ["figure"]])
+def test_without_a_command_the_help_is_shown_as_it_is(arguments, capsys):
+    assert run([*arguments, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert run(arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.split()) == ("", shown.split())
+    assert err.count("\n") > 5
 
 
 def test_help_explains_every_command(capsys):

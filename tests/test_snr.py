@@ -4,6 +4,7 @@ import copy
 import csv
 import math
 import random
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -121,11 +122,14 @@ class Unquiet(nn.Module):
         self.fc = nn.Linear(4, 4)
         self.register_buffer("calls", torch.zeros(()))
         self.register_buffer("other", torch.zeros(2))
+        self.register_buffer("cache", None)
         self.fails = False
 
     def forward(self, x):
         self.calls += 1
         self.other = self.other + 1
+        self.cache = x.clone()
+        self.register_buffer("late", x.clone(), persistent=False)
         random.random()
         np.random.rand()
         y = self.fc(x + torch.randn_like(x))
@@ -162,7 +166,11 @@ def test_nothing_changes_in_a_model_that_changes_itself_nor_after_an_error(fails
         # The same random numbers in both: no noise.
         assert [r.snr_db for r in layer_snr(model, [x, x], reference)] == [math.inf]
     assert_same_state(before, state(model, reference))
+    assert [*dict(model.named_buffers())] == [*buffers] == ["calls", "other"]
     assert all(buffer is buffers[name] for name, buffer in model.named_buffers())
+    assert model.cache is None
+    assert not hasattr(model, "late")
+    assert not model._non_persistent_buffers_set
     assert torch.equal(torch.get_rng_state(), states[0])
     assert random.getstate() == states[1]
     assert (np.random.get_state()[1] == states[2]).all()
@@ -181,6 +189,47 @@ def test_a_curriculum_that_waits_for_its_first_batch_goes_on_waiting():
     curriculum = lerac.LeRaC(torch.optim.SGD(model.parameters(), lr=0.1), model, k=3)
     layer_snr(model, [torch.randn(2, 6)], make_net(1))
     assert curriculum.layers is None
+
+
+def test_features_of_smoothed_networks_are_smoothed_and_a_copy_with_noise_follows():
+    reference = convolutional()
+    plain = copy.deepcopy(reference)
+    cbs = lerac.CBS(reference, every=1, modules=[nn.Conv2d])
+    model = with_weight_noise(reference, 0.3, seed=0)
+    for sigma in (1.0, 0.9):
+        assert cbs.sigma == pytest.approx(sigma)
+        weights = [math.exp(-(i**2 + j**2) / (2 * sigma**2)) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+        kernel = (np.array(weights) / sum(weights)).reshape(3, 3)
+        signal, features = (
+            blurred(net[0](IMAGES).detach().double().numpy(), kernel)
+            for net in (plain, with_weight_noise(plain, 0.3, seed=0))
+        )
+        expected = 10 * math.log10((signal**2).sum() / ((features - signal) ** 2).sum())
+        assert layer_snr(model, [IMAGES], reference)[0].snr_db == pytest.approx(expected, abs=1e-4)
+        cbs.step()
+    cbs.remove()
+    after = layer_snr(model, [IMAGES], reference)
+    assert [r.snr_db for r in after] == [
+        r.snr_db for r in layer_snr(with_weight_noise(plain, 0.3, seed=0), [IMAGES], plain)
+    ]
+
+
+def blurred(images, kernel):
+    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    height, width = images.shape[2:]
+    return sum(kernel[i, j] * padded[:, :, i : i + height, j : j + width] for i in range(3) for j in range(3))
+
+
+def test_a_scripted_part_keeps_its_buffers():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of TorchScript itself
+        scripted = torch.jit.script(nn.BatchNorm1d(3))
+    model = nn.Sequential(nn.Linear(6, 3), scripted)
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    reference = nn.Sequential(nn.Linear(6, 3), scripted)
+    assert [r.name for r in layer_snr(model, [torch.ones(2, 6)], reference)] == ["0"]
+    assert all(torch.equal(before[name], buffer) for name, buffer in model.named_buffers())
+    assert scripted.training
 
 
 def test_in_place_operations_do_not_reach_the_features_or_the_batch():
@@ -340,6 +389,7 @@ X = torch.ones(1, 6)
             ValueError,
             "layer 'Odd' returns str, in which there is no floating-point tensor",
         ),
+        (lambda: with_weight_noise(3, 0.1, seed=0), TypeError, "model must be a torch.nn.Module, got int"),
         (lambda: with_weight_noise(wide(3), -1.0, seed=0), ValueError, "size must be a finite number, 0 or more"),
         (lambda: with_weight_noise(wide(3), math.nan, seed=0), ValueError, "got nan"),
         (lambda: with_weight_noise(wide(3).to("meta"), 1.0, seed=0), ValueError, "'0.weight' has no values"),

@@ -15,6 +15,7 @@ from lerac.layer_table import print_layers
 from lerac.layers import named_parameters
 from lerac.named_models import KINDS, ModelNameError, named_model
 from lerac.study.errors import StudyError
+from lerac.study.files import check_folder
 from lerac.study.folder import claim, collect, extend_study, write_study, write_tables
 from lerac.study.plan import Run, Study
 from lerac.study.recipe import Source, load_recipe, recipe_text
@@ -230,6 +231,8 @@ def snr_command(
 def recipes_command(context: typer.Context, as_json: Json = False) -> None:
     """List the recipes, or show one."""
     if context.invoked_subcommand:
+        if as_json:
+            raise StudyError("recipes --json prints the list; recipes show prints TOML and takes no --json")
         return
     known = known_recipes()
     if as_json:
@@ -262,6 +265,7 @@ def data_sample_command(
     """Write a tiny generated data set in the official layout, always the same; never over anything."""
     from lerac.study.data_terminal import print_checked, write_sample
 
+    check_folder(root, "--root")
     print_checked(write_sample(name, root), as_json=as_json)
 
 
@@ -287,6 +291,9 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         code = app(arguments, standalone_mode=False)  # None, or the code of a typer.Exit
     except _USAGE_ERROR as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
+            print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
+            return 2
         return _refuse(error.format_message())  # type: ignore[attr-defined]
     except (StudyError, ModelNameError) as error:
         return _refuse(str(error))

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from lerac.study.errors import StudyError
+from lerac.study.files import check_folder
 from lerac.study.folder import Result, claim, collect, extend_study, write_study, write_tables
 from lerac.study.plan import Study
 from lerac.study.recipe import Source
@@ -49,7 +50,8 @@ def schedule_command(
     out: Out = Path("figures"),
     as_json: Json = False,
 ) -> None:
-    """Learning rate of each layer over the training (Eq. 8). Trains nothing."""
+    """Learning rate of each layer over the training (equation 8). Trains nothing."""
+    check_folder(out, "--out")
     try:
         one = str(parse_regime(regime))
     except StudyError as error:
@@ -71,6 +73,7 @@ def convolutions_command(
     as_json: Json = False,
 ) -> None:
     """Signal-to-noise ratio of an image under repeated random convolutions. Trains nothing."""
+    check_folder(out, "--out")
     from lerac.study.paper_figures.convolutions import draw_convolutions
 
     figure, shown = draw_convolutions(draws)
@@ -112,6 +115,7 @@ def snr_command(
     as_json: Json = False,
 ) -> None:
     """Signal-to-noise ratio of each layer's features, as `lerac snr` measures it. Trains each run anew."""
+    check_folder(out, "--out")
     numbers = parse_seeds(seeds)
     from lerac.study import snr, snr_report
 
@@ -147,6 +151,7 @@ def update_rules_command(
 def _over_time(
     number: int, asked: Study, out: Path, folder: Path | None, workers: int | None, *, as_json: bool
 ) -> None:
+    check_folder(out, "--out")
     results = _trained(folder or Path("runs/figures") / asked.recipes[0].slug, asked, workers or default_workers())
     from lerac.study.paper_figures.over_time import draw_over_time, outcomes
 

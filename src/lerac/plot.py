@@ -65,7 +65,8 @@ def schedule(
         raise ValueError("layers must have at least one layer, got none")
     starts = start_ratios(layers, check_ratio(ratio))
     total = steps or max(k + 1, round(1.5 * k))
-    at = sorted({round(i * (total - 1) / _POINTS) for i in range(_POINTS + 1)} | {min(k, total - 1)})
+    ends = (total - 1, min(k, total - 1))  # the curriculum in full, however short it is
+    at = sorted({round(i * end / _POINTS) for i in range(_POINTS + 1) for end in ends})
     base = [lr(step) if callable(lr) else lr for step in at]
     lines = {}
     for layer in layers:
@@ -172,11 +173,16 @@ def snr(ratios: Mapping[str, Sequence[Sequence[LayerSNR]]], *, axes: Axes | None
 
     Raises:
         ImportError: if matplotlib is missing; the message says how to install it.
+        TypeError: if `ratios` is not of this form.
         ValueError: if there is nothing to draw, or the layers differ.
 
     Examples:
         >>> figure = lerac.plot.snr({"trained copy": [lerac.layer_snr(model, batches, trained)]})  # doctest: +SKIP
     """
+    if not _by_reference(ratios):
+        raise TypeError(
+            'ratios must go from names to lists of what layer_snr returned, one per seed: {"trained copy": [result]}'
+        )
     figure, axes = _canvas(axes)
     results = [result for by_seed in ratios.values() for result in by_seed]
     if not all(ratios.values()) or not results or not results[0]:
@@ -187,7 +193,7 @@ def snr(ratios: Mapping[str, Sequence[Sequence[LayerSNR]]], *, axes: Axes | None
             raise ValueError(f"results differ in their layers: {names} and {[layer.name for layer in result]}")
     for i, (reference, by_seed) in enumerate(ratios.items()):
         columns = [[layer.snr_db for layer in column] for column in zip(*by_seed, strict=True)]
-        means = [fmean(column) for column in columns]
+        means = [_mean(column) for column in columns]
         spread = [stdev(c) if len(c) > 1 and all(map(math.isfinite, c)) else 0.0 for c in columns]
         shown = [mean if math.isfinite(mean) else math.nan for mean in means]
         line = axes.errorbar(range(len(names)), shown, spread, color=f"C{i}", marker="o", markersize=4, capsize=2)
@@ -210,6 +216,21 @@ def snr(ratios: Mapping[str, Sequence[Sequence[LayerSNR]]], *, axes: Axes | None
     axes.set_ylabel("signal-to-noise ratio, dB")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize="small", frameon=False)
     return figure
+
+
+def _by_reference(ratios: object) -> bool:
+    return isinstance(ratios, Mapping) and all(map(_by_seed, ratios.values()))
+
+
+def _by_seed(results: object) -> bool:
+    return isinstance(results, Sequence) and all(
+        isinstance(result, Sequence) and all(isinstance(layer, LayerSNR) for layer in result) for result in results
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean; NaN of infinities with different signs."""
+    return math.nan if {math.inf, -math.inf} <= set(values) else fmean(values)
 
 
 def _canvas(axes: Axes | None, height: float = 3.6) -> tuple[Figure, Axes]:

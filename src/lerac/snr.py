@@ -124,8 +124,11 @@ def with_weight_noise(model: nn.Module, size: float, *, seed: int) -> nn.Module:
         seed: of the noise, 0 or more; the same on every device.
 
     Raises:
+        TypeError: if `model` is not a module.
         ValueError: if `size` is negative or not finite, or a parameter has no values.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     if not (math.isfinite(size) and size >= 0):
         raise ValueError(f"size must be a finite number, 0 or more, got {size!r}")
     noisy = copy.deepcopy(model)

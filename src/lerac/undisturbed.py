@@ -16,16 +16,17 @@ __all__ = ["RandomState", "evaluating"]
 def evaluating(*networks: nn.Module) -> Iterator[None]:
     """Put networks into evaluation mode, without gradients; put everything back at the end, also after an error.
 
-    Put back are the mode of every module, every buffer, and the random states of Python, NumPy and torch. Neither
-    `train()` nor `eval()` is called, because some modules merge weights in them.
+    Put back are the mode of every module, every buffer (those set or registered meanwhile too), and the random states
+    of Python, NumPy and torch. Neither `train()` nor `eval()` is called, because some modules merge weights in them.
     """
     modules = list(dict.fromkeys(module for network in networks for module in network.modules()))
     modes = [(module, module.training) for module in modules]
     buffers = [
-        (module, name, buffer, buffer.detach().clone())
+        (module, dict(module._buffers), set(module._non_persistent_buffers_set))
         for module in modules
-        for name, buffer in module.named_buffers(recurse=False)
+        if not isinstance(module, torch.jit.ScriptModule)  # whose buffers cannot be set anew
     ]
+    values = [(buffer, buffer.detach().clone()) for network in networks for buffer in network.buffers()]
     randomness = RandomState(*networks)
     fast_path = torch.backends.mha.get_fastpath_enabled()
     try:
@@ -38,8 +39,12 @@ def evaluating(*networks: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast_path)
         for module, mode in modes:
             module.training = mode
-        for module, name, buffer, value in buffers:
-            module._buffers[name] = buffer
+        for module, named, not_saved in buffers:
+            module._buffers.clear()
+            module._buffers.update(named)
+            module._non_persistent_buffers_set.clear()
+            module._non_persistent_buffers_set.update(not_saved)
+        for buffer, value in values:
             if not torch.equal(buffer, value):  # writing what is there would void a graph that needs the buffer
                 buffer.data.copy_(value)
         randomness.restore()

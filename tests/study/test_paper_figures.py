@@ -247,8 +247,19 @@ def test_bad_input_is_one_line_and_code_2(arguments, says, capsys, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", "12345")
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_trained(number, capsys, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    assert run(["figure", number, "--out", "taken/figures"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"lerac: --out taken/figures: {tmp_path / 'taken'} is a file, not a folder\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["taken"]
+
+
 def test_help_explains_every_figure(capsys):
     assert run(["figure", "--help"]) == 0
     out = capsys.readouterr().out
     for number in "12345":
         assert re.search(rf"^ +{number} +\w", out, re.MULTILINE)
+    assert re.search(r"^ +1 +Learning rate of each layer .*equation 8", out, re.MULTILINE)

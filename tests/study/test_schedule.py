@@ -101,7 +101,7 @@ def test_equation_8_for_every_recipe(name):
         (["nope"], "unknown recipe 'nope'"),
         (["digits", "--plot", "rates.xyz"], "--plot rates.xyz: the name must end in one of .eps"),
         (["digits", "--plot", "rates"], "--plot rates: the name must end in one of"),
-        (["digits", "--plot", "nowhere/rates.svg"], "nowhere/rates.svg: No such file"),
+        (["digits", "--plot", "nowhere/rates.svg"], "--plot nowhere/rates.svg: there is no folder nowhere"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(arguments, says, capsys, tmp_path, monkeypatch):

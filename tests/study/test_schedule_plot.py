@@ -5,6 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from lerac import plot
+from lerac.curves import staircase
 from lerac.layers import Layer
 
 LAYERS = [Layer(name, depth, (f"{name}.weight",)) for depth, name in enumerate("abc")]
@@ -35,8 +36,15 @@ def test_ratio_by_name_and_a_schedule_and_a_curve():
 
 def test_long_trainings_are_thinned_but_k_is_drawn():
     drawn = lines(plot.schedule(LAYERS, k=777, steps=1_000_000))
-    assert len(drawn["a"]) < 500
+    assert len(drawn["a"]) < 900
     assert 777 in drawn["a"]
+
+
+def test_a_short_curriculum_in_a_long_training_is_drawn_in_full():
+    curve = staircase(base=10.0, updates=6)
+    drawn = lines(plot.schedule(LAYERS, k=300, curve=curve, steps=1_000_000))
+    assert list(drawn["c"])[:301] == list(range(301))
+    assert [drawn["c"][step] for step in range(300)] == pytest.approx([curve(step / 300, 1e-6) for step in range(300)])
 
 
 def test_draws_where_it_is_told_and_can_be_saved():

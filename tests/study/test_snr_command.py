@@ -150,9 +150,11 @@ def test_sooner_is_counted_from_when_on_the_ratio_stays():
         (["lenet", "--weight-noise", "a"], "got 'a'"),
         (["lenet", "--regimes", "lerac"], "--regimes is for --during-training"),
         (["lenet", "--during-training", "--regimes", "lerak"], "unknown regime 'lerak'"),
+        (["lenet", "--during-training", "--regimes", "lerac"], "the table compares with conventional, add it"),
         (["lenet", "--plot", "a.txt"], "--plot a.txt: the name must end in one of"),
         (["lenet", "--plot", "no/a.svg"], "there is no folder no"),
         (["lenet", "--csv", "no/a.csv"], "there is no folder no"),
+        (["lenet", "--csv", "."], "--csv .: this is a folder, give the name of a file"),
         (["lenet", "--set", "data.size=8", "--seeds", "1"], "LeNet takes images of 32×32, got 8×8"),
         (["lenet", "--set", "data.size=0"], "data.size: "),
         (["lenet", *SMALL, "--seeds", "1", "--set", "optimizer.lr=1e30"], "the loss is not finite at step"),
@@ -220,6 +222,17 @@ def test_the_picture_of_ratios():
 def test_no_ratios(ratios):
     with pytest.raises(ValueError, match="at least one result of layer_snr per reference"):
         plot.snr(ratios)
+
+
+@pytest.mark.parametrize("ratios", [[[ratio("a", 0, 1.0)]], {"x": [ratio("a", 0, 1.0)]}, {"x": None}])
+def test_ratios_of_another_form(ratios):
+    with pytest.raises(TypeError, match="ratios must go from names to lists of what layer_snr returned, one per seed"):
+        plot.snr(ratios)
+
+
+def test_infinities_of_both_signs_have_no_mean():
+    figure = plot.snr({"x": [[ratio("a", 0, math.inf)], [ratio("a", 0, -math.inf)]]})
+    assert [text.get_text() for text in figure.axes[0].texts] == ["undefined"]
 
 
 def test_ratios_of_different_layers():

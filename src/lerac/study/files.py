@@ -8,7 +8,33 @@ from typing import Any, BinaryIO
 
 from lerac.study.errors import StudyError
 
-__all__ = ["read_json", "write_bytes", "write_json", "write_text"]
+__all__ = ["check_file", "check_folder", "read_json", "write_bytes", "write_json", "write_text"]
+
+
+def check_file(path: Path, option: str) -> None:
+    """See that a file can be written there, before anything is computed.
+
+    Raises:
+        StudyError: naming the option, if its folder does not exist or cannot be written to, or it is a folder itself.
+    """
+    if path.is_dir():
+        raise StudyError(f"{option} {path}: this is a folder, give the name of a file")
+    if not path.parent.is_dir():
+        raise StudyError(f"{option} {path}: there is no folder {path.parent}")
+    check_folder(path.parent, option)
+
+
+def check_folder(path: Path, option: str) -> None:
+    """See that files can be written to a folder, which need not exist yet, before anything is computed.
+
+    Raises:
+        StudyError: naming the option, if it, or what is to hold it, is no folder or cannot be written to.
+    """
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise StudyError(f"{option} {path}: {there} is a file, not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise StudyError(f"{option} {path}: you may not write to the folder {there}")
 
 
 def write_bytes(path: Path, write: Callable[[BinaryIO], object]) -> None:

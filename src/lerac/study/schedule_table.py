@@ -9,6 +9,7 @@ from rich.table import Table
 
 from lerac import plot
 from lerac.study.errors import StudyError
+from lerac.study.files import check_file
 from lerac.study.recipe import Recipe
 from lerac.study.schedule import Schedule
 from lerac.study.sections import ScheduleSettings
@@ -41,7 +42,7 @@ def plot_schedule(schedule: Schedule, file: Path) -> None:
     """Draw the curriculum and the whole training into a file; the ending says in which format.
 
     Raises:
-        StudyError: if it is no format that matplotlib writes.
+        StudyError: as `check_file`, or if it is no format that matplotlib writes.
         OSError: if the file cannot be written.
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
@@ -54,6 +55,7 @@ def plot_schedule(schedule: Schedule, file: Path) -> None:
     known = figure.canvas.get_supported_filetypes()
     if (ending := file.suffix.removeprefix(".").lower()) not in known:
         raise StudyError(f"--plot {file}: the name must end in one of {', '.join(f'.{kind}' for kind in known)}")
+    check_file(file, "--plot")
     figure.savefig(file, format=ending)
 
 

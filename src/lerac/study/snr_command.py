@@ -11,8 +11,10 @@ from rich.console import Console
 
 from lerac.study import snr_report as report
 from lerac.study.errors import StudyError
+from lerac.study.files import check_file
 from lerac.study.regimes import split_regimes
 from lerac.study.snr import compare_regimes, measure_references, measure_training, snr_recipe
+from lerac.study.statistics import BASELINE
 
 __all__ = ["SNRRequest", "answer"]
 
@@ -49,10 +51,14 @@ def answer(request: SNRRequest, *, plots: Sequence[Path], csv: Path | None, as_j
     recipe = snr_recipe(request.model, request.data, request.overrides, request.images)
     sizes = _sizes(request.weight_noise or ("0.1,1" if request.regimes is None else "0.1"))
     regimes = None if request.regimes is None else [str(regime) for regime in split_regimes(request.regimes)]
+    if regimes is not None and BASELINE not in regimes and not (plots or csv or as_json):
+        raise StudyError(
+            f"--regimes {request.regimes}: the table compares with {BASELINE}, add it (or --plot, --csv, --json)"
+        )
     for path in plots:
         report.check_plot_file(path)
-    if csv and not csv.parent.is_dir():
-        raise StudyError(f"--csv {csv}: there is no folder {csv.parent}")
+    if csv:
+        check_file(csv, "--csv")
     if regimes is None:
         measured = measure_references(recipe, request.seeds, images=request.images, sizes=sizes, say=_say)
         compared = []

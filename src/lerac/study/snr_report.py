@@ -17,7 +17,7 @@ from lerac import plot
 from lerac.snr import LayerSNR
 from lerac.study.errors import StudyError
 from lerac.study.figures import STYLE, colours
-from lerac.study.files import write_bytes, write_text
+from lerac.study.files import check_file, write_bytes, write_text
 from lerac.study.recipe import Recipe
 from lerac.study.snr import ENOUGH_DB, FINAL, Measured, Sooner
 from lerac.study.statistics import CONFIDENCE, Difference
@@ -143,13 +143,12 @@ def check_plot_file(path: Path) -> None:
     """See that a figure can be written there, before anything is computed.
 
     Raises:
-        StudyError: if the folder does not exist or the format is unknown.
+        StudyError: as `check_file`, or if the format is unknown.
     """
     formats = Figure().canvas.get_supported_filetypes()
     if path.suffix.removeprefix(".").lower() not in formats:
         raise StudyError(f"--plot {path}: the name must end in one of .{', .'.join(sorted(formats))}")
-    if not path.parent.is_dir():
-        raise StudyError(f"--plot {path}: there is no folder {path.parent}")
+    check_file(path, "--plot")
 
 
 def write_figure(path: Path, figure: Figure) -> None:
