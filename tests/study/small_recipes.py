@@ -34,6 +34,13 @@ SMALLER = {
     "wrn52-2": ("network.depth=10",),
 }  # fmt: skip
 
+# With the authors' settings, every block that these name has to be there.
+WITH_ALL_BLOCKS = {
+    "cvt13-pretrained": ("network.depths=[1, 2, 5]",),
+    "wide-resnet50": ("network.blocks=[3, 3, 1, 1]",),
+    "wrn52-2": ("network.depth=52", "network.widening=1"),
+}
+
 
 def small_recipe(name: str, *more: str, source=None) -> Recipe:
     """A recipe on the sample of its data set, cut down; `more` overrides."""
@@ -51,7 +58,9 @@ def small_official_run(name: str, regime: str, *more: str):
     """With the authors' staircase and choice of epochs, and as many epochs of two steps as the staircase needs."""
     model = name.split("/")[0]
     sizes = ("data.train=12", "data.test=6", "data.sample=true", "training.epochs=8", "training.batch_size=6")
-    return run_of(load_recipe(name, [*sizes, *SMALLER.get(model, ()), *more], "official"), regime)
+    return run_of(
+        load_recipe(name, [*sizes, *SMALLER.get(model, ()), *WITH_ALL_BLOCKS.get(model, ()), *more], "official"), regime
+    )
 
 
 def run_of(recipe: Recipe, regime: str):
