@@ -8,7 +8,7 @@ TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 .PHONY: demo test test-wide check format clean
 
-demo: $(VENV)/.study ## compare LeRaC with conventional training on real data (about two minutes)
+demo: $(VENV)/.study ## compare LeRaC with conventional training on real data (a few minutes)
 	$(BIN)/lerac compare digits --out $(OUT)
 
 test: check ## format, lint, types and the whole test suite
