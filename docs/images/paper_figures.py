@@ -1,4 +1,4 @@
-"""Draws figures 1, 2, 3 and 5 of the paper and writes docs/figures.md with what they show.
+"""Draws figures 1, 2, 3 and 5 of the paper (`lerac snr` draws 4) and writes docs/figures.md with what they show.
 
 Run it again after a change of a recipe, in an empty folder or in one whose runs it shall continue; on an idle
 machine, because it reports seconds:

@@ -434,7 +434,7 @@ def test_sample_check_load_and_learn(tmp_path, name):
 
 def test_settings_are_checked_before_files_are_looked_for(tmp_path):
     with pytest.raises(StudyError, match=r"data\.rate"):
-        audio.Listening(0, 1, 64, None, 0.0)
+        audio.Listening(0, 1, 64, None, None, 0.0)
 
 
 def test_all_that_are_left_and_validation_on_the_test_examples(tmp_path):
