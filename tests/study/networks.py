@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from lerac.study.models import MODELS
 
-# Ultralytics writes its settings into the user's home unless told otherwise.
+# Ultralytics writes its settings into the user's home, and installs what it misses, unless told otherwise.
 os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.mkdtemp(prefix="ultralytics-"))
+os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 
 CVT = {"widths": [8, 16, 24], "depths": [1, 2, 3], "heads": [1, 2, 3]}
 BERT = {"layers": 2, "width": 16, "heads": 2, "mlp_width": 32, "positions": 24}

@@ -6,6 +6,7 @@ from handmade import FACES, faces, food, imagenet, picture, tiny_imagenet, trunc
 from PIL import Image
 
 from lerac.study.data import DATASETS
+from lerac.study.data.images import decode
 from lerac.study.data.utkface import mean_absolute_error, parse_face
 from lerac.study.errors import StudyError
 
@@ -225,6 +226,15 @@ def test_check_reads_every_image(tmp_path, masters, name, breaks, says):
     with pytest.raises(StudyError) as refused:
         DATASETS[name].check(tmp_path)
     assert says in str(refused.value)
+
+
+def test_a_damaged_image_has_the_same_message_where_the_reader_asks_for_more_formats(tmp_path, monkeypatch):
+    def opened(_):  # as Ultralytics replaces it
+        raise ModuleNotFoundError("No module named 'pi_heif'")
+
+    monkeypatch.setattr(Image, "open", opened)
+    with pytest.raises(StudyError, match=r"cat\.jpg: cannot be read as an image \(no image, or a damaged one\)"):
+        decode(tmp_path / "cat.jpg", "cat.jpg")
 
 
 @pytest.mark.parametrize(("name", "count"), [("tiny-imagenet", "100000"), ("food101", "75750"), ("utkface", "23708")])

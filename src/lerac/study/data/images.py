@@ -92,8 +92,10 @@ def decode(source: Path | bytes, name: str) -> Image.Image:
             return image.convert("RGB")
     except FileNotFoundError:
         raise StudyError(f"{name}: this image is missing; unpack the data set again") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
-        reason = "no image, or a damaged one" if isinstance(error, UnidentifiedImageError) else error
+    except (UnidentifiedImageError, ImportError, OSError, SyntaxError, ValueError, EOFError) as error:
+        # An ImportError where Ultralytics has been imported: its Image.open then asks for a reader of other formats.
+        unknown = isinstance(error, UnidentifiedImageError | ImportError)
+        reason = "no image, or a damaged one" if unknown else error
         raise StudyError(f"{name}: cannot be read as an image ({reason}); unpack the data set again") from None
 
 
