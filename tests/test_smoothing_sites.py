@@ -608,3 +608,48 @@ def test_gradients_of_the_tokens():
     x = torch.randn(2, 3, 8, dtype=torch.float64, requires_grad=True)
     mask = lengths_mask((3, 2))
     assert torch.autograd.gradcheck(lambda x: copy.deepcopy(model)(x, src_key_padding_mask=mask), (x,))
+
+
+class SmoothTokens(nn.Module):
+    """The formula after an attention that works on one class token and then a sequence."""
+
+    def __init__(self, attention):
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, *args, **kwargs):
+        y = self.attention(*args, **kwargs)
+        return torch.stack([torch.cat([one[:1], smooth_rows(one[1:], 1.0)]) for one in y])
+
+
+def gradients(model, loss):
+    loss.backward()
+    return [p.grad for p in model.parameters()]
+
+
+def test_gradients_of_a_vision_transformer_are_those_of_the_formula():
+    torch.manual_seed(0)
+    model = timm.create_model(
+        "vit_tiny_patch16_224", img_size=16, patch_size=4, embed_dim=12, depth=2, num_heads=2, num_classes=3
+    ).double()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    by_hand = copy.deepcopy(model)
+    for block in by_hand.blocks:
+        block.attn = SmoothTokens(block.attn)
+    lerac.CBS(model, every=1)
+    images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    ours, theirs = (gradients(net, net(images).pow(2).sum()) for net in (model, by_hand))
+    for one, other in zip(ours, theirs, strict=True):
+        same(one, other)
+
+
+def test_gradients_along_time_are_those_of_the_formula():
+    model = Lstm()
+    by_hand = copy.deepcopy(model)
+    lerac.CBS(model, every=1)
+    x = torch.randn(5, 3, 4, dtype=torch.float64)
+    plain = by_hand(x)[0]
+    theirs = gradients(by_hand, torch.stack([smooth_rows(plain[:, b], 1.0) for b in range(3)], 1).pow(3).sum())
+    for one, other in zip(gradients(model, model(x)[0].pow(3).sum()), theirs, strict=True):
+        same(one, other)
