@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lerac.study.data.classification import Part, Parts, assemble
 from lerac.study.data.images import IMAGENET, FilePictures, Normalise, StreamedImages, to_bytes
-from lerac.study.data.listing import folder_names, image_names, read_all
+from lerac.study.data.listing import check_pictures, folder_names, image_names
 from lerac.study.data.parts import Sizes
 from lerac.study.data.places import Checked, Place, data_root, locate
 from lerac.study.data.splits import Splits
@@ -80,13 +80,7 @@ def check_imagenet200(root: Path) -> Checked:
     Raises:
         StudyError: with the first faulty file.
     """
-    place = _place(root, None)
-    parts = _read(place)
-    for part in (parts.train, parts.test):
-        assert not isinstance(part.pictures, Tensor)
-        read_all(part.pictures)
-    counts = {part.name: len(part.labels) for part in (parts.train, parts.test)}
-    return Checked(NAME, place.folder, parts.form, place.sample, counts, CLASSES)
+    return check_pictures(NAME, _read(_place(root, None)))
 
 
 class Augment:

@@ -5,11 +5,14 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from torch import Tensor
+
+from lerac.study.data.classification import Parts
 from lerac.study.data.images import Pictures
-from lerac.study.data.places import MARKER
+from lerac.study.data.places import MARKER, Checked
 from lerac.study.errors import StudyError
 
-__all__ = ["folder_names", "image_names", "read_all", "require_same"]
+__all__ = ["check_pictures", "folder_names", "image_names", "read_all", "require_same"]
 
 SUFFIXES = (".jpg", ".jpeg")
 
@@ -78,3 +81,16 @@ def _names(folder: Path) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         raise StudyError(f"{folder}: this folder is missing; unpack the data set again") from None
     return sorted(name for name in names if not name.startswith(".") and name != MARKER)
+
+
+def check_pictures(name: str, parts: Parts) -> Checked:
+    """Read every picture of both parts, and say what is there.
+
+    Raises:
+        StudyError: with the first that cannot be read.
+    """
+    for part in (parts.train, parts.test):
+        assert not isinstance(part.pictures, Tensor)
+        read_all(part.pictures)
+    counts = {part.name: len(part.labels) for part in (parts.train, parts.test)}
+    return Checked(name, parts.place.folder, parts.form, parts.place.sample, counts, parts.classes)

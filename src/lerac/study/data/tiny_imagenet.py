@@ -16,7 +16,7 @@ from torch import Tensor
 from lerac.study.data.classification import Part, Parts, assemble, read_lines, require_labels
 from lerac.study.data.hub import HubPictures, hub_labels, hub_table
 from lerac.study.data.images import HALF, FilePictures, Normalise, hold
-from lerac.study.data.listing import folder_names, image_names, read_all, require_same
+from lerac.study.data.listing import check_pictures, folder_names, image_names, require_same
 from lerac.study.data.parts import Sizes
 from lerac.study.data.places import Checked, Place, data_root, locate
 from lerac.study.data.splits import HeldSplit, Splits
@@ -72,13 +72,7 @@ def check_tiny_imagenet(root: Path) -> Checked:
     Raises:
         StudyError: with the first faulty file.
     """
-    place = _place(root, None)
-    parts = _read(place)
-    for part in (parts.train, parts.test):
-        assert not isinstance(part.pictures, Tensor)
-        read_all(part.pictures)
-    counts = {part.name: len(part.labels) for part in (parts.train, parts.test)}
-    return Checked(NAME, place.folder, parts.form, place.sample, counts, CLASSES)
+    return check_pictures(NAME, _read(_place(root, None)))
 
 
 def _place(root: Path, sample: bool | None) -> Place:
