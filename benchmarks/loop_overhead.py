@@ -120,7 +120,7 @@ def train(
     optimizer.zero_grad()
     outputs: Tensor = network(images)
     loss = functional.cross_entropy(outputs, labels)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return outputs, loss
 
