@@ -4,8 +4,9 @@
 
 First: how often Student's interval of the mean paired difference (nominally 95 %) holds the true mean, for normal,
 skewed, heavy-tailed and discrete differences. Then the percentile bootstraps: of mean and interquartile mean over
-recipes, and of the probability of improvement. Last: how often a study without any difference shows one in any of 12
-comparisons, each alone and after Holm, by the t-test. ± is two standard errors of the simulation.
+recipes, and of the probability of improvement. Then how often a study without any difference shows one in any of 12
+comparisons, each alone and after Holm, by the t-test. Last: whether so many seeds as `seeds_needed` asks for show the
+difference as often as planned. ± is two standard errors of the simulation.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from lerac.study.statistics import (
     holm,
     interquartile_mean,
     probability_of_improvement,
+    seeds_needed,
     student_interval,
     student_p,
 )
@@ -29,6 +31,7 @@ from lerac.study.statistics.pooling import bootstrap
 
 Values = NDArray[np.float64]
 SEEDS = (5, 10, 30)
+EFFECTS = (0.25, 0.5, 1.0, 2.0)
 IMAGES = 1_000  # of a test split, for the discrete differences
 
 
@@ -94,6 +97,18 @@ def family_table(studies: int, seed: int) -> None:
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
+def power_table(studies: int, seed: int) -> None:
+    print("\n| difference ÷ sd | " + " | ".join(map(str, EFFECTS)) + " |")
+    print("|---|" + "---|" * len(EFFECTS))
+    plans = [seeds_needed(effect, 1.0).by_t or 0 for effect in EFFECTS]
+    print("| seeds needed by the t-test for a power of 80% | " + " | ".join(map(str, plans)) + " |")
+    shown = []
+    for effect, n in zip(EFFECTS, plans, strict=True):
+        ps = student_p(np.random.default_rng([seed, n]).normal(effect, 1.0, size=(studies, n)))
+        shown.append(_share(float((ps <= ALPHA).mean()), studies))
+    print("| shown with so many | " + " | ".join(shown) + " |")
+
+
 def _mean(values: Values) -> Values:
     return np.asarray(values.mean(axis=-1))
 
@@ -142,6 +157,7 @@ def main() -> None:
     student_table(arguments.studies, arguments.seed)
     bootstrap_table(arguments.bootstraps, arguments.seed)
     family_table(10 * arguments.bootstraps, arguments.seed)
+    power_table(arguments.studies, arguments.seed)
 
 
 if __name__ == "__main__":

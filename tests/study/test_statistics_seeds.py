@@ -48,7 +48,7 @@ def test_hopeless_claims():
 @pytest.mark.parametrize("n", [2, 3, 5, 30])
 def test_detectable_difference_as_statsmodels_solves_it(n):
     effect = TTestPower().solve_power(effect_size=None, nobs=n, alpha=0.05, power=0.8)
-    assert detectable_difference(n, 0.5) == pytest.approx(0.5 * effect, rel=1e-6)
+    assert detectable_difference(n, 0.5) == pytest.approx(0.5 * effect, rel=1e-5)  # which counts the wrong side too
     if n > 2:
         assert seeds_needed(detectable_difference(n, 0.5) * 1.0001, 0.5).by_t == n
 
