@@ -8,7 +8,7 @@ from typing import Literal
 
 from lerac.study.regimes import parse_regime
 from lerac.study.statistics import Difference, holm, paired_difference
-from studies import HERE, read_chosen
+from questions import HERE, read_chosen
 
 __all__ = ["Answer", "Values", "canonical", "compared", "hypotheses", "read", "sign_flip_p"]
 

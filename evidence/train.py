@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 
 from lerac.cli import run
-from studies import CHOSEN, HERE, Study, evaluation, read_chosen, tuning
+from questions import CHOSEN, HERE, Study, evaluation, read_chosen, tuning
 
 RESULTS = HERE / "results"
 LEDGER = RESULTS / "core-seconds.csv"

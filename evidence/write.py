@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lerac.study.statistics import Difference, seeds_needed
 from measured import Answer, Values, canonical, compared, hypotheses, read
-from studies import GRIDS, HERE, evaluation, read_chosen, tuning
+from questions import GRIDS, HERE, evaluation, read_chosen, tuning
 from train import LEDGER
 
 DOCS = HERE.parent / "docs"
