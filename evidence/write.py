@@ -5,22 +5,16 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib as mpl
+import matplotlib
 from matplotlib.figure import Figure
 
+from lerac.study.figures import STYLE
 from lerac.study.statistics import Difference, seeds_needed
 from measured import Answer, Values, canonical, compared, hypotheses, read
 from questions import GRIDS, HERE, evaluation, read_chosen, tuning
 from train import LEDGER
 
 DOCS = HERE.parent / "docs"
-STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "lerac",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 NAMES = {
     "conventional": "conventional",
     "warmup": "linear warm-up",
@@ -39,9 +33,10 @@ def main() -> None:
     chosen = {name: canonical(read_chosen()[f"tuning-{name}"]) for name in GRIDS}
     differences = compared(primary, chosen["conventional"])
     write(forest({NAMES[n]: differences[r] for n, r in chosen.items() if r in differences}), "evidence-primary")
-    for study, values in (("k", [1, 2, 3, 5, 7, 10, 15]), ("ratio", [10.0**-n for n in range(2, 9)])):
-        found = list(compared(read(study), chosen["conventional"]).values())
-        write(sweep(study, values, found), f"evidence-{study}")
+    sweeps: dict[str, list[float]] = {"k": [1, 2, 3, 5, 7, 10, 15], "ratio": [10.0**-n for n in range(2, 9)]}
+    for swept, values in sweeps.items():
+        found = list(compared(read(swept), chosen["conventional"]).values())
+        write(sweep(swept, values, found), f"evidence-{swept}")
     words = {
         "TUNING": tuning_table(),
         "ANSWERS": answers_table(answers),
@@ -154,8 +149,8 @@ def forest(differences: Mapping[str, Difference]) -> Figure:
     """Draw differences to conventional training with their intervals, a row per regime."""
     figure = Figure(figsize=(6.4, 2.6), layout="constrained")
     axes = figure.add_subplot()
-    for row, (name, d) in enumerate(reversed(differences.items())):
-        axes.plot([d.low, d.high], [row, row], color="C0", linewidth=2)
+    for row, (name, d) in enumerate(reversed(list(differences.items()))):
+        axes.plot([d.low or d.mean, d.high or d.mean], [row, row], color="C0", linewidth=2)
         axes.plot([d.mean], [row], "o", color="C0")
         axes.annotate(
             f"{name} (n = {d.n})",
@@ -192,8 +187,8 @@ def sweep(what: str, values: list[float], differences: list[Difference]) -> Figu
 
 def write(figure: Figure, name: str) -> None:
     """Write a figure below docs."""
-    with mpl.rc_context(STYLE):
-        figure.savefig(DOCS / "images" / f"{name}.svg", metadata={"Date": None})
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(DOCS / "images" / f"{name}.svg", format="svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":
