@@ -164,7 +164,7 @@ def test_plot(capsys, tmp_path):
 def test_recipes_lists_all_sources(capsys):
     assert run(["recipes", "--json"]) == 0
     known = {recipe["name"]: recipe for recipe in json.loads(capsys.readouterr().out)}
-    assert len(known) == 34
+    assert len(known) == 35
     assert known["wide-resnet50/imagenet200"] == {
         "name": "wide-resnet50/imagenet200", "model": "wide-resnet50", "dataset": "imagenet200",
         "sources": ["ours", "official"],
