@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +15,8 @@ from torch.optim.lr_scheduler import LambdaLR
 import lerac
 from lerac.study.data import DATASETS, Split, Splits
 from lerac.study.data.loading import in_order, load_batches
-from lerac.study.judging import Measured, judge, loss_of, total_score
+from lerac.study.judging import JUDGES
+from lerac.study.measured import Measured
 from lerac.study.metrics import metric_of
 from lerac.study.models import MODELS
 from lerac.study.order import EpochOrder
@@ -25,8 +26,6 @@ from lerac.study.rates import base_schedule, curriculum_layers, curve_of, layer_
 from lerac.study.seeds import derive, seed_everything
 
 __all__ = ["EpochOrder", "Measured", "Training", "build"]
-
-MEASURED_TOGETHER = 8  # times as many examples as are trained on together: without gradients there is room
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -68,6 +67,7 @@ class Training:
         self._best_smoothing: dict[str, Any] | None = None
         self._accelerator = _accelerator(run)
         self._data, network = build(run)
+        self._judge = JUDGES[self._data.task]
         settings = run.settings
         options = {k: v for k, v in settings["optimizer"].items() if k != "name" and v is not None}
         optimizer = OPTIMIZERS[settings["optimizer"]["name"]](network.parameters(), **options)
@@ -119,9 +119,10 @@ class Training:
                         "epoch": epoch,
                         "steps": (epoch + 1) * len(self._order),
                         "train_loss": train_loss,
-                        f"train_{name}": train_score,
+                        **({} if train_score is None else {f"train_{name}": train_score}),
                         "validation_loss": validation.loss,
                         f"validation_{name}": validation.score,
+                        **{f"validation_{other}": value for other, value in validation.others.items()},
                         **({"sigma": self._smoothing.sigma} if self._smoothing else {}),
                     }
                 )
@@ -153,12 +154,8 @@ class Training:
     def measure(self, split: Split) -> Measured:
         """Measure the network as it is now, in evaluation mode."""
         self._network.eval()
-        outputs = []
         with torch.inference_mode():
-            together = MEASURED_TOGETHER * self.run.settings["training"]["batch_size"]
-            for inputs, _ in load_batches(split, in_order(split, min(512, together))):
-                outputs.append(self._network(send_to_device(inputs, self._accelerator.device)).float().cpu())
-        return judge(self._data.task, torch.cat(outputs), split.labels)
+            return self._judge.measure(self._plain_network(), self._outputs(split), split)
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that the rest of the training depends on, as tensors and plain types."""
@@ -223,8 +220,15 @@ class Training:
         for group, full, factor in zip(rates.optimizer.param_groups, rates.base_lrs, rates.lr_lambdas, strict=True):
             group["lr"] = full * factor(rates.last_epoch)
 
-    def _train(self, epoch: int) -> tuple[float, float]:
-        """Train an epoch; give the mean loss and the score of its batches, as they were when trained."""
+    def _outputs(self, split: Split) -> Iterator[tuple[Any, Tensor]]:
+        """Give outputs and labels of all examples, batch by batch."""
+        together = self._judge.together * self.run.settings["training"]["batch_size"]
+        for batch in load_batches(split, in_order(split, min(512, together))):
+            inputs, labels = send_to_device(batch, self._accelerator.device)
+            yield self._network(inputs), labels
+
+    def _train(self, epoch: int) -> tuple[float, float | None]:
+        """Train an epoch; give the mean loss of its batches, and their score or None, as they were when trained."""
         seed_everything(derive(self.run.seed, "epoch", epoch))
         self._order.epoch = epoch
         self._data.train.begin_epoch(epoch)
@@ -235,19 +239,22 @@ class Training:
                 self._smoothing.step()
             self._optimizer.zero_grad()
             outputs = self._network(inputs)
-            loss = loss_of(self._data.task, outputs, labels)
+            loss = self._judge.loss(self._plain_network(), outputs, labels)
             self._accelerator.backward(loss)
             self._optimizer.step()
             self._scheduler.step()
             losses.append(loss.detach())
-            scores.append(total_score(self._data.task, outputs.detach(), labels))
+            with torch.no_grad():
+                scores.append(self._judge.total_score(outputs, labels))
             sizes.append(len(labels))
         # Looked at once per epoch: asking for every loss would make an accelerator wait at every step.
         each = torch.stack(losses).double().cpu()
         if len(broken := (~each.isfinite()).nonzero()):
             self.diverged_at = epoch * len(self._order) + int(broken[0])
         weights = torch.tensor(sizes, dtype=torch.float64)
-        return float((each * weights).sum() / weights.sum()), torch.stack(scores).sum().item() / sum(sizes)
+        known = [score for score in scores if score is not None]
+        score = torch.stack(known).sum().item() / sum(sizes) if known else None
+        return float((each * weights).sum() / weights.sum()), score
 
     def _plain_network(self) -> nn.Module:
         network: nn.Module = self._accelerator.unwrap_model(self._network)
