@@ -75,7 +75,7 @@ def _environment() -> jinja2.Environment:
         "fixed": _fixed,
         "shown": _shown,
         "points": _points,
-        "minus": _minus,
+        "prose": _prose,
         "breakable": _breakable,
     }
     return environment
@@ -93,6 +93,11 @@ def _points(value: float | None, metric: Metric) -> str:
     return "–" if value is None else _minus(f"{metric.factor * value:+.2f}")
 
 
+def _prose(text: str) -> str:
+    """Write a sentence with true minus signs, and keep `n = 5` on one line."""
+    return _minus(text).replace("n = ", "n\u00a0=\u00a0")
+
+
 def _minus(text: str) -> str:
     """Write the minus of negative numbers as wide as a plus; hyphens of words and exponents stay."""
     return re.sub(r"(?<![\w)\]])-(?=\d)", "−", text)
@@ -100,7 +105,8 @@ def _minus(text: str) -> str:
 
 def _breakable(text: str) -> Markup:
     """Let a long name break where it has brackets, commas and points, and nowhere else."""
-    return Markup("<wbr>").join(re.split(r"(?<=[(,.])", text))
+    pieces = re.split(r"(?<=[(,.])", text)
+    return Markup("<wbr>").join(Markup('<span class="piece">{}</span>').format(piece) for piece in pieces if piece)
 
 
 def _environments(results: Sequence[Result]) -> list[dict[str, str]]:

@@ -142,7 +142,7 @@ def _times(results: Sequence[Result], regimes: Sequence[str]) -> dict[str, Any] 
     if not longest:
         return None
     per_unit, unit = next((seconds, unit) for least, seconds, unit in UNITS if longest >= least)
-    return {"rows": times, "unit": unit, "per_unit": per_unit}
+    return {"rows": times, "unit": unit, "per_unit": per_unit, "digits": 1 if longest >= 10 else 2}
 
 
 def _runs(results: Sequence[Result], study: Study) -> list[tuple[int, list[dict[str, Any]]]]:

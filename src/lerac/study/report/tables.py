@@ -92,8 +92,9 @@ def table_tex(rows: Sequence[Row]) -> str:
     lines = [
         r"% Needs \usepackage{booktabs}. Mean \pm standard deviation over seeds; in brackets the "
         rf"{100 * CONFIDENCE:.0f} \% interval",
-        rf"% of the mean paired difference to {BASELINE} (Student's t). Paper: mean \pm standard deviation of "
-        f"{PUBLISHED_RUNS} runs.",
+        rf"% of the mean paired difference to {BASELINE} (Student's t), in points where the test is in \%.",
+        rf"% Paper: mean \pm standard deviation of {PUBLISHED_RUNS} runs, first version; its authors' code selects the "
+        "epoch on test data.",
         r"\begin{tabular}{llrrrrr}",
         r"\toprule",
         r"Recipe & Regime & Test & Difference & $n$ & Failures & Paper \\",
