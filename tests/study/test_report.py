@@ -19,13 +19,7 @@ from lerac.study.runs import RunFolder
 from lerac.study.statistics import verdict
 
 
-@pytest.fixture(scope="module")
-def page(finished, tmp_path_factory):
-    folder, study = finished
-    return page_of(tmp_path_factory.mktemp("report"), study, collect(folder, study.runs()))
-
-
-def test_shows_every_run_the_means_and_the_verdicts(page, finished):
+def test_shows_every_run_the_means_and_the_verdicts(report, finished):
     folder, study = finished
     rows = list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
     shown = {
@@ -35,14 +29,14 @@ def test_shows_every_run_the_means_and_the_verdicts(page, finished):
     }
     assert len(shown) == 12
     for seed in study.seeds:
-        assert " ".join([str(seed), *(shown[regime, str(seed)] for regime in study.regimes)]) in spaced(page)
+        assert " ".join([str(seed), *(shown[regime, str(seed)] for regime in study.regimes)]) in spaced(report)
     [comparison] = compare(study, collect(folder, study.runs()))
-    assert comparison.uncertainty in page.words
+    assert comparison.uncertainty in report.words
     for summary in comparison.test:
-        assert f"{100 * summary.mean:.2f} ± {100 * summary.sd:.2f}" in page.words
+        assert f"{100 * summary.mean:.2f} ± {100 * summary.sd:.2f}" in report.words
         if summary.difference:
-            assert verdict(summary) in page.words
-    assert page.words.index(comparison.uncertainty) < page.words.index(comparison.verdicts[0])
+            assert verdict(summary) in report.words
+    assert report.words.index(comparison.uncertainty) < report.words.index(comparison.verdicts[0])
 
 
 def spaced(page):
@@ -50,30 +44,35 @@ def spaced(page):
     return " ".join(re.sub(r"<[^>]*>", " ", page.html).replace("−", "-").split())
 
 
-def test_embeds_results_csv(page, finished):
+def test_embeds_results_csv(report, finished):
     folder, _ = finished
     header, *rows = csv.reader((folder / "results.csv").read_text().splitlines())
-    assert page.data["columns"] == header
-    assert [[str(cell) for cell in row] for row in page.data["rows"]] == rows
-    assert all(type(row[5]) is float for row in page.data["rows"])
+    assert report.data["columns"] == header
+    assert [[str(cell) for cell in row] for row in report.data["rows"]] == rows
+    assert all(type(row[5]) is float for row in report.data["rows"])
 
 
-def test_loads_nothing_and_pictures_have_a_text(page):
-    assert page.links
-    assert [link for link in page.links if not link.startswith("#")] == ["data:,"]
-    assert not re.search(r"https?:|@import|url\((?!#)|\bfetch\b|XMLHttpRequest", page.html)
-    assert len(page.pictures) == 2 + 2 + 4  # seeds and differences, curves, and the rates of four regimes
-    assert all(page.pictures)
-    assert page.html.count("<svg") == len(page.pictures)
+def test_says_where_nothing_is_published(report):
+    assert "published, %" not in report.words
+    assert "the first version of the paper, from which we have its numbers, has none for this recipe" in report.words
 
 
-def test_every_colour_of_a_picture_is_defined_by_day_and_by_night(page):
-    used = set(re.findall(r"var\((--c[0-9a-f]{6})\)", page.html))
+def test_loads_nothing_and_pictures_have_a_text(report):
+    assert report.links
+    assert [link for link in report.links if not link.startswith("#")] == ["data:,"]
+    assert not re.search(r"https?:|@import|url\((?!#)|\bfetch\b|XMLHttpRequest", report.html)
+    assert len(report.pictures) == 2 + 2 + 4  # seeds and differences, curves, and the rates of four regimes
+    assert all(report.pictures)
+    assert report.html.count("<svg") == len(report.pictures)
+
+
+def test_every_colour_of_a_picture_is_defined_by_day_and_by_night(report):
+    used = set(re.findall(r"var\((--c[0-9a-f]{6})\)", report.html))
     assert len(used) > 10
     for colour in used:
-        assert len(re.findall(rf"{colour}: #[0-9a-f]{{6}};", page.html)) == 2, colour
-    assert "--c000000: #000000;" in page.html
-    assert "--c000000: #ebebeb;" in page.html
+        assert len(re.findall(rf"{colour}: #[0-9a-f]{{6}};", report.html)) == 2, colour
+    assert "--c000000: #000000;" in report.html
+    assert "--c000000: #ebebeb;" in report.html
 
 
 def test_shows_the_blur_and_the_rates_of_smoothing(tmp_path):
@@ -100,9 +99,9 @@ def test_sigma_is_drawn_as_it_is_planned():
     assert [list(part) for part in other.get_data()] == [[0, 10], [2, 2]]
 
 
-def test_says_how_to_do_it_again(page, finished):
+def test_says_how_to_do_it_again(report, finished):
     _, study = finished
-    [command] = re.findall(r"lerac compare .*", page.text)
+    [command] = re.findall(r"lerac compare .*", report.text)
     words = shlex.split(command)
     assert words[:3] == ["lerac", "compare", "small-cnn/digits"]
     assert words[words.index("--regimes") + 1] == ",".join(study.regimes)
@@ -111,7 +110,7 @@ def test_says_how_to_do_it_again(page, finished):
     assert {"data.train=90", "training.epochs=2"} <= sets
     import torch
 
-    assert f"torch: {torch.__version__}" in page.words
+    assert f"torch: {torch.__version__}" in report.words
 
 
 def test_the_same_study_gives_the_same_bytes(finished, tmp_path):

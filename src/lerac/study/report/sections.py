@@ -14,14 +14,12 @@ from lerac.study.report.comparison import Comparison
 from lerac.study.report.figures import SIZE, curve_figure, differences_figure, seeds_figure
 from lerac.study.report.pictures import inline_svg, variable
 from lerac.study.report.tables import PUBLISHED_RUNS, table_rows
-from lerac.study.report.times import times_of
+from lerac.study.report.times import times_of, unit_of
 
 __all__ = ["PARTS", "section_of"]
 
 PARTS = ("verdict", "results", "seeds", "curves", "rates", "smoothing", "times", "runs", "settings")
 """The templates of a recipe's section, in their order: report/<part>.html.j2 each."""
-
-UNITS = ((36_000, 3600, "h"), (600, 60, "min"), (0, 1, "s"))  # from so many seconds on: seconds per unit, unit
 
 
 def section_of(comparison: Comparison, study: Study) -> dict[str, Any]:
@@ -29,6 +27,7 @@ def section_of(comparison: Comparison, study: Study) -> dict[str, Any]:
     recipe, name = comparison.recipe, comparison.recipe.slug
     first = {result.run.regime: result.run for result in reversed(comparison.results)}
     runs = [first[regime] for regime in study.regimes]
+    times = times_of(comparison.results, study.regimes)
     return {
         "id": name,
         "recipe": recipe,
@@ -44,7 +43,8 @@ def section_of(comparison: Comparison, study: Study) -> dict[str, Any]:
         "legend": {regime: variable(colour) for regime, colour in figures.colours(study.regimes).items()},
         "rates": _rates(runs, name),
         "sigma": _sigma(runs, name),
-        "times": _times(comparison.results, study.regimes),
+        "times": times,
+        "time_unit": unit_of(times),
         "runs": _runs(comparison.results, study),
         "settings": list(settings_rows(recipe)),
         "surprises": recipe.surprises,
@@ -134,15 +134,6 @@ def _sigma(runs: Sequence[Run], name: str) -> Markup | None:
     steps = steps_per_epoch(settings) * settings["training"]["epochs"]
     text = f"σ of the blur against the step: {', '.join(smoothings)}"
     return inline_svg(figures.sigma_figure(smoothings, steps), f"{name}-sigma", text)
-
-
-def _times(results: Sequence[Result], regimes: Sequence[str]) -> dict[str, Any] | None:
-    times = times_of(results, regimes)
-    longest = max((time.seconds.mean or 0 for time in times), default=0)
-    if not longest:
-        return None
-    per_unit, unit = next((seconds, unit) for least, seconds, unit in UNITS if longest >= least)
-    return {"rows": times, "unit": unit, "per_unit": per_unit, "digits": 1 if longest >= 10 else 2}
 
 
 def _runs(results: Sequence[Result], study: Study) -> list[tuple[int, list[dict[str, Any]]]]:

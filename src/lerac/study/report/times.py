@@ -8,7 +8,26 @@ from statistics import fmean
 from lerac.study.folder import Result
 from lerac.study.statistics import Summary, summarise
 
-__all__ = ["Time", "times_of"]
+__all__ = ["Time", "Unit", "times_of", "unit_of"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """In what times are shown.
+
+    Args:
+        name: s, min or h.
+        seconds: in one of it.
+        digits: behind the point.
+    """
+
+    name: str
+    seconds: int
+    digits: int
+
+
+# From so many seconds on.
+UNITS = ((36_000, Unit("h", 3600, 1)), (600, Unit("min", 60, 1)), (10, Unit("s", 1, 1)), (0, Unit("s", 1, 2)))
 
 
 @dataclass(frozen=True)
@@ -48,6 +67,12 @@ def times_of(results: Sequence[Result], regimes: Sequence[str]) -> list[Time]:
         Time(plain, _epochs(results, plain), *_ratio(log))
         for plain, log in zip(summarise(seconds), summarise(logarithms), strict=True)
     ]
+
+
+def unit_of(times: Sequence[Time]) -> Unit | None:
+    """Give the unit in which to show some times together; None if there is none to show."""
+    means = [time.seconds.mean for time in times if time.seconds.mean is not None]
+    return next(unit for least, unit in UNITS if max(means) >= least) if means else None
 
 
 def _seconds(result: Result) -> float | None:
