@@ -123,6 +123,17 @@ def test_works_without_javascript(opened, report):
     assert page.locator("table.settings").is_visible()
 
 
+def test_prints_in_black_on_white_with_everything_open(opened):
+    page = opened(color_scheme="dark")
+    assert not page.locator("table.settings").is_visible()
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 794, "height": 1123})  # A4 at 96 dots per inch
+    assert channels(page, "body", "backgroundColor") == [255, 255, 255]
+    assert channels(page, "h1", "color") == [0, 0, 0]
+    assert page.locator("table.settings").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 794
+
+
 def test_the_embedded_rows_can_be_read(opened, report):
     page = opened()
     assert page.evaluate("JSON.parse(document.getElementById('results').textContent)") == report.data
