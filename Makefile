@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # One thread per process: the tests run in as many processes as there are cores.
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-.PHONY: demo test test-wide check format clean
+.PHONY: demo test test-wide browser-deps check format clean
 
 demo: $(VENV)/.study ## compare LeRaC with conventional training on real data (a few minutes)
 	$(BIN)/lerac compare digits --out $(OUT)
@@ -16,6 +16,15 @@ test: check ## format, lint, types and the whole test suite
 
 test-wide: $(VENV)/.dev ## the long matrices
 	$(TEST) -m wide
+
+# Root or passwordless sudo, and apt-get; without them the browser tests are skipped, and this is no error.
+browser-deps: ## Debian's Chromium, in which `make test` then opens the report
+	@if command -v chromium >/dev/null; then echo "Chromium is there: $$(chromium --version 2>/dev/null)"; exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then echo "Chromium not installed: this system has no apt-get"; exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true 2>/dev/null; then as="sudo -n"; \
+	else echo "Chromium not installed: not permitted, neither root nor passwordless sudo"; exit 0; fi; \
+	($$as apt-get update -qq && $$as env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium \
+	fonts-dejavu-core >/dev/null) || echo "Chromium not installed: apt-get failed, see above"
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

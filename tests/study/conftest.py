@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+from pages import Page, page_of
 from studies import make_study, train_here
 
+from lerac.study.folder import collect
 from lerac.study.plan import Study
 
 
@@ -10,3 +12,9 @@ from lerac.study.plan import Study
 def finished(tmp_path_factory) -> tuple[Path, Study]:
     study = make_study("conventional", "warmup", "lerac", "lerac-reversed", seeds=(0, 1, 2))
     return train_here(tmp_path_factory.mktemp("finished"), study), study
+
+
+@pytest.fixture(scope="session")
+def report(finished, tmp_path_factory) -> Page:
+    folder, study = finished
+    return page_of(tmp_path_factory.mktemp("report"), study, collect(folder, study.runs()))

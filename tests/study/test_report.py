@@ -1,12 +1,10 @@
-import base64
 import csv
 import re
 import shlex
 import shutil
-import xml.etree.ElementTree as ET
-from html.parser import HTMLParser
 
 import pytest
+from pages import page_of
 from studies import make_study, train_here
 
 from lerac.study.errors import StudyError
@@ -14,89 +12,82 @@ from lerac.study.figures import sigma_figure
 from lerac.study.folder import collect, extend_study
 from lerac.study.plan import Smoothing
 from lerac.study.recipe import recipe_text
-from lerac.study.report import _commands, compare, merge, write_report
+from lerac.study.report import compare, merge, write_report
+from lerac.study.report.commands import commands_of
 from lerac.study.requests import request_study
 from lerac.study.runs import RunFolder
 from lerac.study.statistics import verdict
 
-VOID = {"meta", "img", "br", "link"}
 
-
-class Page(HTMLParser):
-    """Checks that tags close in order; keeps text, pictures and everything that could be loaded."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.text, self.images, self.links = [], "", [], []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        if tag not in VOID:
-            self.open.append(tag)
-        attributes = dict(attrs)
-        if tag == "img":
-            self.images.append(attributes)
-        self.links += [v for k, v in attrs if k in ("src", "href", "srcset", "data", "action")]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.text += data
-
-
-def page_of(tmp_path, study, results):
-    path = tmp_path / "report.html"
-    write_report(path, study, results)
-    return Page(path.read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def page(finished, tmp_path_factory):
-    folder, study = finished
-    return page_of(tmp_path_factory.mktemp("report"), study, collect(folder, study.runs()))
-
-
-def test_holds_the_numbers_of_results_csv(page, finished):
+def test_shows_every_run_the_means_and_the_verdicts(report, finished):
     folder, study = finished
     rows = list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
-    shown = [r for r in rows if (r["split"], r["metric"]) == ("test", "accuracy")]
+    shown = {
+        (r["regime"], r["seed"]): f"{100 * float(r['value']):.2f}"
+        for r in rows
+        if (r["split"], r["metric"]) == ("test", "accuracy")
+    }
     assert len(shown) == 12
-    for regime in study.regimes:
-        line = [f"{100 * float(r['value']):.2f}" for r in shown if r["regime"] == regime]
-        assert re.search(regime + r"\s*" + r"\s*".join(map(re.escape, line)), page.text), (regime, line)
+    for seed in study.seeds:
+        assert " ".join([str(seed), *(shown[regime, str(seed)] for regime in study.regimes)]) in spaced(report)
     [comparison] = compare(study, collect(folder, study.runs()))
+    assert comparison.uncertainty in report.words
     for summary in comparison.test:
-        assert f"{100 * summary.mean:.2f} ± {100 * summary.sd:.2f}" in page.text
+        assert f"{100 * summary.mean:.2f} ± {100 * summary.sd:.2f}" in report.words
         if summary.difference:
-            assert verdict(summary) in page.text
+            assert verdict(summary) in report.words
+    assert report.words.index(comparison.uncertainty) < report.words.index(comparison.verdicts[0])
 
 
-def test_loads_nothing_and_pictures_are_real(page):
-    assert page.links
-    assert all(link.startswith("data:image/svg+xml;base64,") for link in page.links)
-    assert len(page.images) == 2 + 4  # differences, training, and the rates of four regimes
-    for image in page.images:
-        assert image["alt"]
-        svg = base64.b64decode(image["src"].partition(",")[2])
-        assert ET.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
-        assert b"<image" not in svg
-        assert not re.search(rb"(href|src)=\"(?!#)", svg)
+def spaced(page):
+    """The text with a space between the cells of a table."""
+    return " ".join(re.sub(r"<[^>]*>", " ", page.html).replace("−", "-").split())
+
+
+def test_embeds_results_csv(report, finished):
+    folder, _ = finished
+    header, *rows = csv.reader((folder / "results.csv").read_text().splitlines())
+    assert report.data["columns"] == header
+    assert [[str(cell) for cell in row] for row in report.data["rows"]] == rows
+    assert all(type(row[5]) is float for row in report.data["rows"])
+
+
+def test_says_where_nothing_is_published(report):
+    assert "published, %" not in report.words
+    assert "the first version of the paper, from which we have its numbers, has none for this recipe" in report.words
+
+
+def test_loads_nothing_and_pictures_have_a_text(report):
+    assert report.links
+    assert [link for link in report.links if not link.startswith("#")] == ["data:,"]
+    assert not re.search(r"https?:|@import|url\((?!#)|\bfetch\b|XMLHttpRequest", report.html)
+    assert len(report.pictures) == 2 + 2 + 4  # seeds and differences, curves, and the rates of four regimes
+    assert all(report.pictures)
+    assert report.html.count("<svg") == len(report.pictures)
+
+
+def test_every_colour_of_a_picture_is_defined_by_day_and_by_night(report):
+    used = set(re.findall(r"var\((--c[0-9a-f]{6})\)", report.html))
+    assert len(used) > 10
+    for colour in used:
+        assert len(re.findall(rf"{colour}: #[0-9a-f]{{6}};", report.html)) == 2, colour
+    assert "--c000000: #000000;" in report.html
+    assert "--c000000: #ebebeb;" in report.html
 
 
 def test_shows_the_blur_and_the_rates_of_smoothing(tmp_path):
     study = make_study("conventional", "cbs", "cbs+lerac", "cbs(sigma=2)")
     page = page_of(tmp_path, study, collect(tmp_path, study.runs()))
-    pictures = {image["alt"]: image["src"] for image in page.images}
-    assert len(page.images) == 4 + 1
-    assert "σ of the blur against the step: cbs, cbs+lerac, cbs(sigma=2)" in pictures
-    rates = {regime: pictures[f"Learning rate of every layer against the step: {regime}"] for regime in study.regimes}
-    assert rates["cbs"] == rates["conventional"]
-    assert rates["cbs"] != rates["cbs+lerac"]
-    assert "each network is tested with the σ of its chosen epoch" in " ".join(page.text.split())
+    assert len(page.pictures) == 4 + 1
+    assert "σ of the blur against the step: cbs, cbs+lerac, cbs(sigma=2)" in page.pictures
+    rates = dict(zip(page.pictures, re.findall(r"<svg.*?</svg>", page.html, re.DOTALL), strict=True))
+    lines = {
+        regime: re.findall(r'd="M [^"]*"', rates[f"Learning rate of every layer against the step: {regime}"])
+        for regime in study.regimes
+    }
+    assert lines["cbs"] == lines["conventional"]
+    assert lines["cbs"] != lines["cbs+lerac"]
+    assert "each network is tested with the σ of its chosen epoch" in page.words
 
 
 def test_sigma_is_drawn_as_it_is_planned():
@@ -108,9 +99,9 @@ def test_sigma_is_drawn_as_it_is_planned():
     assert [list(part) for part in other.get_data()] == [[0, 10], [2, 2]]
 
 
-def test_says_how_to_do_it_again(page, finished):
+def test_says_how_to_do_it_again(report, finished):
     _, study = finished
-    [command] = re.findall(r"lerac compare .*", page.text)
+    [command] = re.findall(r"lerac compare .*", report.text)
     words = shlex.split(command)
     assert words[:3] == ["lerac", "compare", "small-cnn/digits"]
     assert words[words.index("--regimes") + 1] == ",".join(study.regimes)
@@ -119,7 +110,7 @@ def test_says_how_to_do_it_again(page, finished):
     assert {"data.train=90", "training.epochs=2"} <= sets
     import torch
 
-    assert f"torch: {torch.__version__}" in page.text
+    assert f"torch: {torch.__version__}" in report.words
 
 
 def test_the_same_study_gives_the_same_bytes(finished, tmp_path):
@@ -135,16 +126,16 @@ def test_half_finished(tmp_path):
     study = make_study("conventional", "lerac", seeds=(0, 1))
     train_here(tmp_path, study, study.runs()[:3])
     page = page_of(tmp_path, study, collect(tmp_path, study.runs()))
-    assert "3 of 4 runs have ended" in page.text
-    assert "lerac: " in page.text
-    assert "1 seed, too few for a verdict. Not ended yet: 1 seed." in page.text
+    assert "3 of 4 runs have ended" in page.words
+    assert "lerac: " in page.words
+    assert "1 seed, too few for a verdict. Not ended yet: 1 seed." in page.words
 
 
 def test_nothing_trained_yet(tmp_path):
     study = make_study("conventional", "lerac")
     page = page_of(tmp_path, study, collect(tmp_path, study.runs()))
-    assert "0 of 2 runs have ended" in page.text
-    assert len(page.images) == 2  # the plan of the rates needs no training
+    assert "0 of 2 runs have ended" in page.words
+    assert len(page.pictures) == 2  # the plan of the rates needs no training
 
 
 def test_failures_are_shown_and_escaped(tmp_path):
@@ -153,9 +144,9 @@ def test_failures_are_shown_and_escaped(tmp_path):
     train_here(tmp_path, study, runs[:1])
     RunFolder(tmp_path, runs[1]).write_error("Traceback: <b>boom</b>\n")
     page = page_of(tmp_path, study, collect(tmp_path, runs))
-    assert "diverged, the loss was not finite at step 1" in page.text
-    assert "Traceback: <b>boom</b>" in page.text
-    assert "conventional itself diverged on seeds 0" in page.text
+    assert "diverged, the loss was not finite at step 1" in page.words
+    assert "Traceback: <b>boom</b>" in page.words
+    assert "conventional itself diverged on seeds 0" in page.words
 
 
 def test_no_baseline_no_comparison(tmp_path):
@@ -202,7 +193,7 @@ def test_two_recipes(tmp_path):
     train_here(tmp_path, study, first.runs())
     assert extend_study(tmp_path, study) == study
     page = page_of(tmp_path, study, collect(tmp_path, study.runs()))
-    assert page.text.count("Where the values come from") == 2
+    assert page.words.count("All values, and where they come from") == 2
     assert len(re.findall(r"lerac compare .*", page.text)) == 2  # they were changed by different --set
 
 
@@ -211,6 +202,6 @@ def test_the_command_names_the_source_of_a_recipe_that_has_several(tmp_path):
     (tmp_path / "mine.toml").write_text(text + "\n[official.warmup]\nk = 3\n[ours.warmup]\nk = 2\n")
     word = str(tmp_path / "mine.toml")
     study = request_study([word], "conventional", [0], [], "ours", "cpu")
-    assert _commands(study) == [f"lerac compare {word} --source ours --regimes conventional --seeds 0-0"]
+    assert commands_of(study) == [f"lerac compare {word} --source ours --regimes conventional --seeds 0-0"]
     (tmp_path / "mine.toml").unlink()
-    assert "--source ours" in _commands(study)[0]
+    assert "--source ours" in commands_of(study)[0]

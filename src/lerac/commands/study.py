@@ -141,10 +141,11 @@ def _finish(folder: Path, study: Study, *, as_json: bool) -> None:
 
 
 def _tell(folder: Path, study: Study, comparisons: "list[Comparison]", results: list[Any], *, as_json: bool) -> None:
-    from lerac.study.report import write_report
+    from lerac.study.report import write_report, write_summary
 
     page = folder / "report.html"
     write_report(page, study, results)
+    write_summary(folder, comparisons)
     if as_json:
         print(json.dumps({"report": str(page), "recipes": [comparison_json(c) for c in comparisons]}, indent=2))
         return

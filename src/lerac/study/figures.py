@@ -12,17 +12,13 @@ from matplotlib.figure import Figure
 
 from lerac import plot
 from lerac.study.files import write_bytes, write_text
-from lerac.study.metrics import ACCURACY, Metric
 from lerac.study.models import MODELS
 from lerac.study.plan import Run, Smoothing, steps_per_epoch
 from lerac.study.rates import base_schedule, curriculum_layers, curve_of, layer_ratios, sigma_of, warmup_factor
-from lerac.study.statistics import Summary
 
 __all__ = [
     "STYLE",
     "colours",
-    "curves_figure",
-    "differences_figure",
     "draw_mean",
     "rates_figure",
     "sigma_figure",
@@ -48,11 +44,11 @@ def colours(regimes: Sequence[str]) -> dict[str, str]:
     return {regime: PALETTE[i % len(PALETTE)] for i, regime in enumerate(regimes)}
 
 
-def svg(figure: Figure) -> str:
-    """Draw a figure as SVG; the same figure gives the same text."""
+def svg(figure: Figure, *, transparent: bool = False) -> str:
+    """Draw a figure as SVG, with or without a white ground; the same figure gives the same text."""
     text = io.StringIO()
     with matplotlib.rc_context(STYLE):
-        figure.savefig(text, format="svg", metadata={"Date": None})
+        figure.savefig(text, format="svg", metadata={"Date": None}, transparent=transparent)
     return text.getvalue()
 
 
@@ -132,56 +128,3 @@ def draw_mean(axes: Axes, at: Any, columns: Sequence[Sequence[float]], colour: s
     spread = np.array([np.std(c, ddof=min(1, len(c) - 1)) for c in columns])
     axes.plot(at, mean, color=colour, linewidth=1.6, label=label)
     axes.fill_between(at, mean - spread, mean + spread, color=colour, alpha=0.12, linewidth=0)
-
-
-def curves_figure(
-    histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], metric: Metric = ACCURACY
-) -> Figure:
-    """Draw the validation metric and training loss against the epoch: mean over seeds, band of one sd.
-
-    Args:
-        histories: regime → one history per seed; where some are shorter, the mean is over those that go on.
-        metric: what networks are judged by.
-    """
-    loss = f"training loss, {metric.loss}" if metric.loss else "training loss"
-    colour = colours(list(histories))
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(8.6, 3.4), layout="constrained")
-        panels = figure.subplots(1, 2)
-        for axes, key, factor, title in (
-            (panels[0], f"validation_{metric.name}", metric.factor, f"validation {metric.title}, {metric.unit}"),
-            (panels[1], "train_loss", 1.0, loss),
-        ):
-            for regime, runs in histories.items():
-                longest = max((len(run) for run in runs), default=0)
-                columns = [[factor * run[e][key] for run in runs if len(run) > e] for e in range(longest)]
-                draw_mean(axes, np.arange(1, longest + 1), columns, colour[regime], regime)
-            axes.set_xlabel("epoch")
-            axes.set_title(title, fontsize=10, loc="left")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    return figure
-
-
-def differences_figure(summaries: Sequence[Summary], metric: Metric = ACCURACY) -> Figure:
-    """Draw a dot per seed for each regime's difference to the baseline, with the mean and its interval."""
-    colour = colours([summary.regime for summary in summaries])
-    shown = [summary for summary in summaries if summary.difference]
-    unit = "percentage points" if metric.unit == "%" else metric.difference
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7, 0.9 + 0.6 * max(1, len(shown))), layout="constrained")
-        axes = figure.add_subplot()
-        axes.axvline(0, color="#666666", linewidth=1)
-        for row, summary in enumerate(shown):
-            difference = summary.difference
-            if difference is None:
-                continue
-            dots = [metric.factor * value for value in difference.by_seed.values()]
-            axes.scatter(dots, [row + 0.16] * len(dots), s=18, color=colour[summary.regime], alpha=0.6, linewidth=0)
-            axes.plot(metric.factor * difference.mean, row - 0.16, "D", color=colour[summary.regime], markersize=6)
-            if difference.low is not None and difference.high is not None:
-                ends = (metric.factor * difference.low, metric.factor * difference.high)
-                axes.plot(ends, (row - 0.16, row - 0.16), color=colour[summary.regime], linewidth=2)
-        axes.set_yticks(range(len(shown)), [summary.regime for summary in shown])
-        axes.set_ylim(len(shown) - 0.5, -0.5)
-        axes.set_xlabel(f"difference to conventional, {unit} of test {metric.title}")
-    return figure

@@ -19,7 +19,18 @@ from lerac.study.runs import RunFolder
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Result", "claim", "collect", "extend_study", "read_study", "write_study", "write_tables"]
+__all__ = [
+    "RESULTS",
+    "Result",
+    "claim",
+    "collect",
+    "csv_text",
+    "extend_study",
+    "read_study",
+    "result_rows",
+    "write_study",
+    "write_tables",
+]
 
 RESULTS = ("recipe", "regime", "seed", "split", "metric", "value", "epochs", "steps")
 TIMINGS = ("recipe", "regime", "seed", "seconds", "device")
@@ -141,23 +152,35 @@ def collect(folder: Path, runs: Iterable[Run]) -> list[Result]:
     return results
 
 
-def write_tables(folder: Path, results: Sequence[Result]) -> None:
-    """Write results.csv, which holds no times, and timings.csv; rows are sorted, values are exact."""
-    ended = sorted((r for r in results if r.status), key=lambda r: (r.run.recipe, r.run.regime, r.run.seed))
-    values, times = [], []
-    for result in ended:
-        status = result.status or {}
-        run = (result.run.recipe, result.run.regime, result.run.seed)
+def result_rows(results: Sequence[Result]) -> list[tuple[str, str, int, str, str, float | None, int, int]]:
+    """Give the rows of results.csv, sorted: the columns `RESULTS`, values exact, NaN if the run diverged."""
+    rows = []
+    for result in _ended(results):
+        status, run = result.status or {}, result.run
         for split in ("test", "validation"):
             for metric in result.metric.measured:
-                value = result.value(split, metric)
-                values.append((*run, split, metric, repr(value), status["epochs"], status["steps"]))
-        times.append((*run, status["seconds"], status["device"]))
-    write_text(folder / "results.csv", _csv(RESULTS, values))
-    write_text(folder / "timings.csv", _csv(TIMINGS, times))
+                value, length = result.value(split, metric), (status["epochs"], status["steps"])
+                rows.append((run.recipe, run.regime, run.seed, split, metric, value, *length))
+    return rows
 
 
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def write_tables(folder: Path, results: Sequence[Result]) -> None:
+    """Write results.csv, which holds no times, and timings.csv; rows are sorted, values are exact."""
+    times = [
+        (r.run.recipe, r.run.regime, r.run.seed, r.status["seconds"], r.status["device"])
+        for r in _ended(results)
+        if r.status
+    ]
+    write_text(folder / "results.csv", csv_text(RESULTS, result_rows(results)))
+    write_text(folder / "timings.csv", csv_text(TIMINGS, times))
+
+
+def _ended(results: Sequence[Result]) -> list[Result]:
+    return sorted((r for r in results if r.status), key=lambda r: (r.run.recipe, r.run.regime, r.run.seed))
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Write CSV; floats are exact, None is an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

@@ -1,0 +1,114 @@
+"""The page: report.html, self-contained, from whatever has been trained so far."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from lerac.study.files import write_text
+from lerac.study.folder import RESULTS, Result, result_rows
+from lerac.study.metrics import Metric
+from lerac.study.plan import Study
+from lerac.study.report.commands import changed_values, commands_of
+from lerac.study.report.comparison import compare
+from lerac.study.report.pictures import colour_rules
+from lerac.study.report.sections import PARTS, section_of
+from lerac.study.statistics import BASELINE, CONFIDENCE
+
+__all__ = ["write_report"]
+
+
+def write_report(path: Path, study: Study, results: Sequence[Result]) -> None:
+    """Write the page."""
+    sections = [section_of(comparison, study) for comparison in compare(study, results)]
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            study=study,
+            sections=sections,
+            colours=colour_rules(text for section in sections for text in _drawn(section)),
+            parts=PARTS,
+            changed={recipe.name: changed_values(recipe) for recipe in study.recipes},
+            baseline=BASELINE,
+            confidence=f"{CONFIDENCE:.0%}",
+            chance=f"{1 - CONFIDENCE ** max(1, len(study.regimes) - 1):.0%}",
+            ended=sum(result.status is not None for result in results),
+            total=len(results),
+            failures=[r for r in results if r.error or r.diverged],
+            environments=_environments(results),
+            seconds=sum(r.status["seconds"] for r in results if r.status),
+            commands=commands_of(study),
+            data=embedded(results),
+        )
+    )
+    write_text(path, page)
+
+
+def _drawn(section: Mapping[str, Any]) -> list[str]:
+    """Give all that uses colours of figures."""
+    single = [section["sigma"]] if section["sigma"] else []
+    return [*section["seeds"], *section["curves"], *section["rates"].values(), *section["legend"].values(), *single]
+
+
+def embedded(results: Sequence[Result]) -> dict[str, list[Any]]:
+    """Give results.csv as JSON has it: its columns and rows, with null for NaN."""
+    rows = [
+        [None if isinstance(cell, float) and math.isnan(cell) else cell for cell in row] for row in result_rows(results)
+    ]
+    return {"columns": list(RESULTS), "rows": rows}
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("lerac.study"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "fixed": _fixed,
+        "shown": _shown,
+        "points": _points,
+        "prose": _prose,
+        "breakable": _breakable,
+    }
+    return environment
+
+
+def _fixed(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else _minus(f"{value:.{digits}f}")
+
+
+def _shown(value: float | None, metric: Metric) -> str:
+    return "–" if value is None else _minus(f"{metric.factor * value:.2f}")
+
+
+def _points(value: float | None, metric: Metric) -> str:
+    return "–" if value is None else _minus(f"{metric.factor * value:+.2f}")
+
+
+def _prose(text: str) -> str:
+    """Write a sentence with true minus signs, and keep `n = 5` on one line."""
+    return _minus(text).replace("n = ", "n\u00a0=\u00a0")
+
+
+def _minus(text: str) -> str:
+    """Write the minus of negative numbers as wide as a plus; hyphens of words and exponents stay."""
+    return re.sub(r"(?<![\w)\]])-(?=\d)", "−", text)
+
+
+def _breakable(text: str) -> Markup:
+    """Let a long name break where it has brackets, commas and points, and nowhere else."""
+    pieces = re.split(r"(?<=[(,.])", text)
+    return Markup("<wbr>").join(Markup('<span class="piece">{}</span>').format(piece) for piece in pieces if piece)
+
+
+def _environments(results: Sequence[Result]) -> list[dict[str, str]]:
+    found = [environment for result in results for environment in result.environments]
+    return [dict(pairs) for pairs in sorted({tuple(sorted(one.items())) for one in found})]
