@@ -97,7 +97,11 @@ def print_recipes(console: Console, known: Sequence[dict[str, Any]]) -> None:
     console.print()
     for line in [*_coverage(known), *_unknown(known)]:
         console.print(f"- {line}", markup=False, highlight=False)
-    console.print("lerac recipes show NAME prints a recipe: all numbers, and where each value comes from.")
+    console.print(
+        "A recipe is called MODEL/DATASET, as small-cnn/digits; `lerac recipes show` prints it, with all numbers of the "
+        "paper, and where each value comes from.",
+        highlight=False,
+    )
 
 
 def _table(datasets: Sequence[str], rows: Sequence[dict[str, Any]]) -> Table:
