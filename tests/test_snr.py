@@ -392,6 +392,7 @@ X = torch.ones(1, 6)
         (lambda: with_weight_noise(3, 0.1, seed=0), TypeError, "model must be a torch.nn.Module, got int"),
         (lambda: with_weight_noise(wide(3), -1.0, seed=0), ValueError, "size must be a finite number, 0 or more"),
         (lambda: with_weight_noise(wide(3), math.nan, seed=0), ValueError, "got nan"),
+        (lambda: with_weight_noise(wide(3), 1.0, seed=-1), ValueError, "seed must be 0 or more, got -1"),
         (lambda: with_weight_noise(wide(3).to("meta"), 1.0, seed=0), ValueError, "'0.weight' has no values"),
         (lambda: product_snr(math.nan, 1), ValueError, "must be numbers in dB, got nan, 1"),
     ],

@@ -21,6 +21,7 @@ __all__ = [
     "check_k",
     "check_kernel_size",
     "check_layers",
+    "check_lr",
     "check_model",
     "check_optimizer",
     "check_parameters",
@@ -94,6 +95,14 @@ def check_ratio(ratio: Any) -> float | dict[str, float]:
     if isinstance(ratio, Mapping):
         return {name: _in_unit(value, f"the ratio of layer {name!r}") for name, value in ratio.items()}
     return _in_unit(ratio, "ratio")
+
+
+def check_lr(lr: Any) -> float:
+    """Give a learning rate as a finite float of at least 0."""
+    number = _number(lr, "lr must be a number of at least 0, or a function from the step to one")
+    if not 0 <= number < math.inf:
+        raise ValueError(f"lr must be a finite number of at least 0, got {lr!r}")
+    return number
 
 
 def check_sigma(sigma: Any) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
-from lerac.arguments import check_curve, check_k, check_ratio
+from lerac.arguments import check_curve, check_k, check_lr, check_ratio
 from lerac.curves import Curve
 from lerac.layers import Layer, named_parameters, start_ratios
 from lerac.snr import LayerSNR
@@ -42,7 +42,7 @@ def schedule(
         k: optimizer steps of the curriculum, 1 or more.
         ratio: as for `lerac.LeRaC`: the last layer's start over the full rate, or each layer's by name.
         curve: a name in `lerac.curves.CURVES` or a callable (progress, ratio) → factor.
-        lr: the ordinary rate, or a function from the step (0, 1, …) to it.
+        lr: the ordinary rate, 0 or more, or a function from the step (0, 1, …) to it.
         steps: how many steps to draw; None for 1.5 · k.
         axes: where to draw; None for a figure of its own.
 
@@ -67,7 +67,7 @@ def schedule(
     total = steps or max(k + 1, round(1.5 * k))
     ends = (total - 1, min(k, total - 1))  # the curriculum in full, however short it is
     at = sorted({round(i * end / _POINTS) for i in range(_POINTS + 1) for end in ends})
-    base = [lr(step) if callable(lr) else lr for step in at]
+    base = [check_lr(lr(step) if callable(lr) else lr) for step in at]
     lines = {}
     for layer in layers:
         start = starts[layer.name]

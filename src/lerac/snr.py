@@ -125,12 +125,14 @@ def with_weight_noise(model: nn.Module, size: float, *, seed: int) -> nn.Module:
 
     Raises:
         TypeError: if `model` is not a module.
-        ValueError: if `size` is negative or not finite, or a parameter has no values.
+        ValueError: if `size` is negative or not finite, `seed` is negative, or a parameter has no values.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     if not (math.isfinite(size) and size >= 0):
         raise ValueError(f"size must be a finite number, 0 or more, got {size!r}")
+    if seed < 0:  # torch takes it, for that of another seed
+        raise ValueError(f"seed must be 0 or more, got {seed!r}")
     noisy = copy.deepcopy(model)
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in named_parameters(noisy).items():

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from scipy.signal import correlate2d
+from small_recipes import EXAMPLES, LENGTH, SMALLER, write_samples
 from studies import SMALL, make_run, make_study, train_here
 
 from lerac.cli import run
+from lerac.commands import over_time
 from lerac.study.errors import StudyError
 from lerac.study.figures import write_figure
-from lerac.study.folder import collect, read_study
+from lerac.study.folder import collect, read_study, write_study
 from lerac.study.paper_figures import convolutions
 from lerac.study.paper_figures.over_time import UPDATE_RULES, draw_over_time, outcomes
 from lerac.study.paper_figures.schedule import draw_schedule
@@ -170,6 +172,88 @@ def test_a_study_that_compare_made_is_used(capsys, tmp_path):
     assert "mine holds another study: it has small-cnn/digits with optimizer.lr" in capsys.readouterr().err
 
 
+LITTLE = [word for value in (*EXAMPLES, *LENGTH, "data.sample=true") for word in ("--set", value)]
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    return write_samples(tmp_path_factory.mktemp("data"), "utkface", "rte")
+
+
+def test_figure_3_of_ages_is_by_their_metric(capsys, tmp_path, samples, monkeypatch):
+    monkeypatch.setenv("LERAC_DATA", "")  # so that it is put back after this test
+    widths = ["--set", SMALLER["resnet18"][0]]
+    command = ["figure", "3", "resnet18/utkface", *LITTLE, *widths, "--regimes", "conventional,lerac", "--seeds", "1"]
+    assert run([*command, "--workers", "1"]) == 2
+    assert "no data root: give --data-root" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert run([*command, "--workers", "1", "--data-root", str(samples)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "test mean absolute error regime mean, years" in out
+    assert "validation mean absolute error, last epoch" in out
+    assert "%" not in out.replace("[95%]", "")
+    pictures(tmp_path, 3)
+    study = read_study(tmp_path / "runs/figures/resnet18__utkface")
+    results = collect(tmp_path / "runs/figures/resnet18__utkface", study.runs())
+    figure = draw_over_time(results, "title")
+    assert figure.axes[0].get_title(loc="left") == "validation mean absolute error, years (lower is better)"
+    assert list(figure.axes[0].lines[0].get_ydata()) == [entry["validation_mae"] for entry in results[0].history]
+    [base, _] = outcomes(results)["test mean absolute error"]
+    assert base.values == {0: results[0].value("test", "mae")}
+
+
+def test_all_draws_every_recipe_whose_data_is_found(capsys, tmp_path, samples, monkeypatch):
+    names = ["gru/digits", "lstm/rte", "resnet18/cifar10", "resnet18/utkface"]
+    monkeypatch.setattr(over_time, "recipe_names", lambda: names)
+    monkeypatch.setenv("LERAC_DATA", str(samples))
+    command = ["figure", "5", "--all", *LITTLE, "--regimes", "conventional", "--seeds", "1", "--workers", "1"]
+    assert run([*command, "--json", "--study", "mine"]) == 0
+    out, err = capsys.readouterr()
+    shown = json.loads(out)
+    assert [one["recipe"] for one in shown["recipes"]] == ["lstm/rte", "resnet18/utkface"]
+    assert list(shown["left_out"]) == ["gru/digits", "resnet18/cifar10"]
+    assert "digits takes no sample" in shown["left_out"]["gru/digits"]
+    assert "no folder cifar-10-batches-py" in shown["left_out"]["resnet18/cifar10"]
+    assert "lerac: left out: resnet18/cifar10: " in err
+    assert shown["failed"] == []
+    assert "test accuracy" in shown["recipes"][0]
+    for one in shown["recipes"]:
+        stem = f"figures/figure-5-{one['recipe'].replace('/', '__')}"
+        assert one["files"] == [f"{stem}.svg", f"{stem}.png"]
+        assert all((tmp_path / file).stat().st_size > 1000 for file in one["files"])
+    assert sorted(folder.name for folder in (tmp_path / "mine").iterdir()) == ["lstm__rte", "resnet18__utkface"]
+    # One that cannot be drawn does not keep the others from it, and is told by the exit code.
+    (tmp_path / "mine" / "lstm__rte" / "study.json").write_text("{")
+    assert run([*command, "--study", "mine"]) == 1
+    out, err = capsys.readouterr()
+    assert "lerac: lstm/rte: " in err
+    assert "figure 5: figures/figure-5-resnet18__utkface.svg" in out
+
+
+def test_all_needs_a_recipe_that_can_be_drawn(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(over_time, "recipe_names", lambda: ["resnet18/cifar10"])
+    monkeypatch.setenv("LERAC_DATA", str(tmp_path))
+    assert run(["figure", "3", "--all"]) == 2
+    assert "--all: no recipe can be drawn" in capsys.readouterr().err
+    assert run(["figure", "3", "digits", "--all"]) == 2
+    assert "--all draws every recipe; leave digits out, or --all" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_figure_1_needs_no_data(capsys, tmp_path, monkeypatch):
+    monkeypatch.delenv("LERAC_DATA", raising=False)
+    assert run(["figure", "1", "resnet18/cifar10", "--source", "paper"]) == 0
+    assert "layers, equal from step 3520 of 140800 on" in capsys.readouterr().out  # 704 steps per epoch
+    pictures(tmp_path, 1)
+
+
+def test_a_folder_of_another_study_names_the_option_that_gave_it(capsys, tmp_path):
+    study = make_study(overrides=("optimizer.lr=0.5",))
+    write_study(tmp_path / "mine", study)
+    assert run(["figure", "3", *TINY, "--study", "mine"]) == 2
+    assert capsys.readouterr().err.endswith("choose another --study\n")
+
+
 def test_curves_are_the_means_of_the_metrics(trained, tmp_path):
     figure = draw_over_time(trained, "title")
     epochs, seconds = figure.axes
@@ -227,7 +311,7 @@ def test_update_rules_are_regimes_in_their_canonical_text():
     [
         (["figure", "6"], "6"),
         (["figure", "1", "nope"], "unknown recipe 'nope'"),
-        (["figure", "1", "--regime", "conventional"], "regime conventional leaves the learning rates alone"),
+        (["figure", "1", "--regime", "conventional"], "--regime conventional leaves the learning rates alone"),
         (["figure", "1", "--regime", "lerac,warmup"], "one regime, got lerac,warmup"),
         (["figure", "1", "--seeds", "3"], "--seeds"),
         (["figure", "2", "--draws", "0"], "--draws"),

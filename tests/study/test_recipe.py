@@ -198,6 +198,26 @@ def test_bad_overrides_of_official_settings(override, says):
     assert says in str(refused.value)
 
 
+def test_none_removes_what_need_not_be_there():
+    recipe = load_recipe("resnet18/cifar10", ["training.early_stopping=none", "cbs=none"])
+    assert recipe.training.early_stopping is None
+    assert recipe.cbs is None
+    assert "early_stopping" not in recipe.settings()["training"]
+    assert recipe.sources["training.early_stopping"] == "set: on the command line"
+    overrides = ["lerac.staircase=none", "lerac.curve=exponential", "lerac.ratio=1e-3"]
+    assert load_recipe("resnet18/cifar10", overrides, "official").lerac.staircase is None
+    assert load_recipe("resnet18/cifar10", ["training.drop_last=none"]).training.drop_last is None
+    for override, says in (
+        ("training.epochs=none", "training.epochs: input should be a valid integer, got None"),
+        ("training.early_stoping=none", "unknown key 'training.early_stoping'"),
+        ("training=none", "training"),
+        ("nothing=none", "unknown key 'nothing'"),
+        ("network.widths=none", "network option widths"),
+    ):
+        with pytest.raises(StudyError, match=says):
+            load_recipe("resnet18/cifar10", [override])
+
+
 def test_sources_must_name_real_keys_and_known_origins():
     values = load_recipe("digits").model_dump()
     for key, source, says in (("training.lr", "ours: x", "no key"), ("training", "somewhere", "must start with")):

@@ -10,10 +10,11 @@ from lerac.cli import run
 from lerac.named_models import named_model
 from lerac.study.errors import StudyError
 from lerac.study.plan import Study
-from lerac.study.recipe import load_recipe, recipe_names, recipe_sources
+from lerac.study.recipe import load_recipe, recipe_names, recipe_sources, recipe_text
 from lerac.study.schedule import schedule_of
 from lerac.study.training import Training
 
+STEPS = ["schedule.name=step", "schedule.epochs=[2,3]", "schedule.divide_by=10.0", "schedule.floor=1e-9"]
 KEYS = ["recipe", "source", "steps_per_epoch", "curriculum_steps", "base", "exact", "at", "groups"]
 
 
@@ -42,17 +43,7 @@ def test_the_demo_has_the_rates_that_training_really_uses():
     overrides = ["data.train=90", "data.validation=40", "data.test=60", "training.epochs=3", "lerac.k=2", "warmup.k=1"]
     recipe = load_recipe("digits", [*overrides, "schedule.name=cosine"])
     schedule = schedule_of(recipe)
-    [planned] = Study(recipes=[recipe], regimes=["lerac"], seeds=[0]).runs()
-    training = Training(planned)
-    backward, entries = training._accelerator.backward, []
-
-    def recorded(loss):  # called right before every optimizer step
-        entries.append(training._curriculum.lrs())
-        backward(loss)
-
-    training._accelerator.backward = recorded
-    while not training.over:
-        training.run_epoch()
+    entries = rates_in_training(recipe)
     assert len(entries) == schedule.steps == 6
     for position, rates in enumerate(entries):
         expected = {p: group.lrs[position] for group in schedule.groups for p in group.parameters}
@@ -97,6 +88,8 @@ def test_equation_8_for_every_recipe(name):
         (["digits", "--steps-per-epoch", "0"], "--steps-per-epoch"),
         (["digits", "--source", "rumour"], "rumour"),
         (["nope"], "unknown recipe 'nope'"),
+        (["missing.toml"], "recipe missing.toml: there is no such file"),
+        (["."], "recipe .: this is a folder; give a TOML file, or the name of a recipe of ours"),
         (["digits", "--plot", "rates.xyz"], "--plot rates.xyz: the name must end in one of .eps"),
         (["digits", "--plot", "rates"], "--plot rates: the name must end in one of"),
         (["digits", "--plot", "nowhere/rates.svg"], "--plot nowhere/rates.svg: there is no folder nowhere"),
@@ -124,12 +117,45 @@ def test_a_curriculum_that_does_not_fit_is_refused():
         schedule_of(load_recipe("digits"), 0)
 
 
-def test_a_base_schedule_that_changes_during_the_staircase_is_refused():
-    recipe = load_recipe("resnet18/cifar10", ["schedule.epochs=[3,65]"], "official")
-    with pytest.raises(StudyError, match=r"lasts 50 steps, but the base schedule step changes at step 20;"):
-        schedule_of(recipe, 10)
-    recipe = load_recipe("resnet18/cifar10", ["schedule.epochs=[6,65]"], "official")  # right at its end is fine
-    assert list(schedule_of(recipe, 10).groups[0].lrs[-3:]) == pytest.approx([0.1, 0.01, 0.001])
+def test_a_base_schedule_that_changes_during_the_staircase_has_the_rates_of_training(tmp_path):
+    stairs = (
+        "\n[lerac.staircase]\nbase = 10.0\ncap = 0.011\nupdates_per_epoch = 2\n"
+        "[lerac.staircase.starts]\nconv1 = 1e-2\nbn1 = 1e-3\nlayer1 = 1e-4\nlayer2 = 1e-5\nlayer3 = 1e-6\nfc = 1e-6\n"
+    )
+    file = tmp_path / "mine.toml"
+    text = recipe_text("digits").replace("k = 3 # epochs\nratio = 1e-4 #", "k = 2\nratio = 1e-4 #")
+    file.write_text(text.replace('curve = "exponential"\n', 'curve = "staircase"\n' + stairs))
+    overrides = ["data.train=60", "data.validation=20", "data.test=20", "training.epochs=4", "training.batch_size=15"]
+    for base in (["schedule.name=cosine"], STEPS):
+        recipe = load_recipe(str(file), [*overrides, *base])
+        schedule = schedule_of(recipe)
+        assert schedule.curriculum_steps == 8
+        used = rates_in_training(recipe)
+        assert len(used) == schedule.steps == 16
+        for step, rates in enumerate(used):
+            entry = max(i for i, first in enumerate(schedule.at) if first <= step)
+            expected = {p: group.lrs[entry] for group in schedule.groups for p in group.parameters}
+            assert rates == pytest.approx(expected, rel=1e-12), step
+    # By hand: at step 4, the second epoch, two updates have come and the base is divided once.
+    head = schedule.groups[-1]
+    assert "fc.weight" in head.parameters
+    assert dict(zip(schedule.at, head.lrs, strict=True))[4] == pytest.approx(1e-6 * 10**2 / 10)
+
+
+def rates_in_training(recipe):
+    """Parameter → rate, for every optimizer step of a training with LeRaC."""
+    [planned] = Study(recipes=[recipe], regimes=["lerac"], seeds=[0]).runs()
+    training = Training(planned)
+    backward, entries = training._accelerator.backward, []
+
+    def recorded(loss):  # called right before every optimizer step
+        entries.append(training._curriculum.lrs())
+        backward(loss)
+
+    training._accelerator.backward = recorded
+    while not training.over:
+        training.run_epoch()
+    return entries
 
 
 def test_the_table_fits_a_terminal_and_names_what_is_surprising(capsys, monkeypatch):
@@ -165,7 +191,8 @@ def test_recipes_lists_all_sources(capsys):
     assert run(["recipes", "--json"]) == 0
     known = {recipe["name"]: recipe for recipe in json.loads(capsys.readouterr().out)}
     assert len(known) == 35
-    assert known["wide-resnet50/imagenet200"] == {
+    recipe = known["wide-resnet50/imagenet200"]
+    assert {key: recipe[key] for key in ("name", "model", "dataset", "sources")} == {
         "name": "wide-resnet50/imagenet200", "model": "wide-resnet50", "dataset": "imagenet200",
         "sources": ["ours", "official"],
     }  # fmt: skip

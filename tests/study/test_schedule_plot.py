@@ -65,11 +65,20 @@ def test_draws_where_it_is_told_and_can_be_saved():
         ({"k": 2, "curve": "spline"}, "unknown curve 'spline': expected one of exponential"),
         ({"k": 2, "ratio": {"a": 1.0}}, "ratio has no factor for the layers b, c"),
         ({"k": 2, "ratio": 2.0}, r"ratio must be in \(0, 1\]"),
+        ({"k": 2, "lr": -0.1}, "lr must be a finite number of at least 0, got -0.1"),
+        ({"k": 2, "lr": math.nan}, "lr must be a finite number of at least 0, got nan"),
+        ({"k": 2, "lr": lambda step: math.inf if step else 1.0}, "lr must be a finite number of at least 0, got inf"),
     ],
 )
 def test_errors(arguments, says):
     with pytest.raises(ValueError, match=says):
         plot.schedule(LAYERS, **arguments)
+
+
+@pytest.mark.parametrize("lr", ["0.1", None, [0.1], lambda step: "0.1"])
+def test_a_rate_that_is_no_number(lr):
+    with pytest.raises(TypeError, match="lr must be a number of at least 0, or a function from the step to one, got"):
+        plot.schedule(LAYERS, k=2, lr=lr)
 
 
 def test_known_rates_hold_until_the_next_and_the_last_until_the_end():

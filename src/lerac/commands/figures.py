@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from lerac.commands.options import Device, Json, Recipe, SeedList, Sets, SourceOption, Workers
+from lerac.commands.options import DataRoot, Device, Json, Recipe, SeedList, Sets, SourceOption, Weights, Workers
+from lerac.commands.over_time import OverTime
 from lerac.study.errors import StudyError
 from lerac.study.files import check_folder
-from lerac.study.folder import Result, claim, collect, extend_study, write_study, write_tables
-from lerac.study.plan import Study
 from lerac.study.regimes import DEFAULT_REGIMES, parse_regime
-from lerac.study.requests import default_workers, parse_seeds, request_study
-from lerac.study.terminal import print_summaries, summary_json
+from lerac.study.requests import parse_seeds, request_study, set_places
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +28,17 @@ figure_app = typer.Typer(
 Out = Annotated[Path, typer.Option(help="Folder of the pictures.")]
 Runs = Annotated[
     Path | None,
-    typer.Option("--study", help="Folder of the runs, which continues or extends; default: runs/figures/RECIPE."),
+    typer.Option(
+        "--study",
+        help="Folder of the runs, which continues or extends (with --all: of such folders, one per recipe); "
+        "default: runs/figures/RECIPE.",
+    ),
+]
+OneRecipe = Annotated[
+    str | None, typer.Argument(metavar="RECIPE", help="MODEL/DATASET, an alias, or a TOML file; default: digits.")
+]
+Every = Annotated[
+    bool, typer.Option("--all", help="Every recipe whose data is found, a picture each; the others are named.")
 ]
 
 
@@ -79,7 +87,8 @@ def convolutions_command(
 
 @figure_app.command("3")
 def regimes_command(
-    recipe: Recipe = "digits",
+    recipe: OneRecipe = None,
+    every: Every = False,
     regimes: Annotated[str, typer.Option(help="What to compare, options in brackets.")] = DEFAULT_REGIMES,
     seeds: SeedList = "10",
     overrides: Sets = [],  # noqa: B006
@@ -88,11 +97,14 @@ def regimes_command(
     study: Runs = None,
     workers: Workers = None,
     device: Device = "cpu",
+    data_root: DataRoot = None,
+    weights: Weights = None,
     as_json: Json = False,
 ) -> None:
-    """Validation accuracy of the regimes against epochs and seconds. Trains what is missing."""
-    asked = request_study([recipe], regimes, parse_seeds(seeds), overrides, source, device)
-    _over_time(3, asked, out, study, workers, as_json=as_json)
+    """Validation metric of the regimes against epochs and seconds. Trains what is missing."""
+    set_places(data_root, weights)
+    wanted = OverTime(3, regimes, parse_seeds(seeds), overrides, source, out, study, workers, device)
+    _draw(wanted, recipe, every=every, as_json=as_json)
 
 
 @figure_app.command("4")
@@ -104,11 +116,14 @@ def snr_command(
     seeds: SeedList = "10",
     images: Annotated[int, typer.Option(min=1, help="How many of the test split.")] = 100,
     overrides: Sets = [],  # noqa: B006
+    data_root: DataRoot = None,
+    weights: Weights = None,
     out: Out = Path("figures"),
     as_json: Json = False,
 ) -> None:
     """Signal-to-noise ratio of each layer's features, as `lerac snr` measures it. Trains each run anew."""
     check_folder(out, "--out")
+    set_places(data_root, weights)
     numbers = parse_seeds(seeds)
     from lerac.study import snr, snr_report
 
@@ -123,7 +138,8 @@ def snr_command(
 
 @figure_app.command("5")
 def update_rules_command(
-    recipe: Recipe = "digits",
+    recipe: OneRecipe = None,
+    every: Every = False,
     regimes: Annotated[str | None, typer.Option(help="Default: conventional and LeRaC by each update rule.")] = None,
     seeds: SeedList = "10",
     overrides: Sets = [],  # noqa: B006
@@ -132,47 +148,26 @@ def update_rules_command(
     study: Runs = None,
     workers: Workers = None,
     device: Device = "cpu",
+    data_root: DataRoot = None,
+    weights: Weights = None,
     as_json: Json = False,
 ) -> None:
-    """Validation accuracy under LeRaC's update rules against epochs and seconds. Trains what is missing."""
+    """Validation metric under LeRaC's update rules against epochs and seconds. Trains what is missing."""
     from lerac.study.paper_figures.over_time import UPDATE_RULES
 
-    asked = request_study([recipe], regimes or UPDATE_RULES, parse_seeds(seeds), overrides, source, device)
-    _over_time(5, asked, out, study, workers, as_json=as_json)
+    set_places(data_root, weights)
+    rules = regimes or UPDATE_RULES
+    wanted = OverTime(5, rules, parse_seeds(seeds), overrides, source, out, study, workers, device)
+    _draw(wanted, recipe, every=every, as_json=as_json)
 
 
-def _over_time(
-    number: int, asked: Study, out: Path, folder: Path | None, workers: int | None, *, as_json: bool
-) -> None:
-    check_folder(out, "--out")
-    results = _trained(folder or Path("runs/figures") / asked.recipes[0].slug, asked, workers or default_workers())
-    from lerac.study.paper_figures.over_time import draw_over_time, outcomes
-
-    seeds = len(asked.seeds)
-    title = f"{asked.recipes[0].name}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
-    files = _write(draw_over_time(results, title), out, f"figure-{number}")
-    measured = outcomes(results)
-    if not as_json:
-        for what, summaries in measured.items():
-            in_seconds = what == "time"
-            print_summaries(Console(), what, summaries, factor=1 if in_seconds else 100, unit="" if in_seconds else "%")
-    shown = {what: [summary_json(summary) for summary in summaries] for what, summaries in measured.items()}
-    _tell(number, files, {"recipe": asked.recipes[0].name, **shown}, as_json=as_json)
-
-
-def _trained(folder: Path, asked: Study, workers: int) -> list[Result]:
-    """Train what is missing of a study, in a folder that may hold more of it."""
-    from lerac.study.progress import train_shown
-
-    extend_study(folder, asked)  # so that a folder with another study is refused before anything is written there
-    with claim(folder):
-        study = extend_study(folder, asked)
-        write_study(folder, study)
-        failures = train_shown(folder, asked.runs(), workers)
-        write_tables(folder, collect(folder, study.runs()))
-    if failures:
-        raise typer.Exit(1)
-    return collect(folder, asked.runs())
+def _draw(wanted: OverTime, recipe: str | None, *, every: bool, as_json: bool) -> None:
+    if not every:
+        wanted.draw(recipe or "digits", as_json=as_json)
+    elif recipe is None:
+        wanted.draw_all(as_json=as_json)
+    else:
+        raise StudyError(f"--all draws every recipe; leave {recipe} out, or --all")
 
 
 def _write(figure: "Figure", folder: Path, name: str) -> list[Path]:

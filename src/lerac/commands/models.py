@@ -10,13 +10,13 @@ import typer
 from rich.console import Console
 
 from lerac.commands.layer_table import print_layers
-from lerac.commands.options import Json, Recipe, Sets, SourceOption
+from lerac.commands.options import DataRoot, Json, Recipe, SeedList, Sets, SourceOption, Weights
 from lerac.depth import find_layers
 from lerac.layers import named_parameters
 from lerac.named_models import KINDS, ModelNameError, named_model
 from lerac.study.errors import StudyError
 from lerac.study.recipe import load_recipe
-from lerac.study.requests import parse_seeds
+from lerac.study.requests import parse_seeds, set_places
 
 __all__ = ["layers_command", "schedule_command", "snr_command"]
 
@@ -68,7 +68,7 @@ def schedule_command(
 def snr_command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="One of ours that has a recipe for the data.")],
     data: Annotated[str, typer.Option(help="The data set.")] = "digits",
-    seeds: Annotated[str, typer.Option(help="As for compare; a run each.")] = "10",
+    seeds: SeedList = "10",
     images: Annotated[int, typer.Option(min=1, help="How many of the test split.")] = 100,
     weight_noise: Annotated[
         str | None, typer.Option(help="Sizes relative to the weights. Default: 0.1,1; during training 0.1.")
@@ -76,6 +76,8 @@ def snr_command(
     during: Annotated[bool, typer.Option("--during-training", help="After every epoch of several regimes.")] = False,
     regimes: Annotated[str | None, typer.Option(help=f"With --during-training. Default: {SNR_REGIMES}")] = None,
     overrides: Sets = [],  # noqa: B006
+    data_root: DataRoot = None,
+    weights: Weights = None,
     plot: Annotated[list[Path], typer.Option(help="Draw a figure: .svg, .png, .pdf …; may be repeated.")] = [],  # noqa: B006
     csv: Annotated[Path | None, typer.Option(help="Write means and standard deviations.")] = None,
     as_json: Json = False,
@@ -88,6 +90,7 @@ def snr_command(
 
     if regimes and not during:
         raise StudyError("--regimes is for --during-training; without it, training is conventional")
+    set_places(data_root, weights)
     request = SNRRequest(
         model, data, parse_seeds(seeds), images, weight_noise, (regimes or SNR_REGIMES) if during else None, overrides
     )

@@ -23,7 +23,9 @@ __all__ = [
 
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="MODEL/DATASET, an alias, or a TOML file.")]
 Recipes = Annotated[list[str], typer.Argument(metavar="RECIPE…", help="MODEL/DATASET, an alias, or a TOML file.")]
-Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a value: training.epochs=10.")]
+Sets = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a value: training.epochs=10; none removes it.")
+]
 SourceOption = Annotated[Source | None, typer.Option("--source", help="Whose settings; default: what the recipe has.")]
 SeedList = Annotated[str, typer.Option(help="A count (5: 0 to 4), a range (100-109, 7-7) or a list (3,4,7).")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Runs side by side; default: all cores.")]

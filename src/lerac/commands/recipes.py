@@ -4,11 +4,12 @@ import json
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from lerac.commands.options import Json
 from lerac.study.errors import StudyError
 from lerac.study.recipe import recipe_text
-from lerac.study.requests import known_recipes
+from lerac.study.recipe_table import known_recipes, print_recipes
 
 __all__ = ["recipes_app"]
 
@@ -17,7 +18,7 @@ recipes_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, he
 
 @recipes_app.callback()
 def recipes_command(context: typer.Context, as_json: Json = False) -> None:
-    """List the recipes, or show one."""
+    """List the recipes and which cells of the paper's tables they reproduce, or show one."""
     if context.invoked_subcommand:
         if as_json:
             raise StudyError("recipes --json prints the list; recipes show prints TOML and takes no --json")
@@ -26,8 +27,7 @@ def recipes_command(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(known, indent=2))
         return
-    for recipe in known:
-        print(f"{recipe['name']}  ({', '.join(map(str, recipe['sources']))})")  # type: ignore[call-overload]
+    print_recipes(Console(), known)
 
 
 @recipes_app.command("show")

@@ -90,8 +90,13 @@ def read_study(folder: Path) -> Study | None:
         raise StudyError(f"{folder}: {error}") from None
 
 
-def extend_study(folder: Path, asked: Study) -> Study:
+def extend_study(folder: Path, asked: Study, *, option: str = "--out") -> Study:
     """Give the union of what is asked for and what the folder has; writes nothing.
+
+    Args:
+        folder: of a study, or to be one.
+        asked: what is asked for.
+        option: of the command line that names the folder, for errors.
 
     Raises:
         StudyError: if the folder holds another study.
@@ -103,7 +108,7 @@ def extend_study(folder: Path, asked: Study) -> Study:
     try:
         return present.extend(asked)
     except StudyError as error:
-        raise StudyError(f"{folder} holds another study: {error}; choose another --out") from None
+        raise StudyError(f"{folder} holds another study: {error}; choose another {option}") from None
 
 
 def write_study(folder: Path, study: Study) -> None:
@@ -112,12 +117,13 @@ def write_study(folder: Path, study: Study) -> None:
 
 
 @contextmanager
-def claim(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
+def claim(folder: Path, *, patience: float = 0.0, option: str = "--out") -> Iterator[None]:
     """Keep other processes from working in the folder; the system lets go if this one is killed.
 
     Args:
         folder: of a study or of one run.
         patience: seconds to wait for a process that has it, 0 or more.
+        option: of the command line that names the folder, for errors.
 
     Raises:
         StudyError: if another process has it.
@@ -135,7 +141,7 @@ def claim(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise StudyError(
-                        f"{folder}: another lerac is training there; wait for it, or choose another --out"
+                        f"{folder}: another lerac is training there; wait for it, or choose another {option}"
                     ) from None
                 time.sleep(0.05)
         yield

@@ -9,7 +9,7 @@ import tomllib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -32,7 +32,8 @@ from lerac.study.sections import (
 
 __all__ = ["ALIASES", "Recipe", "Source", "load_recipe", "recipe_names", "recipe_sources", "recipe_text"]
 
-NOTES = ("published", "ranges", "surprises")
+NOTES = ("cell", "published", "unknown", "parameters", "ranges", "surprises")
+Cell = Literal["known", "unknown", "none"]
 Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
@@ -44,8 +45,13 @@ class Recipe(Section):
         dataset: which data set.
         network: the model's own options, such as `depth` or `width`; what is not named keeps the model's default.
         source: whose settings these are; single values may be from elsewhere, as `sources` says.
+        cell: whether this model on this data set is in the tables of the paper: `known`, with the numbers in
+            `published`; `unknown`: a later version may have it, with numbers that we do not know; `none`: it is not.
+            None: not said.
         published: regime → [mean, standard deviation] of the metric that the paper reports, in the unit it is shown in:
             accuracies and mAP in %.
+        unknown: what we do not know of the paper's experiment, in words.
+        parameters: number of the network's weights; None where it depends on the data, or is not said.
         ranges: dotted key → [low, high], where the paper gives a range; the value chosen lies in it.
         surprises: what these settings do that nobody would expect, in words.
         sources: where each value comes from. Keys are sections (`training`) or dotted keys (`training.epochs`);
@@ -66,7 +72,10 @@ class Recipe(Section):
     warmup: WarmupSettings
     lerac: LeRaCSettings
     cbs: CBSSettings | None = None
+    cell: Cell | None = None
     published: dict[str, Pair] = Field(default_factory=dict)
+    unknown: list[str] = Field(default_factory=list)
+    parameters: Annotated[int, Field(ge=1)] | None = None
     ranges: dict[str, Pair] = Field(default_factory=dict)
     surprises: list[str] = Field(default_factory=list)
     sources: dict[str, str] = Field(default_factory=dict)
@@ -170,9 +179,11 @@ class Recipe(Section):
     def _ranges_hold_what_was_chosen(self) -> Self:
         for key, (low, high) in self.ranges.items():
             number = self._number(key)
+            if self._was_set(key):
+                continue
             if number is None:
                 raise ValueError(f"ranges: {key!r} is no number of this recipe")
-            if not low <= number <= high and not self.sources.get(key, "").startswith("set:"):
+            if not low <= number <= high:
                 raise ValueError(f"ranges: {key} must be in [{low:g}, {high:g}], got {number:g}")
         return self
 
@@ -182,6 +193,20 @@ class Recipe(Section):
             if str(parse_regime(regime)) != regime:
                 raise ValueError(f"published: write {parse_regime(regime)} for {regime!r}")
         return self
+
+    @model_validator(mode="after")
+    def _cell_fits_what_is_published(self) -> Self:
+        if self.cell is not None and (self.cell == "known") != bool(self.published):
+            raise ValueError(f"cell is {self.cell!r}: known goes with numbers in [published], the others without")
+        if self.unknown and self.cell == "none":
+            raise ValueError("unknown: of what the paper does not have there is nothing to know, remove it")
+        return self
+
+    def _was_set(self, key: str) -> bool:
+        """Whether a value, or the section around it, was changed on the command line."""
+        parts = key.split(".")
+        around = (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+        return any(self.sources.get(outer, "").startswith("set:") for outer in around)
 
     def _number(self, key: str) -> float | None:
         value: Any = self
@@ -195,7 +220,8 @@ def load_recipe(name: str, overrides: Sequence[str] = (), source: Source | None 
 
     Args:
         name: of a recipe of ours, an alias, or the path of a TOML file.
-        overrides: `key=value` with dotted keys and TOML values, like `training.epochs=10`.
+        overrides: `key=value` with dotted keys and TOML values, like `training.epochs=10`; the word `none` removes
+            a value or section that need not be there.
         source: whose settings; None for those that the file has first.
 
     Raises:
@@ -217,7 +243,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text  # a bare word, as people type it
+        value = None if text == "none" else text  # a bare word, as people type it
     if key == "source":
         raise StudyError(f"--set {override}: the source says where a recipe's values come from; choose one by --source")
     if (note := key.partition(".")[0]) in NOTES:
@@ -228,7 +254,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         section = section.setdefault(name, {})
         if not isinstance(section, dict):
             raise StudyError(f"--set {override}: {name!r} is a value, not a section")
-    if isinstance(section.get(last), dict):
+    if isinstance(section.get(last), dict) and value is not None:
         raise StudyError(f"--set {override}: {key!r} is a section; its keys are {', '.join(section[last])}")
     section[last] = value
     if not key.startswith("sources"):

@@ -35,6 +35,10 @@ def recipe_text(name: str) -> str:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise StudyError(f"recipe {name}: cannot be read as UTF-8 text ({error})") from None
+    if path.is_dir():
+        raise StudyError(f"recipe {name}: this is a folder; give a TOML file, or the name of a recipe of ours")
+    if path.suffix == ".toml":
+        raise StudyError(f"recipe {name}: there is no such file")
     known = ", ".join([*built_in, *ALIASES])
     raise StudyError(f"unknown recipe {name!r}: give the path of a .toml file or one of {known}")
 

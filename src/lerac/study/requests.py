@@ -11,7 +11,7 @@ from lerac.study.data import DATASETS
 from lerac.study.data.places import data_root
 from lerac.study.errors import StudyError
 from lerac.study.plan import Study
-from lerac.study.recipe import ALIASES, Recipe, Source, load_recipe, recipe_names, recipe_sources
+from lerac.study.recipe import ALIASES, Recipe, Source, load_recipe
 from lerac.study.regimes import split_regimes
 
 __all__ = ["default_workers", "parse_seeds", "request_study", "require_available", "require_data", "set_places"]
@@ -124,14 +124,6 @@ def default_workers() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def known_recipes() -> list[dict[str, object]]:
-    """List our recipes, as `lerac recipes --json` prints them."""
-    recipes = [load_recipe(name) for name in recipe_names()]
-    return [
-        {"name": r.name, "model": r.model, "dataset": r.dataset, "sources": recipe_sources(r.name)} for r in recipes
-    ]
 
 
 def _counted(recipe: Recipe) -> Recipe:

@@ -119,12 +119,6 @@ Rows = Sequence[tuple[int, Mapping[Any, float]]]
 
 def _staircase(recipe: Recipe, stairs: StaircaseSettings, per_epoch: int) -> tuple[int, Rows]:
     ramp = official_ramp(stairs, lr=recipe.optimizer.lr, epochs=recipe.training.epochs, per_epoch=per_epoch)
-    changes = base_changes(recipe.schedule.model_dump(), epochs=recipe.training.epochs, per_epoch=per_epoch)
-    if early := [step for step in changes if step < ramp[-1][0]]:
-        raise StudyError(
-            f"{recipe.name}: the staircase lasts {ramp[-1][0]} steps, but the base schedule {recipe.schedule.name} "
-            f"changes at step {early[0]}; the authors' code knows no such case, so let it change later"
-        )
     of_start = {start: block for block, start in stairs.starts.items()}
     rows = [(step, {start: rates[block] for start, block in of_start.items()}) for step, rates in ramp]
     return rows[-1][0], rows

@@ -88,7 +88,8 @@ class TrainingSettings(Section):
         epochs: the most there are.
         batch_size: examples per optimizer step; the last batch of an epoch may be smaller.
         drop_last: true: leave a smaller last batch out; None: use it.
-        early_stopping: stop after this many epochs in a row without a better validation loss; None: never.
+        early_stopping: stop after this many epochs in a row without a better validation loss; None: never
+            (`--set training.early_stopping=none`).
     """
 
     epochs: Annotated[int, Field(ge=1)]

@@ -1,7 +1,7 @@
 """What a study looks like on a terminal, 80 columns wide, and as JSON."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from lerac.study.report import Comparison
 
 __all__ = ["comparison_json", "print_comparison", "print_plan", "print_summaries", "summary_json"]
+
+
+PUBLISHED = (
+    "paper: mean and standard deviation of 5 runs, as its first version reports them. The authors' code, where it has "
+    "the experiment, selects the epoch on the test data, so that its numbers are too good."
+)
 
 
 def print_plan(console: Console, results: Sequence[Result], *, as_json: bool) -> None:
@@ -47,11 +53,20 @@ def state(result: Result) -> str:
 
 
 def print_comparison(console: Console, comparison: "Comparison") -> None:
-    """Print table and verdict of one recipe."""
-    metric = comparison.metric
+    """Print table and verdict of one recipe, with the paper's numbers where we know them."""
+    metric, published = comparison.metric, comparison.recipe.published
     what, unit = f"test {metric.title}", metric.unit
-    print_summaries(console, what, comparison.test, title=comparison.recipe.name, factor=metric.factor, unit=unit)
-    for sentence in comparison.warnings + comparison.verdicts:
+    print_summaries(
+        console,
+        what,
+        comparison.test,
+        title=comparison.recipe.name,
+        factor=metric.factor,
+        unit=unit,
+        published=published,
+    )
+    remark = [PUBLISHED] if any(summary.regime in published for summary in comparison.test) else []
+    for sentence in comparison.warnings + comparison.verdicts + remark:
         console.print(sentence, markup=False, highlight=False)
 
 
@@ -63,6 +78,7 @@ def print_summaries(
     title: str | None = None,
     factor: float = 100,
     unit: str = "%",
+    published: Mapping[str, Sequence[float]] = {},
 ) -> None:
     """Print a table of means and paired differences, and an empty line.
 
@@ -73,6 +89,8 @@ def print_summaries(
         title: of the table; by default what was measured.
         factor: from the values to what is printed; by default, values are shares.
         unit: of what is printed; empty to print none.
+        published: regime → mean and standard deviation that the paper reports, as they are printed; a column, if one of
+            the regimes has them.
     """
     unit = f", {unit}" if unit else ""
     table = Table(title=title or what, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -80,19 +98,29 @@ def print_summaries(
     table.add_column(f"{what}{unit}" if title else f"mean{unit}", justify="right", no_wrap=True)
     table.add_column(f"− {BASELINE} [{CONFIDENCE:.0%}]".replace("[", r"\["), justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
+    if beside := any(summary.regime in published for summary in summaries):
+        table.add_column("paper", justify="right", no_wrap=True)
     for summary in summaries:
-        table.add_row(summary.regime, _mean(summary, factor), _difference(summary, factor), _count(summary))
+        row = [summary.regime, _mean(summary, factor), _difference(summary, factor), _count(summary)]
+        if beside:
+            row.append(" ± ".join(f"{number:.2f}" for number in published.get(summary.regime, ())) or "–")
+        table.add_row(*row)
     console.print(table)
     console.print()
 
 
 def comparison_json(comparison: "Comparison") -> dict[str, Any]:
-    """Give the table of one recipe as plain types; accuracies and mAP are shares in [0, 1], errors of ages in years."""
+    """Give the table of one recipe as plain types; accuracies and mAP are shares in [0, 1], errors of ages in years.
+
+    `published` is what the paper reports, None where it does not or we do not know it.
+    """
     return {
         "recipe": comparison.recipe.name,
         "baseline": BASELINE,
         "confidence": CONFIDENCE,
-        "regimes": [summary_json(summary) for summary in comparison.test],
+        "regimes": [
+            summary_json(summary) | {"published": _published(comparison, summary)} for summary in comparison.test
+        ],
         "verdicts": comparison.verdicts,
         "metric": comparison.metric.name,
         "warnings": comparison.warnings,
@@ -112,6 +140,13 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "difference": difference
         and {"n": difference.n, "mean": difference.mean, "low": difference.low, "high": difference.high},
     }
+
+
+def _published(comparison: "Comparison", summary: Summary) -> dict[str, float] | None:
+    if (numbers := comparison.recipe.published.get(summary.regime)) is None:
+        return None
+    mean, spread = (number / comparison.metric.factor for number in numbers)
+    return {"mean": mean, "sd": spread}
 
 
 def _mean(summary: Summary, factor: float) -> str:

@@ -1,5 +1,7 @@
 import csv
+import re
 import struct
+import sys
 from dataclasses import replace
 
 import datasets
@@ -99,6 +101,21 @@ def test_a_recording_as_numbers(tmp_path):
     wave = read_wave(path, 16_000)
     np.testing.assert_allclose(wave, [0, 16384 / 32768, -32767 / 32768, 32767 / 32768])
     assert np.array_equal(read_wave(path.read_bytes(), 16_000, "a"), wave)
+
+
+@pytest.mark.parametrize("module", ["soundfile", "soxr", "librosa"])
+def test_a_missing_library_says_what_to_install_before_anything_is_written_or_read(tmp_path, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    says = re.escape(f"sound needs {module}: pip install 'lerac[audio]'")
+    with pytest.raises(StudyError, match=says):
+        load_cremad(tmp_path)
+    if module == "soundfile":
+        for sample in (cremad.sample_cremad, esc50.sample_esc50):
+            with pytest.raises(StudyError, match=says):
+                sample(tmp_path)
+        with pytest.raises(StudyError, match=says):
+            cremad.check_cremad(write_cremad(tmp_path / "other").parents[1])
+        assert [folder.name for folder in tmp_path.iterdir()] == ["other"]
 
 
 def broken(path, how):

@@ -211,6 +211,12 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     split = json.loads(capsys.readouterr().out)
     assert sorted(split["train"] + split["validation"]) == list(range(200))
     assert split["test"] == list(range(50))
+    assert run(["data", "split", "cifar10", *sizes]) == 2
+    assert "to use it say so: --set data.sample=true (of `lerac data split`: --sample)" in capsys.readouterr().err
+    (folder / "cifar-10-batches-py" / "lerac-sample.json").rename(folder / "marker")
+    assert run(["data", "split", "cifar10", *sizes, "--sample"]) == 2
+    assert "lerac-sample.json is missing), but a sample is asked for" in capsys.readouterr().err
+    (folder / "marker").rename(folder / "cifar-10-batches-py" / "lerac-sample.json")
     assert run(["data", "split", "cifar10", *sizes, "--sample"]) == 0
     assert capsys.readouterr().out.splitlines()[1] == "validation " + " ".join(map(str, split["validation"]))
 

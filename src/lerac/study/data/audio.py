@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lerac.study.data.audio_augment import Augmentations
-from lerac.study.data.audio_files import Wave, fitted, read_wave, resampled
+from lerac.study.data.audio_files import Wave, audio_library, fitted, read_wave, resampled
 from lerac.study.data.audio_spectrogram import Picture, Spectrogram
 from lerac.study.data.parts import Chosen
 from lerac.study.data.splits import Split, Splits, with_label_noise
@@ -125,7 +125,7 @@ class Listening:
         label_noise: share of the training labels to replace by another class, in [0, 1).
 
     Raises:
-        StudyError: if one of them makes no sense.
+        StudyError: if one of them makes no sense, or a library of the extra `audio` is missing.
     """
 
     seed: int
@@ -136,6 +136,8 @@ class Listening:
     label_noise: float
 
     def __post_init__(self) -> None:
+        for module in ("soundfile", "soxr", "librosa"):  # before a recording is asked for
+            audio_library(module)
         if not 4000 <= self.rate <= 48_000:  # beyond, a band has no frequency of the Fourier transform in it
             raise StudyError(f"data.rate must be 4000 to 48000 samples per second, got {self.rate}")
         if not 1 <= self.hop <= 4096:

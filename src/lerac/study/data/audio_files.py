@@ -7,13 +7,23 @@ from typing import Any
 import numpy as np
 
 from lerac.study.errors import StudyError
+from lerac.study.models.network import library
 
-__all__ = ["Wave", "fitted", "read_wave", "resampled"]
+__all__ = ["Wave", "audio_library", "fitted", "read_wave", "resampled"]
 
 Wave = np.ndarray[Any, np.dtype[np.float32]]
 
 UNTOLD = 0xFFFFFFFF  # a length that its writer did not know
 LFS = b"version https://git-lfs.github.com/spec"
+
+
+def audio_library(module: str) -> Any:
+    """Import a library of the extra `audio` only when it is needed.
+
+    Raises:
+        StudyError: if it is not installed; says what to install.
+    """
+    return library(module, "sound", "lerac[audio]")
 
 
 def read_wave(source: Path | bytes, rate: int, where: str | None = None) -> Wave:
@@ -29,10 +39,9 @@ def read_wave(source: Path | bytes, rate: int, where: str | None = None) -> Wave
 
     Raises:
         StudyError: if the file is missing, damaged, empty or a pointer of git-lfs, has another rate, more than one
-            channel, or a value that is not finite.
+            channel, or a value that is not finite; or if soundfile is not installed.
     """
-    import soundfile  # type: ignore[import-not-found, import-untyped, unused-ignore]
-
+    soundfile = audio_library("soundfile")
     where = where or str(source)
     try:
         content = source if isinstance(source, bytes) else source.read_bytes()
@@ -63,12 +72,10 @@ def read_wave(source: Path | bytes, rate: int, where: str | None = None) -> Wave
 
 def resampled(wave: Wave, rate: float, to: float) -> Wave:
     """Give the same sound with another number of samples per second; the same array if it is the same number."""
-    # The resampler of librosa, without the seconds that the rest of librosa.core takes to load.
-    import soxr  # type: ignore[import-not-found, import-untyped, unused-ignore]
-
     if rate == to:
         return wave
-    result: Wave = soxr.resample(wave, rate, to, quality="HQ")
+    # The resampler of librosa, without the seconds that the rest of librosa.core takes to load.
+    result: Wave = audio_library("soxr").resample(wave, rate, to, quality="HQ")
     return result
 
 

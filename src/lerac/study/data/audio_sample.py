@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lerac.study.data.audio_files import Wave
+from lerac.study.data.audio_files import Wave, audio_library
 from lerac.study.data.places import mark_sample, new_folder
 from lerac.study.files import write_bytes, write_text
 from lerac.study.seeds import derive
@@ -30,6 +30,7 @@ def write_esc50_sample(root: Path, folder: str, rate: int, seconds: int) -> None
     Raises:
         StudyError: if there is data already.
     """
+    audio_library("soundfile")  # before anything is written
     target = new_folder(root, folder)
     random = np.random.default_rng(derive(0, "sample", "esc50"))
     table = io.StringIO()
@@ -62,6 +63,7 @@ def write_cremad_sample(
     Raises:
         StudyError: if there is data already.
     """
+    audio_library("soundfile")  # before anything is written
     target = new_folder(root, folder)
     random = np.random.default_rng(derive(0, "sample", "cremad"))
     takes = [(actor, sentences[i % len(sentences)], label) for i, actor in enumerate(actors) for label in range(6)]
@@ -81,6 +83,5 @@ def _tone(hertz: float, samples: int, rate: int, random: np.random.Generator) ->
 
 
 def _write(path: Path, wave: Wave, rate: int) -> None:
-    import soundfile  # type: ignore[import-not-found, import-untyped, unused-ignore]
-
+    soundfile = audio_library("soundfile")
     write_bytes(path, lambda file: soundfile.write(file, wave, rate, format="WAV", subtype="PCM_16"))

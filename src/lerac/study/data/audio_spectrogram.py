@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lerac.study.data.audio_files import Wave
+from lerac.study.data.audio_files import Wave, audio_library
 
 __all__ = ["Picture", "Spectrogram"]
 
@@ -68,10 +68,9 @@ class Spectrogram:
     @cached_property
     def _filters(self) -> Any:
         """(bands, points // 2 + 1), sparse: a product that no number of threads changes."""
-        from librosa.filters import mel  # type: ignore[import-not-found, import-untyped, unused-ignore]
         from scipy.sparse import csr_array
 
-        return csr_array(mel(sr=self.rate, n_fft=self.points, n_mels=self.bands))
+        return csr_array(audio_library("librosa.filters").mel(sr=self.rate, n_fft=self.points, n_mels=self.bands))
 
 
 def unit_range(picture: Picture) -> Picture:

@@ -109,10 +109,10 @@ def locate(name: str, folders: Sequence[str], counts: Mapping[str, int], root: P
     if sample is False and marker is not None:
         raise StudyError(
             f"{folder} holds a generated sample, whose results say nothing about {name}; "
-            f"to train on it say so: --set data.sample=true"
+            f"to use it say so: --set data.sample=true (of `lerac data split`: --sample)"
         )
     if sample is True and marker is None:
-        raise StudyError(f"{folder} holds no sample ({MARKER} is missing), but data.sample is true")
+        raise StudyError(f"{folder} holds no sample ({MARKER} is missing), but a sample is asked for")
     if marker is not None and (lacking := sorted(counts.keys() - marker["counts"].keys())):
         raise StudyError(f"{folder / MARKER}: no count of {lacking[0]}; make the sample again with `lerac data sample`")
     return Place(name, folder, counts if marker is None else marker["counts"], marker is not None)

@@ -1,4 +1,4 @@
-"""Figures 3 and 5: validation accuracy against training time, for regimes and for update rules."""
+"""Figures 3 and 5: the validation metric against training time, for regimes and for update rules."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -24,14 +24,15 @@ UPDATE_RULES = ",".join(
 
 
 def draw_over_time(results: Sequence[Result], title: str) -> Figure:
-    """Draw mean validation accuracy by epoch and by seconds, with a band of one standard deviation over the seeds.
+    """Draw the mean validation metric by epoch and by seconds, with a band of one standard deviation over the seeds.
 
     The time of an epoch is the mean over the seeds of the seconds that training and validation took until its end.
 
     Args:
-        results: runs of one recipe.
+        results: runs of one recipe, at least one.
         title: of the figure.
     """
+    metric = results[0].metric
     histories: dict[str, list[list[dict[str, Any]]]] = {}
     for result in results:
         if result.history:
@@ -43,14 +44,15 @@ def draw_over_time(results: Sequence[Result], title: str) -> Figure:
         for regime, runs in histories.items():
             length = max(map(len, runs))
             by_epoch = [[run[e] for run in runs if len(run) > e] for e in range(length)]
-            accuracies = [[100 * entry["validation_accuracy"] for entry in entries] for entries in by_epoch]
+            values = [[metric.factor * entry[f"validation_{metric.name}"] for entry in row] for row in by_epoch]
             times = [fmean(entry["seconds"] for entry in entries) for entries in by_epoch]
-            draw_mean(epochs, range(1, length + 1), accuracies, colour[regime], regime)
-            draw_mean(seconds, times, accuracies, colour[regime], regime)
+            draw_mean(epochs, range(1, length + 1), values, colour[regime], regime)
+            draw_mean(seconds, times, values, colour[regime], regime)
         for axes, label in ((epochs, "epoch"), (seconds, "seconds of training and validation")):
             axes.set_xlabel(label)
             axes.set_xlim(left=0)
-        epochs.set_title("validation accuracy, %", loc="left", fontsize=10)
+        better = "higher" if metric.higher_is_better else "lower"
+        epochs.set_title(f"validation {metric.title}, {metric.unit} ({better} is better)", loc="left", fontsize=10)
         figure.suptitle(title, fontsize=10)
         figure.legend(*epochs.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure
@@ -59,26 +61,31 @@ def draw_over_time(results: Sequence[Result], title: str) -> Figure:
 def outcomes(results: Sequence[Result]) -> dict[str, list[Summary]]:
     """Summarise what the figure shows, paired seed by seed with conventional training.
 
+    Args:
+        results: runs of one recipe, at least one.
+
     Returns:
-        `test accuracy` of the chosen epoch, a share; `validation accuracy, mean over all epochs`, a share that is
-        higher the earlier a network is good; `validation accuracy, last epoch`, a share; `time`, seconds over those of
-        conventional training on the same seed, which also depend on what else the machine did meanwhile.
+        By the title of the metric, such as accuracy: `test accuracy` of the chosen epoch; `validation accuracy, mean
+        over all epochs`, which is better the earlier a network is good; `validation accuracy, last epoch`; and `time`,
+        seconds over those of conventional training on the same seed, which also depend on what else the machine did
+        meanwhile. The metric is in its own unit: accuracies are shares.
     """
+    metric = results[0].metric
     times = {result.run.seed: _seconds(result) for result in results if result.run.regime == BASELINE}
     measured: dict[str, dict[str, dict[int, float | None]]] = {
-        "test accuracy": {},
-        "validation accuracy, mean over all epochs": {},
-        "validation accuracy, last epoch": {},
+        f"test {metric.title}": {},
+        f"validation {metric.title}, mean over all epochs": {},
+        f"validation {metric.title}, last epoch": {},
         "time": {},
     }
     for result in results:
         regime, seed, base = result.run.regime, result.run.seed, times.get(result.run.seed)
         own = _seconds(result)
-        every = _accuracies(result)
+        every = _validated(result)
         values = (
-            result.value("test", "accuracy"),
-            fmean(every) if every else result.value("validation", "accuracy"),  # None, or NaN
-            every[-1] if every else result.value("validation", "accuracy"),
+            result.value("test", metric.name),
+            fmean(every) if every else result.value("validation", metric.name),  # None, or NaN
+            every[-1] if every else result.value("validation", metric.name),
             own / base if own and base else None,
         )
         for by_regime, value in zip(measured.values(), values, strict=True):
@@ -90,7 +97,7 @@ def _seconds(result: Result) -> float | None:
     return None if result.status is None or result.diverged else float(result.status["seconds"])
 
 
-def _accuracies(result: Result) -> list[float]:
+def _validated(result: Result) -> list[float]:
     if result.status is None or result.diverged:
         return []
-    return [entry["validation_accuracy"] for entry in result.history]
+    return [entry[f"validation_{result.metric.name}"] for entry in result.history]

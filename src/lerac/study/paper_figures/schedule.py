@@ -6,15 +6,15 @@ from matplotlib.figure import Figure
 
 from lerac.study.errors import StudyError
 from lerac.study.figures import rates_figure
+from lerac.study.models import MODELS
 from lerac.study.plan import Run, steps_per_epoch
 from lerac.study.rates import curriculum_layers, layer_ratios
-from lerac.study.training import build
 
 __all__ = ["draw_schedule"]
 
 
 def draw_schedule(run: Run) -> tuple[Figure, dict[str, Any]]:
-    """Draw the rates of a run with a curriculum, nothing is trained.
+    """Draw the rates of a run with a curriculum, nothing is trained and no data is needed.
 
     Returns:
         The figure, and what it shows: length `k` of the curriculum and of the training in optimizer steps, and the
@@ -24,11 +24,12 @@ def draw_schedule(run: Run) -> tuple[Figure, dict[str, Any]]:
         StudyError: if the regime of the run has no curriculum of learning rates.
     """
     if run.curriculum is None:
-        raise StudyError(f"regime {run.regime} leaves the learning rates alone; figure 1 shows one that does not")
-    data, network = build(run)
-    layers = curriculum_layers(
-        network, data.train.example(), run.curriculum if run.curriculum.kind == "lerac" else None
-    )
+        raise StudyError(
+            f"--regime {run.regime} leaves the learning rates alone; figure 1 shows a curriculum, such as lerac"
+        )
+    network, options = MODELS[run.settings["model"]], run.settings["network"]
+    lerac = run.curriculum if run.curriculum.kind == "lerac" else None
+    layers = curriculum_layers(network.skeleton(**options), network.example_batch(**options), lerac)
     k = run.curriculum.k
     steps = steps_per_epoch(run.settings) * run.settings["training"]["epochs"]
     figure = rates_figure(run, (6.4, 3.6))
