@@ -144,7 +144,7 @@ def test_smoothing_is_a_plain_loop_with_the_blur_set_by_hand(regime, rates):
             sigma = 0.8 * 0.5 ** (step // 4)
             step += 1
 
-    network = by_hand._plain_network()
+    network = by_hand.network
     network.register_forward_pre_hook(count)
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d) and module.kernel_size != (1, 1):

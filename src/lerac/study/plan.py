@@ -71,8 +71,10 @@ class Run:
         smoothing: None without Curriculum by Smoothing.
         seed: decides split, noise, initial weights and data order.
         device: as torch names it.
-        precision: of the arithmetic; `float32` is the only one yet.
+        precision: of the arithmetic: a key of `lerac.study.precision.MIXED`.
         threads: that torch may use on the CPU.
+        processes: that train it together by data parallelism. They round otherwise than one, have batch statistics of
+            their own parts and dropout of their own, so their number belongs to the configuration.
     """
 
     recipe: str
@@ -84,11 +86,14 @@ class Run:
     device: str = "cpu"
     precision: str = "float32"
     threads: int = 1
+    processes: int = 1
 
     def configuration(self) -> dict[str, Any]:
-        """Give all fields but the seed, as plain types."""
+        """Give all fields but the seed, as plain types; a single process is not mentioned."""
         fields = asdict(self)
         del fields["seed"]
+        if self.processes == 1:
+            del fields["processes"]
         return fields
 
     @property
@@ -118,6 +123,7 @@ class Study(Section):
     device: str = "cpu"
     precision: str = "float32"
     threads: int = 1
+    processes: int = 1
     files: dict[str, str] = Field(default_factory=dict)
 
     def runs(self) -> list[Run]:
@@ -148,6 +154,7 @@ class Study(Section):
             device=self.device,
             precision=self.precision,
             threads=self.threads,
+            processes=self.processes,
         )
 
     def extend(self, other: "Study") -> "Study":
@@ -156,7 +163,7 @@ class Study(Section):
         Raises:
             StudyError: if anything else differs; the message names it with both values.
         """
-        for name in ("version", "device", "precision", "threads"):
+        for name in ("version", "device", "precision", "threads", "processes"):
             if (old := getattr(self, name)) != (new := getattr(other, name)):
                 raise StudyError(f"it has {name} {old}, now asked for {new}")
         known = {recipe.name: recipe for recipe in self.recipes}
@@ -229,7 +236,7 @@ def smooth(regime: Regime, recipe: Recipe) -> Smoothing | None:
 
 
 def steps_per_epoch(settings: dict[str, Any]) -> int:
-    """Count the optimizer steps of one epoch, the smaller last batch included unless the recipe drops it.
+    """Count the optimizer steps of one epoch; a smaller last batch counts, unless the recipe drops it.
 
     Raises:
         StudyError: if the number of training examples is not known.
@@ -238,7 +245,8 @@ def steps_per_epoch(settings: dict[str, Any]) -> int:
         raise StudyError(f"{settings['dataset']}: how many training examples there are is not known; set data.train")
     train, training = int(count), settings["training"]
     whole, rest = divmod(train, int(training["batch_size"]))
-    return whole + (rest > 0 and not training.get("drop_last"))
+    batches = whole + (rest > 0 and not training.get("drop_last"))
+    return -(-batches // int(training.get("accumulate", 1)))
 
 
 def _steps(regime: Regime, recipe: Recipe, epochs: float) -> int:
