@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from lerac.commands.options import Device, Json, Recipe, SeedList, Sets, SourceOption, Workers
 from lerac.study.errors import StudyError
 from lerac.study.files import check_folder
 from lerac.study.folder import Result, claim, collect, extend_study, write_study, write_tables
 from lerac.study.plan import Study
-from lerac.study.recipe import Source
 from lerac.study.regimes import DEFAULT_REGIMES, parse_regime
 from lerac.study.requests import default_workers, parse_seeds, request_study
 from lerac.study.terminal import print_summaries, summary_json
@@ -27,18 +27,11 @@ figure_app = typer.Typer(
     help="Draw a figure of the paper again, as SVG and PNG, from what runs here.",
 )
 
-Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="MODEL/DATASET, an alias, or a TOML file.")]
-Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a value: training.epochs=10.")]
-From = Annotated[Source | None, typer.Option("--source", help="Whose settings; default: what the recipe has.")]
 Out = Annotated[Path, typer.Option(help="Folder of the pictures.")]
-Seeds = Annotated[str, typer.Option(help="A count (5: 0 to 4), a range (100-109, 7-7) or a list (3,4,7).")]
 Runs = Annotated[
     Path | None,
     typer.Option("--study", help="Folder of the runs, which continues or extends; default: runs/figures/RECIPE."),
 ]
-Workers = Annotated[int | None, typer.Option(min=1, help="Runs side by side; default: all cores.")]
-Device = Annotated[str, typer.Option(help="Where to train, as torch names it: cpu, cuda, cuda:1, mps.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @figure_app.command("1")
@@ -46,7 +39,7 @@ def schedule_command(
     recipe: Recipe = "digits",
     regime: Annotated[str, typer.Option(help="One with a curriculum.")] = "lerac(curve=exponential)",
     overrides: Sets = [],  # noqa: B006 - typer's way to say none
-    source: From = None,
+    source: SourceOption = None,
     out: Out = Path("figures"),
     as_json: Json = False,
 ) -> None:
@@ -88,9 +81,9 @@ def convolutions_command(
 def regimes_command(
     recipe: Recipe = "digits",
     regimes: Annotated[str, typer.Option(help="What to compare, options in brackets.")] = DEFAULT_REGIMES,
-    seeds: Seeds = "10",
+    seeds: SeedList = "10",
     overrides: Sets = [],  # noqa: B006
-    source: From = None,
+    source: SourceOption = None,
     out: Out = Path("figures"),
     study: Runs = None,
     workers: Workers = None,
@@ -108,7 +101,7 @@ def snr_command(
         str, typer.Argument(metavar="MODEL", help="One of ours that has a recipe for the data.")
     ] = "lenet",
     data: Annotated[str, typer.Option(help="The data set.")] = "digits",
-    seeds: Seeds = "10",
+    seeds: SeedList = "10",
     images: Annotated[int, typer.Option(min=1, help="How many of the test split.")] = 100,
     overrides: Sets = [],  # noqa: B006
     out: Out = Path("figures"),
@@ -132,9 +125,9 @@ def snr_command(
 def update_rules_command(
     recipe: Recipe = "digits",
     regimes: Annotated[str | None, typer.Option(help="Default: conventional and LeRaC by each update rule.")] = None,
-    seeds: Seeds = "10",
+    seeds: SeedList = "10",
     overrides: Sets = [],  # noqa: B006
-    source: From = None,
+    source: SourceOption = None,
     out: Out = Path("figures"),
     study: Runs = None,
     workers: Workers = None,

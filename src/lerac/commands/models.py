@@ -1,0 +1,94 @@
+"""The commands about one network: `lerac layers`, `lerac schedule`, `lerac snr`."""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lerac.commands.layer_table import print_layers
+from lerac.commands.options import Json, Recipe, Sets, SourceOption
+from lerac.depth import find_layers
+from lerac.layers import named_parameters
+from lerac.named_models import KINDS, ModelNameError, named_model
+from lerac.study.errors import StudyError
+from lerac.study.recipe import load_recipe
+from lerac.study.requests import parse_seeds
+
+__all__ = ["layers_command", "schedule_command", "snr_command"]
+
+SNR_REGIMES = "conventional,warmup,warmup(curve=exponential),lerac"
+
+
+def layers_command(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help=f"One of ours, {KINDS}.")],
+    as_json: Json = False,
+) -> None:
+    """Show the layers of a network, nearest to the input first, as LeRaC finds them. Nothing is downloaded."""
+    found = named_model(name)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            layers = find_layers(found.model, *found.args, **found.kwargs)
+        except (TypeError, ValueError) as error:
+            raise ModelNameError(str(error)) from error
+    for warning in caught:
+        print(f"lerac: {warning.message}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"model": name, "layers": [layer.as_dict() for layer in layers]}, indent=2))
+        return
+    sizes = {parameter: tensor.numel() for parameter, tensor in named_parameters(found.model).items()}
+    print_layers(Console(), name, layers, sizes)
+
+
+def schedule_command(
+    recipe: Recipe,
+    source: SourceOption = None,
+    steps_per_epoch: Annotated[int | None, typer.Option(min=1, help="Default: what data and batch size give.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it: .svg, .pdf, .png.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the learning rate of every layer over the whole training with LeRaC, without training."""
+    from lerac.study.schedule import schedule_of
+    from lerac.study.schedule_table import plot_schedule, print_schedule
+
+    loaded = load_recipe(recipe, source=source)
+    schedule = schedule_of(loaded, steps_per_epoch)
+    if plot is not None:
+        plot_schedule(schedule, plot)
+    if as_json:
+        print(json.dumps(schedule.as_dict()))
+        return
+    print_schedule(Console(), loaded, schedule)
+
+
+def snr_command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="One of ours that has a recipe for the data.")],
+    data: Annotated[str, typer.Option(help="The data set.")] = "digits",
+    seeds: Annotated[str, typer.Option(help="As for compare; a run each.")] = "10",
+    images: Annotated[int, typer.Option(min=1, help="How many of the test split.")] = 100,
+    weight_noise: Annotated[
+        str | None, typer.Option(help="Sizes relative to the weights. Default: 0.1,1; during training 0.1.")
+    ] = None,
+    during: Annotated[bool, typer.Option("--during-training", help="After every epoch of several regimes.")] = False,
+    regimes: Annotated[str | None, typer.Option(help=f"With --during-training. Default: {SNR_REGIMES}")] = None,
+    overrides: Sets = [],  # noqa: B006
+    plot: Annotated[list[Path], typer.Option(help="Draw a figure: .svg, .png, .pdf …; may be repeated.")] = [],  # noqa: B006
+    csv: Annotated[Path | None, typer.Option(help="Write means and standard deviations.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the signal-to-noise ratio of every layer's features: against a trained copy, and under weight noise.
+
+    What is signal and what is noise, and why, is explained in docs/snr.md. Trains each run anew; keeps nothing.
+    """
+    from lerac.study.snr_command import SNRRequest, answer
+
+    if regimes and not during:
+        raise StudyError("--regimes is for --during-training; without it, training is conventional")
+    request = SNRRequest(
+        model, data, parse_seeds(seeds), images, weight_noise, (regimes or SNR_REGIMES) if during else None, overrides
+    )
+    answer(request, plots=plot, csv=csv, as_json=as_json)

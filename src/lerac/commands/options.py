@@ -1,0 +1,34 @@
+"""Options that several commands share, each with its one meaning."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lerac.study.recipe import Source
+
+__all__ = [
+    "DataRoot",
+    "Device",
+    "Json",
+    "Precision",
+    "Recipe",
+    "Recipes",
+    "SeedList",
+    "Sets",
+    "SourceOption",
+    "Weights",
+    "Workers",
+]
+
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="MODEL/DATASET, an alias, or a TOML file.")]
+Recipes = Annotated[list[str], typer.Argument(metavar="RECIPE…", help="MODEL/DATASET, an alias, or a TOML file.")]
+Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a value: training.epochs=10.")]
+SourceOption = Annotated[Source | None, typer.Option("--source", help="Whose settings; default: what the recipe has.")]
+SeedList = Annotated[str, typer.Option(help="A count (5: 0 to 4), a range (100-109, 7-7) or a list (3,4,7).")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Runs side by side; default: all cores.")]
+Device = Annotated[str, typer.Option(help="Where to train, as torch names it: cpu, cuda, cuda:1, mps.")]
+Precision = Annotated[str, typer.Option(help="Of the arithmetic.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder with the data sets' folders; default: LERAC_DATA.")]
+Weights = Annotated[Path | None, typer.Option(help="Folder with published weights; default: LERAC_WEIGHTS.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,0 +1,36 @@
+"""The commands `lerac recipes` and `lerac recipes show`."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from lerac.commands.options import Json
+from lerac.study.errors import StudyError
+from lerac.study.recipe import recipe_text
+from lerac.study.requests import known_recipes
+
+__all__ = ["recipes_app"]
+
+recipes_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help="List the recipes, or show one.")
+
+
+@recipes_app.callback()
+def recipes_command(context: typer.Context, as_json: Json = False) -> None:
+    """List the recipes, or show one."""
+    if context.invoked_subcommand:
+        if as_json:
+            raise StudyError("recipes --json prints the list; recipes show prints TOML and takes no --json")
+        return
+    known = known_recipes()
+    if as_json:
+        print(json.dumps(known, indent=2))
+        return
+    for recipe in known:
+        print(f"{recipe['name']}  ({', '.join(map(str, recipe['sources']))})")  # type: ignore[call-overload]
+
+
+@recipes_app.command("show")
+def show_command(name: Annotated[str, typer.Argument(metavar="NAME", help="MODEL/DATASET or an alias.")]) -> None:
+    """Print the TOML of a recipe."""
+    print(recipe_text(name), end="")

@@ -1,0 +1,155 @@
+"""The commands that train and report: `lerac compare`, `lerac train`, `lerac report`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from lerac.commands.options import (
+    DataRoot,
+    Device,
+    Json,
+    Precision,
+    Recipe,
+    Recipes,
+    SeedList,
+    Sets,
+    SourceOption,
+    Weights,
+    Workers,
+)
+from lerac.study.folder import claim, collect, extend_study, write_study, write_tables
+from lerac.study.plan import Run, Study
+from lerac.study.regimes import DEFAULT_REGIMES, parse_regime
+from lerac.study.requests import (
+    default_out,
+    default_workers,
+    parse_seeds,
+    request_study,
+    require_available,
+    require_data,
+    set_places,
+)
+from lerac.study.terminal import comparison_json, print_comparison, print_plan
+
+if TYPE_CHECKING:
+    from lerac.study.report import Comparison
+
+__all__ = ["compare_command", "report_command", "train_command"]
+
+A_MOMENT = 10.0  # seconds that another process may need to write the tables of a study
+
+
+def compare_command(
+    recipes: Recipes,
+    regimes: Annotated[str, typer.Option(help="What to compare, options in brackets.")] = DEFAULT_REGIMES,
+    seeds: SeedList = "5",
+    overrides: Sets = [],  # noqa: B006 - typer's way to say none
+    source: SourceOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study; default: runs/RECIPE.")] = None,
+    workers: Workers = None,
+    engine: Annotated[str, typer.Option(help="Who runs the workers: local or ray.")] = "local",
+    device: Device = "cpu",
+    precision: Precision = "float32",
+    data_root: DataRoot = None,
+    weights: Weights = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the runs, train nothing.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Changes nothing: a study always continues.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train every regime × seed, and report the differences.
+
+    The same command continues an interrupted study, and a longer list of regimes, seeds or recipes extends it.
+    """
+    require_available(engine, precision)
+    set_places(data_root, weights)
+    asked = request_study(recipes, regimes, parse_seeds(seeds), overrides, source, device)
+    folder = out or default_out(asked)
+    if plan:
+        print_plan(Console(), collect(folder, extend_study(folder, asked).runs()), as_json=as_json)
+        return
+    require_data(asked)
+    extend_study(folder, asked)  # so that a folder with another study is refused before anything is written there
+    with claim(folder):
+        study = extend_study(folder, asked)
+        write_study(folder, study)
+        runs = study.runs()
+        failures = _train(folder, runs, workers or default_workers())
+        _finish(folder, study, as_json=as_json)
+    if failures:
+        raise typer.Exit(1)
+
+
+def train_command(
+    recipe: Recipe,
+    regime: Annotated[str, typer.Option(help="One regime, options in brackets.")],
+    seed: Annotated[int, typer.Option(min=0, help="Decides split, noise, weights and order.")],
+    out: Annotated[Path, typer.Option(help="Folder of the study, which this run joins.")],
+    overrides: Sets = [],  # noqa: B006
+    source: SourceOption = None,
+    device: Device = "cpu",
+    precision: Precision = "float32",
+    data_root: DataRoot = None,
+    weights: Weights = None,
+) -> None:
+    """Train one run, in the same folder layout as `compare`."""
+    require_available("local", precision)
+    set_places(data_root, weights)
+    asked = request_study([recipe], str(parse_regime(regime)), [seed], overrides, source, device)
+    require_data(asked)
+    extend_study(out, asked)
+    [run] = asked.runs()
+    with claim(out, patience=A_MOMENT):
+        write_study(out, extend_study(out, asked))
+    with claim(out / run.folder):  # other runs may be trained in the same study meanwhile
+        failures = _train(out, [run], workers=1)
+    with claim(out, patience=A_MOMENT):
+        write_tables(out, collect(out, extend_study(out, asked).runs()))
+    if failures:
+        raise typer.Exit(1)
+    [result] = collect(out, [run])
+    Console().print(json.dumps(result.status, indent=2), markup=False, highlight=False)
+
+
+def report_command(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders of studies; several are merged.")],
+    out: Annotated[Path | None, typer.Option(help="Where report.html goes; default: the first folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make the report again, of one folder or of several together."""
+    from lerac.study.report import compare, merge
+
+    study, results = merge(folders)
+    write_tables(out or folders[0], results)
+    _tell(out or folders[0], study, compare(study, results), results, as_json=as_json)
+
+
+def _train(folder: Path, runs: list[Run], workers: int) -> int:
+    from lerac.study.progress import train_shown  # here, because it takes longer to load than `--help` should
+
+    return train_shown(folder, runs, workers)
+
+
+def _finish(folder: Path, study: Study, *, as_json: bool) -> None:
+    from lerac.study.report import compare
+
+    results = collect(folder, study.runs())
+    write_tables(folder, results)
+    _tell(folder, study, compare(study, results), results, as_json=as_json)
+
+
+def _tell(folder: Path, study: Study, comparisons: "list[Comparison]", results: list[Any], *, as_json: bool) -> None:
+    from lerac.study.report import write_report
+
+    page = folder / "report.html"
+    write_report(page, study, results)
+    if as_json:
+        print(json.dumps({"report": str(page), "recipes": [comparison_json(c) for c in comparisons]}, indent=2))
+        return
+    console = Console()
+    for comparison in comparisons:
+        print_comparison(console, comparison)
+        console.print()
+    console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
