@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from studies import make_run, make_study, train_here
 
-from lerac.study.engine import train_all
+from lerac.study.engines.local import train_all
 from lerac.study.folder import collect, write_tables
 from lerac.study.plan import Run
 from lerac.study.runs import RunFolder

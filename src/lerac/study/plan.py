@@ -89,19 +89,22 @@ class Run:
     processes: int = 1
 
     def configuration(self) -> dict[str, Any]:
-        """Give all fields but the seed, as plain types; a single process is not mentioned."""
+        """Give all that can change the result but the seed, as plain types; a single process is not mentioned.
+
+        The text of the regime cannot: `lerac` and `lerac(k=3)` are one training where the recipe's k is 3.
+        """
         fields = asdict(self)
-        del fields["seed"]
+        del fields["seed"], fields["regime"]
         if self.processes == 1:
             del fields["processes"]
         return fields
 
     @property
     def folder(self) -> str:
-        """Where the run is kept, relative to the study: runs/<slug>-<hash>/<seed>."""
+        """Where the run is kept, relative to the study: runs/<slug>-<hash>/<seed>; equal trainings share it."""
         text = json.dumps(self.configuration(), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-        return f"runs/{self.recipe.replace('/', '__')}-{parse_regime(self.regime).slug}-{digest}/{self.seed}"
+        return f"runs/{self.recipe.replace('/', '__')}-{parse_regime(self.regime).name}-{digest}/{self.seed}"
 
     def __str__(self) -> str:
         return f"{self.recipe} {self.regime} seed {self.seed}"
