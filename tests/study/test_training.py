@@ -207,7 +207,7 @@ def test_the_test_split_is_measured_with_the_first_best_validation_epoch():
     assert training.best_epoch == accuracies.index(max(accuracies))
     measured = training.test()
     assert equal(weights(training), snapshots[training.best_epoch])
-    assert measured.score == (measured.predicted == training.test_split.labels).double().mean().item()
+    assert measured.score == (measured.kept["predicted"] == training.test_split.labels).double().mean().item()
 
 
 def test_history_says_what_was_trained():

@@ -20,29 +20,29 @@ class EpochRecord:
         self._sizes: list[int] = []
         self._steps: list[int] = []
 
-    def add(self, loss: Tensor, score: Tensor, part: Part, step: int) -> None:
+    def add(self, loss: Tensor, score: Tensor | None, part: Part, step: int) -> None:
         """Note a batch.
 
         Args:
             loss: mean over its examples.
-            score: sum over its examples.
+            score: sum over its examples; None where the metric takes a whole split.
             part: which part of the batch this process has computed.
             step: optimizer steps taken before it.
         """
         self._losses.append(loss)
         self._sizes.append(part.size)
         self._steps.append(step)
-        if part.size:
+        if part.size and score is not None:
             self._scores.append(score)
 
     def close(self) -> None:
         """End the epoch: look at the values, those of all processes together. Every process must call this."""
         each = torch.stack(self._losses).double().cpu()
-        score = torch.stack(self._scores).sum().item() if self._scores else 0
+        score = torch.stack(self._scores).sum().item() if self._scores else None
         shares = gather_object([(each, torch.tensor(self._sizes, dtype=torch.float64), score)])
         self._weights = torch.stack([sizes for _, sizes, _ in shares])
         self._each = torch.stack([losses for losses, _, _ in shares]).masked_fill(self._weights == 0, 0.0)
-        self._score = sum(score for _, _, score in shares)
+        self._known = [score for _, _, score in shares if score is not None]
 
     @property
     def loss(self) -> float:
@@ -51,9 +51,9 @@ class EpochRecord:
         return float((self._each.flatten() * weights).sum() / weights.sum())
 
     @property
-    def score(self) -> float:
-        """Mean score of the examples."""
-        return float(self._score / int(self._weights.sum()))
+    def score(self) -> float | None:
+        """Mean score of the examples; None where the metric takes a whole split."""
+        return sum(self._known) / int(self._weights.sum()) if self._known else None
 
     @property
     def broken_at(self) -> int | None:

@@ -145,14 +145,14 @@ def curves_figure(
         histories: regime → one history per seed; where some are shorter, the mean is over those that go on.
         metric: what networks are judged by.
     """
-    loss = "nats" if metric is ACCURACY else metric.unit
+    loss = f"training loss, {metric.loss}" if metric.loss else "training loss"
     colour = colours(list(histories))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 3.4), layout="constrained")
         panels = figure.subplots(1, 2)
         for axes, key, factor, title in (
             (panels[0], f"validation_{metric.name}", metric.factor, f"validation {metric.title}, {metric.unit}"),
-            (panels[1], "train_loss", 1.0, f"training loss, {loss}"),
+            (panels[1], "train_loss", 1.0, loss),
         ):
             for regime, runs in histories.items():
                 longest = max((len(run) for run in runs), default=0)
@@ -168,7 +168,7 @@ def differences_figure(summaries: Sequence[Summary], metric: Metric = ACCURACY) 
     """Draw a dot per seed for each regime's difference to the baseline, with the mean and its interval."""
     colour = colours([summary.regime for summary in summaries])
     shown = [summary for summary in summaries if summary.difference]
-    unit = "percentage points" if metric is ACCURACY else metric.difference
+    unit = "percentage points" if metric.unit == "%" else metric.difference
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7, 0.9 + 0.6 * max(1, len(shown))), layout="constrained")
         axes = figure.add_subplot()

@@ -114,7 +114,7 @@ def write_tables(folder: Path, results: Sequence[Result]) -> None:
         status = result.status or {}
         run = (result.run.recipe, result.run.regime, result.run.seed)
         for split in ("test", "validation"):
-            for metric in (result.metric.name, "loss"):
+            for metric in result.metric.measured:
                 value = result.value(split, metric)
                 values.append((*run, split, metric, repr(value), status["epochs"], status["steps"]))
         times.append((*run, status["seconds"], status["device"]))

@@ -1,61 +1,90 @@
-"""From a network's outputs to loss, predictions and score, for each kind of task."""
+"""From a network's outputs to loss, predictions and score: a judge for each kind of task."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
-from lerac.study.data import Task
+from lerac.study.data import Split, Task
+from lerac.study.measured import Measured
 
-__all__ = ["Measured", "judge", "loss_of", "predicted", "total_score"]
+__all__ = ["JUDGES", "Classification", "Judge", "Regression"]
 
 
-@dataclass(frozen=True)
-class Measured:
-    """How a network does on a split.
+class Judge(Protocol):
+    """How networks are trained and judged on one kind of task.
 
-    Args:
-        loss: mean over the examples: cross-entropy in nats, or absolute error.
-        score: value of the metric of the data set, see `lerac.study.metrics`.
-        predicted: (n,): int64, the most probable class of each example; of a regression float32, the estimates.
+    Attributes:
+        together: times as many examples as are trained on can be measured together: without gradients there is room.
     """
 
-    loss: float
-    score: float
-    predicted: Tensor
+    together: int
+
+    def loss(self, network: nn.Module, outputs: Any, labels: Tensor) -> Tensor:
+        """Give the mean loss over the examples of a batch.
+
+        Args:
+            network: that made the outputs, without what wraps it.
+            outputs: of the network.
+            labels: of the batch, as the split gives them: one row per example.
+        """
+
+    def total_score(self, outputs: Any, labels: Tensor) -> Tensor | None:
+        """Sum the metric over a batch, or None where it takes a whole split; arguments as for `loss`."""
+
+    def measure(self, network: nn.Module, batches: Iterable[tuple[Any, Tensor]], split: Split) -> Measured:
+        """Measure on a whole split.
+
+        Args:
+            network: in evaluation mode, without what wraps it.
+            batches: outputs and labels of all examples, in the order of the split.
+            split: which.
+        """
 
 
-def loss_of(task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
-    """Give the mean loss: cross-entropy; of a regression the absolute error, which is what it is judged by, too.
+class Classification:
+    """Cross-entropy and how many are right; labels are classes, or shares of the classes of mixed examples."""
 
-    Args:
-        task: which.
-        outputs: of the network, (batch, classes); of a regression (batch, 1).
-        labels: (batch,), or of mixed examples (batch, classes) shares of the classes.
-    """
-    if task == "regression":
+    together = 8
+
+    def loss(self, network: nn.Module, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Give the mean cross-entropy of outputs (batch, classes) to labels (batch,) or shares (batch, classes)."""
+        return functional.cross_entropy(outputs, labels.to(outputs.dtype) if labels.is_floating_point() else labels)
+
+    def total_score(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Count what is right; a mixed example counts as its larger part."""
+        truth = labels.argmax(dim=1) if labels.is_floating_point() else labels
+        return (self._predicted(outputs) == truth).sum()
+
+    def measure(self, network: nn.Module, batches: Iterable[tuple[Any, Tensor]], split: Split) -> Measured:
+        """Measure on a whole split; keeps the label and the most probable class of each example."""
+        outputs = torch.cat([batch.float().cpu() for batch, _ in batches])
+        loss = self.loss(network, outputs.double(), split.labels).item()
+        score = self.total_score(outputs, split.labels).item() / len(split)
+        return Measured(loss, score, {"label": split.labels, "predicted": self._predicted(outputs)})
+
+    def _predicted(self, outputs: Tensor) -> Tensor:
+        return outputs.argmax(dim=1)
+
+
+class Regression(Classification):
+    """The absolute error, which is both what is trained and what is judged by; labels are values (batch,)."""
+
+    def loss(self, network: nn.Module, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Give the mean absolute error of outputs (batch, 1)."""
         return functional.l1_loss(outputs.squeeze(1), labels.to(outputs.dtype))
-    return functional.cross_entropy(outputs, labels.to(outputs.dtype) if labels.is_floating_point() else labels)
+
+    def total_score(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Sum the absolute errors."""
+        return (self._predicted(outputs).double() - labels.double()).abs().sum()
+
+    def _predicted(self, outputs: Tensor) -> Tensor:
+        return outputs.squeeze(1)
 
 
-def predicted(task: Task, outputs: Tensor) -> Tensor:
-    """Give the estimates (batch,), or the most probable classes."""
-    return outputs.squeeze(1) if task == "regression" else outputs.argmax(dim=1)
-
-
-def total_score(task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
-    """Sum the metric over a batch: absolute errors, or how many are right; a mixed example counts as its larger part.
-
-    Arguments as for `loss_of`.
-    """
-    if task == "regression":
-        return (predicted(task, outputs).double() - labels.double()).abs().sum()
-    truth = labels.argmax(dim=1) if labels.is_floating_point() else labels
-    return (predicted(task, outputs) == truth).sum()
-
-
-def judge(task: Task, outputs: Tensor, labels: Any) -> Measured:
-    """Measure on a whole split; arguments as for `loss_of`."""
-    score = total_score(task, outputs, labels).item() / len(labels)
-    return Measured(loss_of(task, outputs.double(), labels).item(), score, predicted(task, outputs))
+JUDGES: dict[Task, Judge] = {
+    "classification": Classification(),
+    "regression": Regression(),
+}

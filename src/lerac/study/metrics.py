@@ -1,10 +1,10 @@
-"""What a network is judged by: accuracy, or for a regression the mean absolute error."""
+"""What a network is judged by: accuracy, the mean absolute error of a regression, or mean average precision."""
 
 from dataclasses import dataclass
 
-from lerac.study.data import DATASETS
+from lerac.study.data import DATASETS, Task
 
-__all__ = ["ACCURACY", "MAE", "Metric", "metric_of"]
+__all__ = ["ACCURACY", "MAE", "MAP50", "Metric", "metric_of"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,9 @@ class Metric:
         unit: of the number that is shown.
         difference: unit of a difference of two of them.
         digits: behind the point, of a single number that is shown.
+        loss: unit of the loss that is trained; empty if it has none.
         higher_is_better: else lower is.
+        others: names of what is measured beside it.
     """
 
     name: str
@@ -27,7 +29,14 @@ class Metric:
     unit: str
     difference: str
     digits: int
+    loss: str
     higher_is_better: bool
+    others: tuple[str, ...] = ()
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Names of all that is measured on a split, the loss last."""
+        return (self.name, *self.others, "loss")
 
     def better(self, value: float, than: float) -> bool:
         """Whether a value is strictly better than another."""
@@ -38,13 +47,21 @@ class Metric:
         return f"{self.factor * value:.{self.digits}f}{'' if self.unit == '%' else ' '}{self.unit}"
 
 
-ACCURACY = Metric("accuracy", "accuracy", 100, "%", "points", 1, higher_is_better=True)
+ACCURACY = Metric("accuracy", "accuracy", 100, "%", "points", 1, "nats", higher_is_better=True)
 """Share of examples classified as labelled, in [0, 1]; shown in %."""
 
-MAE = Metric("mae", "mean absolute error", 1, "years", "years", 2, higher_is_better=False)
+MAE = Metric("mae", "mean absolute error", 1, "years", "years", 2, "years", higher_is_better=False)
 """Mean distance between estimates and labels, in the unit of the labels: years of age."""
+
+
+MAP50 = Metric("map50", "mAP@0.5", 100, "%", "points", 1, "", higher_is_better=True, others=("map50-95",))
+"""Mean average precision, see `lerac.study.average_precision`, of boxes that overlap by half, in [0, 1]; shown in %.
+
+Beside it, `map50-95` is the mean over least overlaps of 0.5, 0.55, …, 0.95."""
+
+METRICS: dict[Task, Metric] = {"classification": ACCURACY, "regression": MAE, "detection": MAP50}
 
 
 def metric_of(dataset: str) -> Metric:
     """Give what networks are judged by on a data set."""
-    return MAE if DATASETS[dataset].task == "regression" else ACCURACY
+    return METRICS[DATASETS[dataset].task]

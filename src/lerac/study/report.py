@@ -30,7 +30,7 @@ class Comparison:
     Args:
         recipe: which recipe.
         results: its runs.
-        test: summaries of the metric on the test split: accuracy, a share in [0, 1], or mean absolute error.
+        test: summaries of the metric on the test split: accuracy or mAP, a share in [0, 1], or mean absolute error.
         validation: of the metric on the validation split in the chosen epochs.
     """
 
@@ -143,7 +143,7 @@ def _chosen(one: Result | None, other: Result, folder: Path) -> Result:
         differ = [
             f"{split} {metric}"
             for split in ("test", "validation")
-            for metric in (one.metric.name, "loss")
+            for metric in one.metric.measured
             if repr(one.value(split, metric)) != repr(other.value(split, metric))
         ]
         if differ:

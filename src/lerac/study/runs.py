@@ -18,8 +18,9 @@ import lerac
 from lerac.study.errors import StudyError
 from lerac.study.files import make_durable, read_json, write_bytes, write_json, write_text
 from lerac.study.lock import claim
+from lerac.study.measured import Measured
 from lerac.study.plan import Run
-from lerac.study.training import Measured, Training
+from lerac.study.training import Training
 
 __all__ = ["RunFolder", "environment", "train_run"]
 
@@ -106,9 +107,8 @@ class RunFolder:
         write_text(self.path / "metrics.jsonl", "".join(lines), durable=False)  # the checkpoint has them
 
     def write_predictions(self, training: Training, test: Measured) -> None:
-        """Write position in the data set, label and prediction of every test example."""
-        split = training.test_split
-        arrays = {"index": split.index, "label": split.labels, "predicted": test.predicted}
+        """Write position in the data set, label and prediction of every test example; see `Measured.kept`."""
+        arrays = {"index": training.test_split.index, **test.kept}
         numbers: dict[str, Any] = {name: tensor.numpy() for name, tensor in arrays.items()}
         write_bytes(self.path / "predictions.npz", lambda file: np.savez_compressed(file, **numbers))
 
@@ -158,11 +158,11 @@ def _train(folder: RunFolder) -> None:
         folder.write_status({"state": "diverged", **_ending(training)})
         return
     folder.write_predictions(training, test)
-    best, name = training.history[training.best_epoch or 0], training.metric.name
+    best, metric = training.history[training.best_epoch or 0], training.metric
     measured = {
         "best_epoch": training.best_epoch,
-        "validation": {name: best[f"validation_{name}"], "loss": best["validation_loss"]},
-        "test": {name: test.score, "loss": test.loss},
+        "validation": {name: best[f"validation_{name}"] for name in metric.measured},
+        "test": {metric.name: test.score, **test.others, "loss": test.loss},
     }
     folder.write_status({"state": "done", **measured, **_ending(training)})
 

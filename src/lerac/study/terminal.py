@@ -87,7 +87,7 @@ def print_summaries(
 
 
 def comparison_json(comparison: "Comparison") -> dict[str, Any]:
-    """Give the table of one recipe as plain types; accuracies are shares in [0, 1], errors of ages in years."""
+    """Give the table of one recipe as plain types; accuracies and mAP are shares in [0, 1], errors of ages in years."""
     return {
         "recipe": comparison.recipe.name,
         "baseline": BASELINE,

@@ -1,6 +1,7 @@
 """One run: a network trained by one regime from one seed, an epoch at a time."""
 
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,8 @@ from lerac.study.accelerator import build_accelerator
 from lerac.study.data import DATASETS, Split, Splits
 from lerac.study.data.loading import in_order, load_batches
 from lerac.study.epoch import EpochRecord
-from lerac.study.judging import Measured, judge, loss_of, total_score
+from lerac.study.judging import JUDGES
+from lerac.study.measured import Measured
 from lerac.study.metrics import metric_of
 from lerac.study.models import MODELS
 from lerac.study.optimizing import SharedRate, start_curriculum, start_optimizer
@@ -25,8 +27,6 @@ from lerac.study.seeds import derive, seed_everything
 from lerac.study.trackers import Trackers
 
 __all__ = ["EpochOrder", "Measured", "Training", "build"]
-
-MEASURED_TOGETHER = 8  # times as many examples as are trained on together: without gradients there is room
 
 
 def build(run: Run) -> tuple[Splits, nn.Module]:
@@ -68,6 +68,7 @@ class Training:
         self._best_smoothing: dict[str, Any] | None = None
         self._accelerator = build_accelerator(run, logs)
         self._data, self.network = build(run)
+        self._judge = JUDGES[self._data.task]
         optimizer = start_optimizer(run, self.network)
         self._curriculum = start_curriculum(run, self.network, optimizer, self._data.train.example())
         self._smoothing = lerac.CBS(self.network, **asdict(run.smoothing)) if run.smoothing else None
@@ -131,7 +132,7 @@ class Training:
         if self._smoothing and self._best_smoothing:
             self._smoothing.load_state_dict(self._best_smoothing)
         measured = self.measure(self._data.test)
-        self._trackers.test(self.steps, {"loss": measured.loss, self.metric.name: measured.score})
+        self._trackers.test(self.steps, {"loss": measured.loss, self.metric.name: measured.score, **measured.others})
         return measured
 
     @property
@@ -142,14 +143,10 @@ class Training:
     def measure(self, split: Split) -> Measured:
         """Measure the network as it is now, in evaluation mode; several processes share the examples out."""
         self.network.eval()
-        batches = in_order(split, min(512, MEASURED_TOGETHER * self.run.settings["training"]["batch_size"]))
-        process, processes = self._accelerator.process_index, self._accelerator.num_processes
-        own = batches[len(batches) * process // processes : len(batches) * (process + 1) // processes]
-        outputs = []
+        together = self._judge.together * self.run.settings["training"]["batch_size"]
+        batches = in_order(split, min(512, together))
         with torch.inference_mode():
-            for inputs, _ in load_batches(split, own):
-                outputs.append(self.network(send_to_device(inputs, self._accelerator.device)).float().cpu())
-        return judge(self._data.task, torch.cat(gather_object(outputs)), split.labels)
+            return self._judge.measure(self.network, self._outputs(split, batches), split)
 
     def layer_rates(self) -> dict[str, float]:
         """Give the learning rates that the next step will use: `all` without LeRaC, and with LeRaC of each layer."""
@@ -214,21 +211,36 @@ class Training:
         self._order.epoch = epoch
         self._data.train.begin_epoch(epoch)
         self._trained.train()
-        task, device, record = self._data.task, self._accelerator.device, EpochRecord()
+        device, record = self._accelerator.device, EpochRecord()
         for batch, part in zip(self._loader, self._parts, strict=True):
             inputs, labels = send_to_device(batch, device)
             if part.begins_step:
                 self._begin_step()
             with nullcontext() if part.ends_step else self._accelerator.no_sync(self._trained):
                 outputs = self._trained(inputs)
-                loss = loss_of(task, outputs, labels)
+                loss = self._judge.loss(self.network, outputs, labels)
                 self._accelerator.backward(loss if part.weight == 1 else loss * part.weight)
-            record.add(loss.detach(), total_score(task, outputs.detach(), labels), part, self._rate.steps)
+            with torch.no_grad():
+                record.add(loss.detach(), self._judge.total_score(outputs, labels), part, self._rate.steps)
             if part.ends_step:
                 self._end_step()
         self._share_buffers()
         record.close()
         return record
+
+    def _outputs(self, split: Split, batches: list[list[int]]) -> Iterable[tuple[Any, Any]]:
+        """Give outputs and labels of all examples, batch by batch, in every process those of all processes."""
+        process, processes = self._accelerator.process_index, self._accelerator.num_processes
+        if processes == 1:
+            return self._own_outputs(split, batches)
+        own = batches[len(batches) * process // processes : len(batches) * (process + 1) // processes]
+        gathered = gather_object([send_to_device(one, "cpu") for one in self._own_outputs(split, own)])
+        return (send_to_device(one, self._accelerator.device) for one in gathered)
+
+    def _own_outputs(self, split: Split, batches: list[list[int]]) -> Iterator[tuple[Any, Any]]:
+        for batch in load_batches(split, batches):
+            inputs, labels = send_to_device(batch, self._accelerator.device)
+            yield self.network(inputs), labels
 
     def _begin_step(self) -> None:
         # CBS counts a finished step only when the next one begins, so that validation has the epoch's σ.
@@ -265,9 +277,10 @@ class Training:
                 "epoch": epoch,
                 "steps": self._rate.steps,
                 "train_loss": record.loss,
-                f"train_{name}": record.score,
+                **({} if record.score is None else {f"train_{name}": record.score}),
                 "validation_loss": validation.loss,
                 f"validation_{name}": validation.score,
+                **{f"validation_{other}": value for other, value in validation.others.items()},
                 **({"sigma": self._smoothing.sigma} if self._smoothing else {}),
             }
         )
