@@ -1,6 +1,7 @@
 """The commands that train and report: `lerac compare`, `lerac train`, `lerac report`."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,10 +18,12 @@ from lerac.commands.options import (
     SeedList,
     Sets,
     SourceOption,
+    Tracker,
     Weights,
     Workers,
 )
 from lerac.study.folder import claim, collect, extend_study, write_study, write_tables
+from lerac.study.launch import is_main, launched_processes, refuse_launch
 from lerac.study.plan import Run, Study
 from lerac.study.regimes import DEFAULT_REGIMES, parse_regime
 from lerac.study.requests import (
@@ -53,6 +56,7 @@ def compare_command(
     engine: Annotated[str, typer.Option(help="Who runs the workers: local or ray.")] = "local",
     device: Device = "cpu",
     precision: Precision = "float32",
+    tracker: Tracker = [],  # noqa: B006
     data_root: DataRoot = None,
     weights: Weights = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print the runs, train nothing.")] = False,
@@ -63,9 +67,11 @@ def compare_command(
 
     The same command continues an interrupted study, and a longer list of regimes, seeds or recipes extends it.
     """
-    require_available(engine, precision)
+    refuse_launch("lerac compare")
+    require_available(engine)
     set_places(data_root, weights)
-    asked = request_study(recipes, regimes, parse_seeds(seeds), overrides, source, device)
+    _track(tracker)
+    asked = request_study(recipes, regimes, parse_seeds(seeds), overrides, source, device, precision)
     folder = out or default_out(asked)
     if plan:
         print_plan(Console(), collect(folder, extend_study(folder, asked).runs()), as_json=as_json)
@@ -91,20 +97,28 @@ def train_command(
     source: SourceOption = None,
     device: Device = "cpu",
     precision: Precision = "float32",
+    tracker: Tracker = [],  # noqa: B006
     data_root: DataRoot = None,
     weights: Weights = None,
 ) -> None:
-    """Train one run, in the same folder layout as `compare`."""
-    require_available("local", precision)
+    """Train one run, in the same folder layout as `compare`.
+
+    Started by `accelerate launch` or torchrun, several processes train it together, each its part of every batch.
+    """
+    processes = launched_processes()
     set_places(data_root, weights)
-    asked = request_study([recipe], str(parse_regime(regime)), [seed], overrides, source, device)
+    _track(tracker)
+    asked = request_study([recipe], str(parse_regime(regime)), [seed], overrides, source, device, precision, processes)
     require_data(asked)
     extend_study(out, asked)
     [run] = asked.runs()
+    if not is_main():
+        _train_together(out, run)
+        return
     with claim(out, patience=A_MOMENT):
         write_study(out, extend_study(out, asked))
-    with claim(out / run.folder):  # other runs may be trained in the same study meanwhile
-        failures = _train(out, [run], workers=1)
+    # Other runs may be trained in the same study meanwhile.
+    failures = _train(out, [run], workers=1) if processes == 1 else _train_together(out, run)
     with claim(out, patience=A_MOMENT):
         write_tables(out, collect(out, extend_study(out, asked).runs()))
     if failures:
@@ -130,6 +144,20 @@ def _train(folder: Path, runs: list[Run], workers: int) -> int:
     from lerac.study.progress import train_shown  # here, because it takes longer to load than `--help` should
 
     return train_shown(folder, runs, workers)
+
+
+def _train_together(folder: Path, run: Run) -> int:
+    from lerac.study.engines.together import train_together
+
+    return train_together(folder, run)
+
+
+def _track(names: list[str]) -> None:
+    if not names and not os.environ.get("LERAC_TRACKERS"):
+        return
+    from lerac.study.trackers import set_trackers  # here, because it takes long to load
+
+    set_trackers(names)
 
 
 def _finish(folder: Path, study: Study, *, as_json: bool) -> None:

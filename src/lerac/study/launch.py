@@ -4,7 +4,7 @@ import os
 
 from lerac.study.errors import StudyError
 
-__all__ = ["is_main", "launched_processes", "refuse_launch"]
+__all__ = ["check_agreement", "is_main", "launched_processes", "refuse_launch"]
 
 
 def launched_processes() -> int:
@@ -25,7 +25,7 @@ def launched_processes() -> int:
 
 def is_main() -> bool:
     """Whether this is the process that writes."""
-    return os.environ.get("RANK", "0") == "0"
+    return launched_processes() == 1 or os.environ.get("RANK", "0") == "0"
 
 
 def refuse_launch(command: str) -> None:
@@ -38,4 +38,25 @@ def refuse_launch(command: str) -> None:
         raise StudyError(
             f"{command} cannot be done by {count} processes of a launcher together; start it by itself. It is "
             "lerac train that several processes do, one run at a time, and lerac report makes the report afterwards"
+        )
+
+
+def check_agreement(mine: int, what: str) -> None:
+    """See that all processes read the same in the study's folder; every one must call this.
+
+    Args:
+        mine: what this process has read.
+        what: that is.
+
+    Raises:
+        StudyError: if another process has read something else.
+    """
+    if launched_processes() == 1:
+        return
+    from accelerate.utils import gather_object  # type: ignore[import-untyped] # here: it takes long to load
+
+    if len(set(all_of := gather_object([mine]))) > 1:
+        raise StudyError(
+            f"the processes do not see the same files: {', '.join(map(str, all_of))} {what}; choose an --out that all "
+            "of them share"
         )

@@ -13,7 +13,7 @@ from lerac.study.plan import Run, steps_per_epoch
 from lerac.study.plateau import Plateau
 from lerac.study.rates import base_schedule, curriculum_layers, curve_of, layer_ratios, warmup_factor
 
-__all__ = ["OPTIMIZERS", "SharedRate", "start_curriculum", "start_optimizer"]
+__all__ = ["OPTIMIZERS", "SharedRate", "layer_rates", "start_curriculum", "start_optimizer"]
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -106,3 +106,12 @@ class SharedRate:
         if plateau is None:
             return lambda step: base(step) * warmup(step)
         return lambda step: plateau.factor * warmup(step)
+
+
+def layer_rates(shared: SharedRate, curriculum: lerac.LeRaC | None) -> dict[str, float]:
+    """Give the rates that the next step will use: the optimizer's as `all`, and with LeRaC that of each layer."""
+    rates = {"all": shared.rate}
+    if curriculum is not None:
+        lrs = curriculum.lrs()
+        rates |= {layer.name: lrs[layer.parameters[0]] for layer in curriculum.layers or ()}
+    return rates

@@ -13,7 +13,7 @@ from lerac.study.metrics import metric_of
 from lerac.study.plan import Run
 from lerac.study.runs import RunFolder
 
-__all__ = ["TerminalProgress", "train_shown"]
+__all__ = ["TerminalProgress", "report_failure", "train_shown"]
 
 
 def train_shown(folder: Path, runs: Sequence[Run], workers: int | None, engine: str = "local") -> int:
@@ -24,11 +24,16 @@ def train_shown(folder: Path, runs: Sequence[Run], workers: int | None, engine: 
     with TerminalProgress(errors, folder, runs) as progress:
         failures = engine_of(engine)(folder, left, workers=workers, progress=progress)
     for failure in failures:
-        where = folder / failure.run.folder / "error.txt"
-        errors.print(f"failed: {failure.run}: {failure.reason} (see {where})", markup=False, soft_wrap=True)
+        report_failure(errors, folder, failure.run, failure.reason)
     if failures:
         errors.print(f"{len(failures)} of {len(runs)} runs failed; the same command tries them again")
     return len(failures)
+
+
+def report_failure(console: Console, folder: Path, run: Run, reason: str) -> None:
+    """Say which run failed, why, and where more about it is."""
+    where = folder / run.folder / "error.txt"
+    console.print(f"failed: {run}: {reason} (see {where})", markup=False, soft_wrap=True)
 
 
 class TerminalProgress:

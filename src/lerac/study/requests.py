@@ -11,6 +11,7 @@ from lerac.study.data import DATASETS
 from lerac.study.data.places import data_root
 from lerac.study.errors import StudyError
 from lerac.study.plan import Study
+from lerac.study.precision import check_precision
 from lerac.study.recipe import ALIASES, Recipe, Source, load_recipe, recipe_names, recipe_sources
 from lerac.study.regimes import split_regimes
 
@@ -27,12 +28,15 @@ def request_study(
     overrides: Sequence[str],
     source: Source | None,
     device: str,
+    precision: str = "float32",
+    processes: int = 1,
 ) -> Study:
     """Give the study that is asked for.
 
     Raises:
-        StudyError: if a recipe, regime, override or device is wrong, a curriculum outlasts training, or training
-            examples have to be counted and are not there.
+        StudyError: if a recipe, regime, override or device is wrong, the device has no such precision or cannot be
+            shared by so many processes, a curriculum outlasts training, or training examples have to be counted and
+            are not there.
     """
     loaded = [_counted(load_recipe(name, overrides, source)) for name in recipes]
     names = [recipe.name for recipe in loaded]
@@ -45,8 +49,12 @@ def request_study(
         regimes=[str(regime) for regime in split_regimes(regimes)],
         seeds=list(seeds),
         device=_device(device),
+        precision=precision,
+        processes=processes,
         files=files,
     )
+    check_precision(precision, device)
+    _check_processes(study)
     study.runs()  # every regime fits every recipe, or this raises
     return study
 
@@ -76,7 +84,7 @@ def parse_seeds(text: str) -> list[int]:
     return sorted(seeds)
 
 
-def require_available(engine: str, precision: str) -> None:
+def require_available(engine: str) -> None:
     """Refuse what the contract has and this version has not.
 
     Raises:
@@ -84,8 +92,6 @@ def require_available(engine: str, precision: str) -> None:
     """
     if engine != "local":
         raise StudyError(f"--engine {engine} is not available in this version yet; use local")
-    if precision != "float32":
-        raise StudyError(f"--precision {precision} is not available in this version yet; use float32")
 
 
 def require_data(study: Study) -> None:
@@ -145,6 +151,17 @@ def _counted(recipe: Recipe) -> Recipe:
     data = DATASETS[recipe.dataset].load(0, train=None, **recipe.settings()["data"])
     count, sources = len(data.train), {**recipe.sources, "data.train": "set: counted in the data set"}
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"train": count}), "sources": sources})
+
+
+def _check_processes(study: Study) -> None:
+    """See that processes trained together have a device and an example each."""
+    if (count := study.processes) == 1:
+        return
+    if study.device not in ("cpu", "cuda"):
+        raise StudyError(f"--device {study.device}: {count} processes train on cpu or cuda, a GPU each")
+    for recipe in study.recipes:
+        if (batch := recipe.training.batch_size) < count:
+            raise StudyError(f"{recipe.name}: {count} processes cannot share batches of {batch} examples")
 
 
 def _number(digits: str) -> int:

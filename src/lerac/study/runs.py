@@ -6,6 +6,7 @@ import platform
 import struct
 import sys
 import zipfile
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,6 +18,7 @@ import torch
 import lerac
 from lerac.study.errors import StudyError
 from lerac.study.files import make_durable, read_json, write_bytes, write_json, write_text
+from lerac.study.launch import check_agreement, is_main
 from lerac.study.lock import claim
 from lerac.study.measured import Measured
 from lerac.study.plan import Run
@@ -123,17 +125,41 @@ class RunFolder:
         write_json(self.path / "status.json", status)
 
 
+class Onlooker(RunFolder):
+    """The same files for the other processes that train the run: they only read, the main process writes."""
+
+    def write_config(self) -> None:
+        """Leave it."""
+
+    def write_epoch(self, training: Training) -> None:
+        """Leave it."""
+
+    def write_history(self, history: list[dict[str, Any]]) -> None:
+        """Leave it."""
+
+    def write_predictions(self, training: Training, test: Measured) -> None:
+        """Leave it."""
+
+    def write_error(self, text: str) -> None:
+        """Leave it."""
+
+    def write_status(self, status: dict[str, Any]) -> None:
+        """Leave it."""
+
+
 def train_run(study: Path, run: Run) -> None:
     """Train a run to its end, from its last checkpoint if there is one; nothing to do if it has ended.
+
+    Where several processes train it together, all of them call this, and the main one writes.
 
     Raises:
         FolderInUseError: if another process trains it.
         StorageError: if its files cannot be written; calling again continues it.
         StudyError: if a file of it is damaged.
     """
-    folder = RunFolder(study, run)
+    folder = RunFolder(study, run) if is_main() else Onlooker(study, run)
     if folder.status() is None:
-        with claim(folder.path, patience=A_MOMENT):
+        with claim(folder.path, patience=A_MOMENT) if is_main() else nullcontext():
             _train(folder)
 
 
@@ -143,10 +169,11 @@ def _train(folder: RunFolder) -> None:
         return
     if folder.config() is None:
         folder.write_config()
-    training = Training(run)
+    training = Training(run, logs=folder.path)
     if (state := folder.checkpoint()) is not None:
         training.load_state_dict(state)
         folder.write_history(training.history)
+    check_agreement(len(training.history), "epochs done")
     while not training.over:
         training.run_epoch()
         folder.write_epoch(training)

@@ -20,7 +20,7 @@ from lerac.study.judging import JUDGES
 from lerac.study.measured import Measured
 from lerac.study.metrics import metric_of
 from lerac.study.models import MODELS
-from lerac.study.optimizing import SharedRate, start_curriculum, start_optimizer
+from lerac.study.optimizing import SharedRate, layer_rates, start_curriculum, start_optimizer
 from lerac.study.order import EpochOrder
 from lerac.study.plan import Run
 from lerac.study.seeds import derive, seed_everything
@@ -109,7 +109,7 @@ class Training:
         began = time.perf_counter()
         epoch = len(self.history)
         if self._trackers.active:
-            self._trackers.rates(self._rate.steps, self.layer_rates())
+            self._trackers.rates(self._rate.steps, layer_rates(self._rate, self._curriculum))
         record = self._train(epoch)
         self.diverged_at = record.broken_at
         if self.diverged_at is None:
@@ -147,15 +147,6 @@ class Training:
         batches = in_order(split, min(512, together))
         with torch.inference_mode():
             return self._judge.measure(self.network, self._outputs(split, batches), split)
-
-    def layer_rates(self) -> dict[str, float]:
-        """Give the learning rates that the next step will use: `all` without LeRaC, and with LeRaC of each layer."""
-        rates = {"all": self._rate.rate}
-        if self._curriculum is not None:
-            lrs = self._curriculum.lrs()
-            known = {layer.name: layer.parameters for layer in self._curriculum.layers or ()}
-            rates |= {name: lrs[parameters[0]] for name, parameters in known.items()}
-        return rates
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that the rest of the training depends on, as tensors and plain types."""

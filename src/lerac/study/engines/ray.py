@@ -27,7 +27,11 @@ from lerac.study.runs import RunFolder
 
 __all__ = ["train_all"]
 
-PLACES = ("LERAC_DATA", "LERAC_WEIGHTS")  # of data and weights, which all nodes have at one path
+PLACES = (
+    "LERAC_DATA",
+    "LERAC_WEIGHTS",
+    "LERAC_TRACKERS",
+)  # of data and weights, at one path on all nodes; and trackers
 MARK = ".shared"  # a file by which a node recognises the study's folder
 A_MOMENT = 10.0  # seconds that a network file system may take to show it
 RETRIES = 3  # of a run whose node or process died, as nodes that can be taken away do
