@@ -63,7 +63,9 @@ def start(*arguments, **options):
         (["compare", "digits", "--source", "paper"], "no settings from source 'paper', only from 'ours'"),
         (["compare", "digits", "--source", "rumour"], "rumour"),
         (["compare", "digits", "--engine", "ray"], "--engine ray is not available in this version yet; use local"),
-        (["compare", "digits", "--precision", "bf16"], "--precision bf16 is not available in this version yet"),
+        (["compare", "digits", "--precision", "fp16"], "--precision fp16 needs a GPU (--device cuda); on the CPU use"),
+        (["compare", "digits", "--precision", "half"], "--precision must be one of float32, bf16, fp16, got 'half'"),
+        (["compare", "digits", "--tracker", "paper"], "--tracker must be one of aim, clearml,"),
         (["compare", "digits", "--device", "toaster"], "--device toaster cannot be used here"),
         (["compare", "digits", "--workers", "0"], "--workers"),
         (["compare", "digits", "digits"], "small-cnn/digits is given twice"),
@@ -107,7 +109,7 @@ def test_help_explains_every_command(capsys):
     assert run(["compare", "--help"]) == 0
     out = capsys.readouterr().out
     for option in ("--regimes", "--seeds", "--set", "--source", "--out", "--workers", "--engine", "--device",
-                   "--precision", "--plan", "--resume", "--json"):  # fmt: skip
+                   "--precision", "--tracker", "--plan", "--resume", "--json"):  # fmt: skip
         assert option in out
 
 

@@ -44,7 +44,7 @@ def start_curriculum(
     curriculum = run.curriculum
     if curriculum is None or curriculum.kind != "lerac":
         return None
-    layers = curriculum_layers(lerac.find_layers(network, example), curriculum)
+    layers = curriculum_layers(network, example, curriculum)
     ratios = layer_ratios(layers, curriculum, run.seed)
     return lerac.LeRaC(optimizer, network, k=curriculum.k, ratio=ratios, curve=curve_of(curriculum), layers=layers)
 

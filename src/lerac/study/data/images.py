@@ -142,7 +142,7 @@ class Normalise:
 
             batch = resize(batch, [self.size, self.size], antialias=True)
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
-        return (batch.float() / 255 - mean) / std
+        return (batch / 255).sub_(mean).div_(std)  # in place: a new tensor costs as much as the arithmetic
 
 
 @dataclass(eq=False)

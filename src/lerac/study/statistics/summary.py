@@ -1,18 +1,16 @@
-"""What a study shows: means, paired differences with intervals, and a verdict in plain words."""
+"""What was measured: mean and spread of each regime, and its paired difference to a baseline."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
+from typing import Any
 
-from lerac.study.metrics import ACCURACY, Metric
+from lerac.study.statistics.student import ROUNDING, student_interval
 
-__all__ = ["BASELINE", "CONFIDENCE", "Difference", "Summary", "summarise", "verdict"]
+__all__ = ["BASELINE", "Difference", "Summary", "paired_difference", "summarise"]
 
 BASELINE = "conventional"
-CONFIDENCE = 0.95
-FEWEST = 5  # seeds for a verdict: an interval from fewer rests on its assumptions alone
-ROUNDING = 1e-9  # shares that differ by less are equal but for rounding
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,21 @@ class Difference:
     def n(self) -> int:
         """How many pairs."""
         return len(self.by_seed)
+
+    @property
+    def sd(self) -> float | None:
+        """Standard deviation of the differences (n − 1 in the denominator); None below two."""
+        return stdev(self.by_seed.values()) if self.n > 1 else None
+
+    @property
+    def spread(self) -> bool:
+        """Whether the differences differ by more than rounding."""
+        return self.n > 1 and max(self.by_seed.values()) - min(self.by_seed.values()) >= ROUNDING
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give everything as plain types."""
+        numbers = {"n": self.n, "mean": self.mean, "sd": self.sd, "low": self.low, "high": self.high}
+        return {**numbers, "by_seed": dict(self.by_seed)}
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,19 @@ class Summary:
     def sd(self) -> float | None:
         """Standard deviation of the values (n − 1 in the denominator); None below two."""
         return stdev(self.values.values()) if self.n > 1 else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give everything as plain types."""
+        return {
+            "regime": self.regime,
+            "n": self.n,
+            "mean": self.mean,
+            "sd": self.sd,
+            "values": dict(self.values),
+            "diverged": list(self.diverged),
+            "missing": list(self.missing),
+            "difference": self.difference and self.difference.as_dict(),
+        }
 
 
 def summarise(measured: Mapping[str, Mapping[int, float | None]], baseline: str = BASELINE) -> list[Summary]:
@@ -105,55 +131,7 @@ def paired_difference(values: Mapping[int, float], reference: Mapping[int, float
     if not by_seed:
         return None
     differences = list(by_seed.values())
-    mean = fmean(differences)
     if len(differences) == 1:
-        return Difference(by_seed, mean, None, None)
-    error = stdev(differences) / math.sqrt(len(differences))
-    from scipy import stats  # here, because it takes long to load
-
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, df=len(differences) - 1)) * error
-    return Difference(by_seed, mean, mean - reach, mean + reach)
-
-
-def verdict(summary: Summary, baseline: str = BASELINE, metric: Metric = ACCURACY) -> str:
-    """Say in one sentence what is shown about a regime.
-
-    Args:
-        summary: of the regime.
-        baseline: that it was compared with.
-        metric: what the values are.
-    """
-    difference = summary.difference
-    if difference is None:
-        return f"{summary.regime}: nothing to compare with {baseline}.{_caveat(summary)}"
-    factor = metric.factor
-    size = f"{factor * difference.mean:+.2f} {metric.difference}"
-    if difference.low is None or difference.high is None or difference.n < FEWEST:
-        text = f"{summary.regime}: {size} compared with {baseline} on {_seeds(difference.n)}, too few for a verdict."
-        return text + _caveat(summary)
-    if difference.high - difference.low < ROUNDING:
-        text = (
-            f"{summary.regime}: {size} on each of {_seeds(difference.n)}; differences without spread give no interval."
-        )
-        return text + _caveat(summary)
-    evidence = f"{size} [{factor * difference.low:+.2f}, {factor * difference.high:+.2f}], n = {difference.n} seeds."
-    if difference.low > 0 or difference.high < 0:
-        better = metric.better(difference.mean, than=0)
-        text = f"{summary.regime} is {'better' if better else 'worse'} than {baseline}: {evidence}"
-    else:
-        text = f"{summary.regime}: no difference to {baseline} shown: {evidence}"
-    return text + _caveat(summary)
-
-
-def _seeds(n: int) -> str:
-    return "1 seed" if n == 1 else f"{n} seeds"
-
-
-def _caveat(summary: Summary) -> str:
-    caveats = []
-    if summary.diverged:
-        seeds = ", ".join(map(str, summary.diverged))
-        caveats.append(f" Not counted, because their loss was not finite: seeds {seeds}.")
-    if summary.missing:
-        caveats.append(f" Not ended yet: {_seeds(len(summary.missing))}.")
-    return "".join(caveats)
+        return Difference(by_seed, differences[0], None, None)
+    mean, low, high = map(float, student_interval(differences))
+    return Difference(by_seed, mean, low, high)

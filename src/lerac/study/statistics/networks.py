@@ -1,0 +1,106 @@
+"""Two trained networks on the same test examples: McNemar's test of the predictions that were kept."""
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lerac.study.errors import StudyError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Disagreement", "Predictions", "disagreement", "read_predictions"]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network said about every test example.
+
+    Args:
+        name: of the run, for messages.
+        index: (n,): int64, position in the data set.
+        label: (n,): the truth.
+        predicted: (n,): int64, the class that the network chose.
+    """
+
+    name: str
+    index: "NDArray[np.int64]"
+    label: "NDArray[np.generic]"
+    predicted: "NDArray[np.generic]"
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """Two networks of one seed, example by example; it speaks of these two networks, not of their regimes.
+
+    Args:
+        seed: of both.
+        examples: in the test split.
+        gained: right where the baseline's network is wrong.
+        lost: wrong where it is right.
+        p: two-sided, exact (binomial over gained + lost).
+    """
+
+    seed: int
+    examples: int
+    gained: int
+    lost: int
+    p: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give everything as plain types."""
+        return asdict(self)
+
+
+def read_predictions(path: Path, name: str | None = None) -> Predictions | None:
+    """Read a `predictions.npz`, or give None if there is none; nothing in it is unpickled.
+
+    Raises:
+        StudyError: if the file is damaged.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            index, label, predicted = (arrays[key] for key in ("index", "label", "predicted"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise StudyError(f"{path} is damaged ({error}); delete it to go on without these predictions") from None
+    return Predictions(name or str(path), index, label, predicted)
+
+
+def disagreement(seed: int, one: Predictions, baseline: Predictions) -> Disagreement:
+    """Compare a regime's network with the baseline's by McNemar's exact test. Classification only.
+
+    Raises:
+        StudyError: if predictions are not classes, or the two are not of the same examples with the same labels.
+    """
+    for kept in (one, baseline):
+        if kept.predicted.dtype.kind not in "iu" or kept.label.shape != kept.predicted.shape or kept.label.ndim != 1:
+            raise StudyError(
+                f"{kept.name}: predictions of {kept.predicted.dtype} {kept.predicted.shape} for labels "
+                f"{kept.label.shape}; McNemar's test compares classes, an integer per example"
+            )
+    _same("examples", one, baseline, [one.index, baseline.index])
+    _same("labels", one, baseline, [one.label, baseline.label])
+    right, right_before = (kept.predicted == kept.label for kept in (one, baseline))
+    gained, lost = int((right & ~right_before).sum()), int((~right & right_before).sum())
+    from statsmodels.stats.contingency_tables import mcnemar  # here, because it takes long to load
+
+    both, neither = int((right & right_before).sum()), int((~right & ~right_before).sum())
+    p = float(mcnemar([[both, gained], [lost, neither]], exact=True).pvalue)
+    return Disagreement(seed, len(right), gained, lost, p)
+
+
+def _same(what: str, one: Predictions, other: Predictions, arrays: "Sequence[NDArray[Any]]") -> None:
+    first, second = arrays
+    if len(first) != len(second):
+        raise StudyError(f"{one.name} has {len(first)} {what}, {other.name} {len(second)}: not the same test split")
+    if differ := int((first != second).sum()):
+        raise StudyError(
+            f"{one.name} and {other.name} differ in {differ} of {len(first)} {what}: not the same test split"
+        )

@@ -1,0 +1,124 @@
+"""How many seeds a claim needs, and what the seeds that there are can show."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lerac.study.statistics.exact_tests import ALPHA, fewest_seeds
+from lerac.study.statistics.student import ROUNDING
+
+__all__ = ["MOST_SEEDS", "POWER", "SeedsNeeded", "detectable_difference", "seeds_needed"]
+
+POWER = 0.8
+MOST_SEEDS = 1_000_000
+
+
+@dataclass(frozen=True)
+class SeedsNeeded:
+    """Seeds to show a difference.
+
+    Args:
+        difference: that is to be shown, above 0, in the unit of the metric.
+        sd: standard deviation of the paired differences, as assumed.
+        power: chance to show it if it is there.
+        alpha: chance to show one that is not there; already divided by the number of comparisons.
+        by_t: seeds with which the paired t-test has this power; None if more than a million.
+        by_exact: fewest seeds with which an exact test can reach alpha at all.
+    """
+
+    difference: float
+    sd: float
+    power: float
+    alpha: float
+    by_t: int | None
+    by_exact: int
+
+    @property
+    def n(self) -> int | None:
+        """Seeds that are enough for both; None if more than a million."""
+        return None if self.by_t is None else max(self.by_t, self.by_exact)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give everything as plain types."""
+        return {**asdict(self), "n": self.n}
+
+
+def seeds_needed(
+    difference: float, sd: float, *, power: float = POWER, alpha: float = ALPHA, comparisons: int = 1
+) -> SeedsNeeded:
+    """Give the seeds with which a difference is shown with the given power.
+
+    The fewest n for which the two-sided paired t-test at alpha / comparisons (Holm's first step, which holds whatever
+    the other comparisons show) has the power, by `statsmodels.stats.power.TTestPower`, effect size |difference| / sd.
+
+    Args:
+        difference: to be shown, not 0, in the unit of the metric.
+        sd: of the paired differences, above 0, in the same unit; itself an estimate, uncertain by about
+            1 / √(2 (n − 1)) of itself if it comes from n seeds.
+        power: in (alpha, 1).
+        alpha: in (0, 1).
+        comparisons: in the study, 1 or more.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+    """
+    _check(sd, power, alpha, comparisons)
+    if not math.isfinite(difference) or difference == 0:
+        raise ValueError(f"difference {difference}: a finite number other than 0 was expected; 0 cannot be shown")
+    level = alpha / comparisons
+
+    def enough(n: int) -> bool:
+        return _power(abs(difference) / sd, n, level) >= power
+
+    high = 2
+    while high < MOST_SEEDS and not enough(high):
+        high = min(2 * high, MOST_SEEDS)
+    low = max(2, high // 2)  # too few, or the answer
+    if not enough(high):
+        return SeedsNeeded(abs(difference), sd, power, level, None, fewest_seeds(alpha, comparisons))
+    while low < high:  # the power grows with n
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return SeedsNeeded(abs(difference), sd, power, level, high, fewest_seeds(alpha, comparisons))
+
+
+def detectable_difference(
+    n: int, sd: float, *, power: float = POWER, alpha: float = ALPHA, comparisons: int = 1
+) -> float:
+    """Give the smallest true difference that n paired seeds show with the given power, in the unit of sd.
+
+    Raises:
+        ValueError: if an argument is out of its range, see `seeds_needed`; n is 2 or more.
+    """
+    _check(sd, power, alpha, comparisons)
+    if n < 2:
+        raise ValueError(f"n = {n}: a paired t-test needs two seeds or more")
+    from scipy import optimize
+
+    level = alpha / comparisons
+    most = 1.0
+    while _power(most, n, level) < power:
+        most *= 2
+    return sd * float(optimize.brentq(lambda effect: _power(effect, n, level) - power, 0.0, most))
+
+
+def _power(effect: float, n: int, alpha: float) -> float:
+    """Chance that the two-sided test shows the difference, with its own sign: one side of it, at half of alpha."""
+    from scipy import stats
+    from statsmodels.stats.power import TTestPower  # here, because it takes long to load
+
+    power = float(TTestPower().power(effect, nobs=n, alpha=alpha / 2, df=n - 1, alternative="larger"))
+    if math.isnan(power):  # far out, at single points, scipy's noncentral t has no value; the normal is as good there
+        return float(stats.norm.sf(stats.t.ppf(1 - alpha / 2, n - 1) - effect * math.sqrt(n)))
+    return power
+
+
+def _check(sd: float, power: float, alpha: float, comparisons: int) -> None:
+    if not (math.isfinite(sd) and sd >= ROUNDING):
+        raise ValueError(f"sd {sd}: a finite number above 0 was expected; without spread no power can be computed")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha {alpha}: a probability between 0 and 1 was expected, such as 0.05")
+    if not alpha < power < 1:
+        raise ValueError(f"power {power}: a probability between alpha ({alpha}) and 1 was expected, such as 0.8")
+    if comparisons < 1:
+        raise ValueError(f"{comparisons} comparisons: one or more were expected")

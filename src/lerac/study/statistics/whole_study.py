@@ -1,0 +1,185 @@
+"""All statistics of a study at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lerac.study.errors import StudyError
+from lerac.study.metrics import Metric
+from lerac.study.statistics.analysis import Analysis, Cell, Pooled
+from lerac.study.statistics.evidence import Evidence, gather
+from lerac.study.statistics.exact_tests import ALPHA, fewest_seeds, holm, smallest_p
+from lerac.study.statistics.failures import failures
+from lerac.study.statistics.improvement import probability_of_improvement
+from lerac.study.statistics.networks import Disagreement
+from lerac.study.statistics.networks_of_runs import compare_networks
+from lerac.study.statistics.outlook import Outlook, outlook
+from lerac.study.statistics.pooling import pool
+from lerac.study.statistics.seeds_needed import POWER
+from lerac.study.statistics.summary import BASELINE, Summary, summarise
+from lerac.study.statistics.verdicts import about_baseline, p_text, seeds_text, verdict
+
+if TYPE_CHECKING:
+    from lerac.study.folder import Result
+
+__all__ = ["analyse", "choose_baseline"]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What was measured of one recipe: regime → seed → value, as `summarise` takes it."""
+
+    recipe: str
+    metric: Metric
+    measured: Mapping[str, Mapping[int, float | None]]
+
+    def summaries(self, baseline: str | None) -> list[Summary]:
+        return summarise(self.measured, baseline or BASELINE)
+
+
+def choose_baseline(regimes: Sequence[str], asked: str | None = None) -> str | None:
+    """Give the regime to compare with: the one asked for, or `conventional` if it is there.
+
+    Raises:
+        StudyError: if the one asked for is not among the regimes.
+    """
+    if asked is None:
+        return BASELINE if BASELINE in regimes else None
+    if asked not in regimes:
+        raise StudyError(f"baseline {asked} is not among the regimes of the study: {', '.join(regimes)}")
+    return asked
+
+
+def analyse(
+    results: Sequence["Result"],
+    *,
+    baseline: str | None = None,
+    split: str = "test",
+    claims: Mapping[str, float] | None = None,
+    power: float = POWER,
+    folders: Sequence[Path] = (),
+) -> Analysis:
+    """Compute all statistics of a study, finished or not.
+
+    Args:
+        results: of all runs of the plan, those that have not ended included.
+        baseline: canonical text of a regime; by default `conventional`, or no comparison if that was not trained.
+        split: `test` or `validation`.
+        claims: metric name → difference that is to be shown, in the metric's own unit ({"accuracy": 0.01} is one
+            point); where there is none, seeds are computed for a difference as large as the one measured.
+        power: with which it is to be shown, in (0.05, 1).
+        folders: of the study, to compare predictions; without any, networks are not compared.
+
+    Raises:
+        StudyError: if the baseline is not among the regimes, a claim is of a metric that no recipe has, or kept
+            predictions are damaged or not of the same test examples.
+        ValueError: if a claim or the power is out of its range.
+    """
+    chosen = choose_baseline(list(dict.fromkeys(result.run.regime for result in results)), baseline)
+    tables = _tables(results, split)
+    claims = _checked(claims or {}, tables)
+    comparisons = (
+        [] if chosen is None else [(t, one) for t in tables for one in t.summaries(chosen) if one.regime != chosen]
+    )
+    weighed = gather([one.difference for _, one in comparisons])
+    evidence = {(table.recipe, one.regime): found for (table, one), found in zip(comparisons, weighed, strict=True)}
+    networks = compare_networks(results, chosen, folders)
+    cells = []
+    for table in tables:
+        summaries = table.summaries(chosen)
+        base = next((one for one in summaries if one.regime == chosen), None)
+        for one in summaries:
+            key = (table.recipe, one.regime)
+            claim = claims.get(table.metric.name)
+            reach = None if one.difference is None else outlook(one.difference, len(comparisons), claim, power)
+            cells.append(_cell(table, one, base, evidence.get(key), reach, networks.get(key, ())))
+    pooled = _pooled(tables, cells, chosen)
+    return Analysis(chosen, len(comparisons), tuple(cells), pooled, _notes(cells, chosen, len(comparisons)))
+
+
+def _tables(results: Sequence["Result"], split: str) -> list[_Table]:
+    metrics = {result.run.recipe: result.metric for result in results}
+    measured: dict[str, dict[str, dict[int, float | None]]] = {}
+    for result in results:
+        by_seed = measured.setdefault(result.run.recipe, {}).setdefault(result.run.regime, {})
+        by_seed[result.run.seed] = result.value(split, result.metric.name)
+    return [_Table(recipe, metric, measured[recipe]) for recipe, metric in metrics.items()]
+
+
+def _checked(claims: Mapping[str, float], tables: Sequence[_Table]) -> Mapping[str, float]:
+    known = sorted({table.metric.name for table in tables})
+    if unknown := sorted(set(claims) - set(known)):
+        raise StudyError(f"claim about {', '.join(unknown)}: the study measures {', '.join(known)}")
+    return claims
+
+
+def _cell(
+    table: _Table,
+    one: Summary,
+    base: Summary | None,
+    evidence: Evidence | None,
+    reach: Outlook | None,
+    networks: tuple[Disagreement, ...],
+) -> Cell:
+    improvement, said = None, None
+    if one is base:
+        base, said = None, about_baseline(one)
+    elif base is not None:
+        improvement = probability_of_improvement(
+            [(table.measured[one.regime], table.measured[base.regime])], table.metric
+        )
+        said = verdict(one, base.regime, table.metric, evidence)
+    return Cell(
+        recipe=table.recipe,
+        metric=table.metric,
+        summary=one,
+        failures=failures(one, base),
+        evidence=evidence,
+        improvement=improvement,
+        outlook=reach,
+        networks=networks,
+        verdict=said,
+    )
+
+
+def _pooled(tables: Sequence[_Table], cells: Sequence[Cell], baseline: str | None) -> tuple[Pooled, ...]:
+    if baseline is None:
+        return ()
+    measured = {table.recipe: table.measured for table in tables}
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        if cell.regime != baseline:
+            groups.setdefault((cell.metric.name, cell.regime), []).append(cell)
+    rows = []
+    for (_, regime), group in groups.items():
+        paired = {cell.recipe: cell.summary.difference for cell in group if cell.summary.difference}
+        if len(paired) < 2:
+            continue
+        both = [(measured[recipe][regime], measured[recipe][baseline]) for recipe in paired]
+        left_out = tuple(cell.recipe for cell in group if cell.recipe not in paired)
+        improvement = probability_of_improvement(both, group[0].metric)
+        rows.append(Pooled(regime, group[0].metric, tuple(paired), left_out, pool(list(paired.values())), improvement))
+    adjusted = holm([row.difference.test.p for row in rows])
+    return tuple(
+        replace(row, difference=replace(row.difference, test=replace(row.difference.test, adjusted=p)))
+        for row, p in zip(rows, adjusted, strict=True)
+    )
+
+
+def _notes(cells: Sequence[Cell], baseline: str | None, comparisons: int) -> tuple[str, ...]:
+    if baseline is None:
+        return (f"No comparison: {BASELINE} is not among the regimes.",)
+    notes = []
+    n = max((cell.summary.difference.n for cell in cells if cell.summary.difference), default=0)
+    if n and comparisons * smallest_p(n) > ALPHA:
+        text = f"With {seeds_text(n)} no exact test (sign-flip, Wilcoxon) can go below {p_text(smallest_p(n))}"
+        if comparisons > 1:
+            text += f", or {p_text(min(1.0, comparisons * smallest_p(n)))} after Holm over {comparisons} comparisons"
+        notes.append(f"{text}; {seeds_text(fewest_seeds(comparisons=comparisons))} can reach {ALPHA}.")
+    if comparisons > 1:
+        notes.append(f"p is adjusted over the {comparisons} comparisons of the study (Holm).")
+    without = sum(cell.evidence is None or cell.evidence.p is None for cell in cells if cell.regime != baseline)
+    if without and comparisons > 1:
+        notes.append(f"Of these, {without} have no p: too few pairs of runs, or no spread. They count as p = 1.")
+    return tuple(notes)
