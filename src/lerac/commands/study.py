@@ -20,12 +20,14 @@ from lerac.commands.options import (
     Weights,
     Workers,
 )
-from lerac.study.folder import claim, collect, extend_study, write_study, write_tables
+from lerac.study.engines.machine import side_by_side
+from lerac.study.estimate import Estimate
+from lerac.study.folder import collect, extend_study, write_study, write_tables
+from lerac.study.lock import claim
 from lerac.study.plan import Run, Study
 from lerac.study.regimes import DEFAULT_REGIMES, parse_regime
 from lerac.study.requests import (
     default_out,
-    default_workers,
     parse_seeds,
     request_study,
     require_available,
@@ -65,10 +67,11 @@ def compare_command(
     """
     require_available(engine, precision)
     set_places(data_root, weights)
-    asked = request_study(recipes, regimes, parse_seeds(seeds), overrides, source, device)
+    asked = request_study(recipes, regimes, parse_seeds(seeds), overrides, source, device, here=engine == "local")
     folder = out or default_out(asked)
     if plan:
-        print_plan(Console(), collect(folder, extend_study(folder, asked).runs()), as_json=as_json)
+        results = collect(folder, extend_study(folder, asked).runs())
+        print_plan(Console(), results, Estimate.of(results), _side_by_side(workers, engine, device), as_json=as_json)
         return
     require_data(asked)
     extend_study(folder, asked)  # so that a folder with another study is refused before anything is written there
@@ -76,7 +79,7 @@ def compare_command(
         study = extend_study(folder, asked)
         write_study(folder, study)
         runs = study.runs()
-        failures = _train(folder, runs, workers or default_workers())
+        failures = _train(folder, runs, workers, engine)
         _finish(folder, study, as_json=as_json)
     if failures:
         raise typer.Exit(1)
@@ -103,8 +106,7 @@ def train_command(
     [run] = asked.runs()
     with claim(out, patience=A_MOMENT):
         write_study(out, extend_study(out, asked))
-    with claim(out / run.folder):  # other runs may be trained in the same study meanwhile
-        failures = _train(out, [run], workers=1)
+    failures = _train(out, [run], workers=1)  # other runs may be trained in the same study meanwhile
     with claim(out, patience=A_MOMENT):
         write_tables(out, collect(out, extend_study(out, asked).runs()))
     if failures:
@@ -126,10 +128,15 @@ def report_command(
     _tell(out or folders[0], study, compare(study, results), results, as_json=as_json)
 
 
-def _train(folder: Path, runs: list[Run], workers: int) -> int:
+def _train(folder: Path, runs: list[Run], workers: int | None, engine: str = "local") -> int:
     from lerac.study.progress import train_shown  # here, because it takes longer to load than `--help` should
 
-    return train_shown(folder, runs, workers)
+    return train_shown(folder, runs, workers, engine)
+
+
+def _side_by_side(workers: int | None, engine: str, device: str) -> int | None:
+    """Count the runs that would be trained at a time; None if nobody knows before the cluster is asked."""
+    return workers or (side_by_side(device) if engine == "local" else None)
 
 
 def _finish(folder: Path, study: Study, *, as_json: bool) -> None:

@@ -9,12 +9,13 @@ import torch
 
 from lerac.study.data import DATASETS
 from lerac.study.data.places import data_root
+from lerac.study.engines import require_engine
 from lerac.study.errors import StudyError
 from lerac.study.plan import Study
 from lerac.study.recipe import ALIASES, Recipe, Source, load_recipe, recipe_names, recipe_sources
 from lerac.study.regimes import split_regimes
 
-__all__ = ["default_workers", "parse_seeds", "request_study", "require_available", "require_data", "set_places"]
+__all__ = ["parse_seeds", "request_study", "require_available", "require_data", "set_places"]
 
 
 MOST_SEEDS = 100_000  # more is a slip: somebody meant one seed
@@ -27,8 +28,10 @@ def request_study(
     overrides: Sequence[str],
     source: Source | None,
     device: str,
+    *,
+    here: bool = True,
 ) -> Study:
-    """Give the study that is asked for.
+    """Give the study that is asked for; `here` if this machine trains it, so that it must have the device.
 
     Raises:
         StudyError: if a recipe, regime, override or device is wrong, a curriculum outlasts training, or training
@@ -44,7 +47,7 @@ def request_study(
         recipes=loaded,
         regimes=[str(regime) for regime in split_regimes(regimes)],
         seeds=list(seeds),
-        device=_device(device),
+        device=_device(device) if here else device,
         files=files,
     )
     study.runs()  # every regime fits every recipe, or this raises
@@ -82,8 +85,7 @@ def require_available(engine: str, precision: str) -> None:
     Raises:
         StudyError: with the value, and what to use instead.
     """
-    if engine != "local":
-        raise StudyError(f"--engine {engine} is not available in this version yet; use local")
+    require_engine(engine)
     if precision != "float32":
         raise StudyError(f"--precision {precision} is not available in this version yet; use float32")
 
@@ -117,13 +119,6 @@ def set_places(data: Path | None, weights: Path | None) -> None:
 def default_out(study: Study) -> Path:
     """Give runs/<recipe>, or runs/<recipe>+<recipe>… for several."""
     return Path("runs") / "+".join(recipe.slug for recipe in study.recipes)
-
-
-def default_workers() -> int:
-    """Count the cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def known_recipes() -> list[dict[str, object]]:
