@@ -1,16 +1,26 @@
 import math
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from lerac.curves import CURVES
 from lerac.layers import Layer
 from lerac.study.errors import StudyError
-from lerac.study.plan import Curriculum, Smoothing, resolve, smooth
-from lerac.study.rates import base_changes, base_schedule, curve_of, layer_ratios, sigma_of, warmup_factor
+from lerac.study.plan import Curriculum, Smoothing, Study, resolve, smooth
+from lerac.study.rates import (
+    base_changes,
+    base_schedule,
+    curriculum_layers,
+    curve_of,
+    layer_ratios,
+    sigma_of,
+    warmup_factor,
+)
 from lerac.study.recipe import load_recipe
-from lerac.study.regimes import OPTIONS, REGIMES, Regime, parse_regime, split_regimes
+from lerac.study.regimes import DEPTHS, OPTIONS, REGIMES, Regime, parse_regime, split_regimes
 
 LAYERS = [Layer(name, depth, (f"{name}.weight",)) for depth, name in enumerate("abcde")]
 RECIPE = load_recipe("digits", ["training.epochs=10", "warmup.k=2", "lerac.k=3", "lerac.ratio=1e-6"])
@@ -19,6 +29,7 @@ RECIPE = load_recipe("digits", ["training.epochs=10", "warmup.k=2", "lerac.k=3",
 VALUES = {
     "curve": st.sampled_from([*sorted(CURVES), "staircase"]),
     "base": st.floats(min_value=1, max_value=1e9, exclude_min=True),
+    "depth": st.sampled_from(DEPTHS),
     "updates": st.integers(min_value=1, max_value=10**9),
 }
 
@@ -68,7 +79,7 @@ def test_commas_in_brackets_do_not_split():
         ("conventional,", "unknown regime ''"),
         ("lerac(k=1", "not of the form"),
         ("lerac(speed=1)", "unknown option 'speed'; allowed for lerac: k, ratio, curve"),
-        ("conventional(k=1)", "allowed for conventional: none"),
+        ("conventional(k=1)", "allowed for conventional: lr"),
         ("lerac(k=0)", "k takes a number of epochs above 0, got '0'"),
         ("lerac(k=inf)", "got 'inf'"),
         ("lerac(k)", "got ''"),
@@ -79,6 +90,9 @@ def test_commas_in_brackets_do_not_split():
         ("lerac(curve=staircase,base=1)", "base takes a number above 1, got '1'"),
         ("lerac(curve=staircase,updates=2.5)", "updates takes a count of 1 or more, got '2.5'"),
         ("lerac(curve=staircase,updates=0)", "got '0'"),
+        ("conventional(lr=0)", "lr takes a learning rate above 0, got '0'"),
+        ("lerac(depth=random)", "depth takes measured or registered, got 'random'"),
+        ("lerac-reversed(depth=registered)", "unknown option 'depth'"),
         ("cbs(decay=1.1)", "decay takes a number in (0, 1], got '1.1'"),
         ("cbs(k=1)", "unknown option 'k'; allowed for cbs: sigma, decay, every"),
         ("lerac(k=1,k=2)", "option 'k' is given twice"),
@@ -231,6 +245,36 @@ def test_shuffled_deals_out_the_same_factors_by_the_seed():
     assert {tuple(sorted(d)) for d in dealt} == {tuple(sorted(ratios("lerac").values()))}
     assert len(set(dealt)) > 10
     assert dealt[3] == tuple(ratios("lerac-shuffled", 3).values())
+
+
+def test_a_regime_may_have_its_own_full_rate():
+    study = Study(recipes=[RECIPE], regimes=["conventional", "conventional(lr=0.3)", "lerac(lr=0.02)"], seeds=[0])
+    assert [run.settings["optimizer"]["lr"] for run in study.runs()] == [0.01, 0.3, 0.02]
+    changed = load_recipe("digits", ["training.epochs=10", "warmup.k=2", "optimizer.lr=0.3"])
+    assert study.runs()[1].settings == Study(recipes=[changed], regimes=["conventional"], seeds=[0]).runs()[0].settings
+
+
+class LateFirst(nn.Module):
+    """Registers what comes last first."""
+
+    def __init__(self):
+        super().__init__()
+        self.late = nn.Linear(2, 1)
+        self.early = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+
+    def forward(self, x):
+        return self.late(self.early(x))
+
+
+def test_layers_as_registered_are_modules_in_their_order():
+    def order(regime):
+        layers = curriculum_layers(LateFirst(), torch.zeros(1, 2), resolve(parse_regime(regime), RECIPE))
+        return [layer.parameters for layer in layers]
+
+    late, early = ("late.weight", "late.bias"), ("early.0.weight", "early.0.bias")
+    assert order("lerac(depth=registered)") == [late, early]
+    assert order("lerac(depth=measured)") == order("lerac") == [early, late]
+    assert ratios("lerac(depth=registered)") == ratios("lerac")  # of layers in the order that was asked for
 
 
 def test_one_layer_has_nothing_to_order():

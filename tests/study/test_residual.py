@@ -25,6 +25,16 @@ def test_every_weight_of_the_small_network_learns():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
+def test_a_gain_scales_the_first_weights_and_nothing_else():
+    torch.manual_seed(0)
+    whole = dict(MODELS["small-cnn"](1, 10).named_parameters())
+    torch.manual_seed(0)
+    tenth = dict(MODELS["small-cnn"](1, 10, gain=0.1).named_parameters())
+    for name, weight in whole.items():
+        scaled = weight.ndim > 1
+        torch.testing.assert_close(tenth[name], weight * 0.1 if scaled else weight)
+
+
 def test_dropout_of_the_wide_network_is_for_training_only():
     torch.manual_seed(0)
     network = WideResNet(1, 10, depth=10, widening=1, dropout=0.3)

@@ -10,8 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lerac import find_layers, plot
-from lerac.layers import Layer
+from lerac import plot
 from lerac.study.files import write_bytes, write_text
 from lerac.study.metrics import ACCURACY, Metric
 from lerac.study.models import MODELS
@@ -73,12 +72,11 @@ def rates_figure(run: Run, size: tuple[float, float] = (4.4, 2.8)) -> Figure:
     """
     settings = run.settings
     network, options = MODELS[settings["model"]], settings["network"]
-    layers: Sequence[Layer] = find_layers(network.skeleton(**options), network.example_batch(**options))
     lr, epochs, per_epoch = settings["optimizer"]["lr"], settings["training"]["epochs"], steps_per_epoch(settings)
     base = base_schedule(settings["schedule"], lr=lr, epochs=epochs, per_epoch=per_epoch)
     warmup = warmup_factor(run.curriculum)
     lerac = run.curriculum if run.curriculum and run.curriculum.kind == "lerac" else None
-    layers = curriculum_layers(layers, lerac) if lerac else layers
+    layers = curriculum_layers(network.skeleton(**options), network.example_batch(**options), lerac)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         plot.schedule(

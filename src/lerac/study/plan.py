@@ -17,7 +17,7 @@ from lerac.study.sections import Section, StaircaseSettings
 
 __all__ = ["Curriculum", "Run", "Smoothing", "Study", "resolve", "smooth", "steps_per_epoch"]
 
-Order = Literal["nearest", "reversed", "shuffled"]
+Order = Literal["nearest", "reversed", "shuffled", "registered"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Curriculum:
         curve: a name in `lerac.curves.CURVES`, or `staircase`.
         ratio: start over full rate: of all layers for `warmup` (None: a straight line from 0), of the last
             layer for `lerac`; or of every block of a network, by its name.
-        order: which layer starts highest: the nearest to the input, the farthest, or one drawn by the seed.
+        order: which layer starts highest: the nearest to the input, the farthest, one drawn by the seed, or the one
+            that the network registers first.
         base: of the staircase: factor of one update, above 1.
         updates: of the staircase: how many, equally spaced, the last one at the end; or their progress values.
     """
@@ -138,6 +139,8 @@ class Study(Section):
 
     def run(self, recipe: Recipe, regime: Regime, seed: int) -> Run:
         """Give the configuration of one run; errors as for `runs`."""
+        if (lr := regime.options.get("lr")) is not None:
+            recipe = recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"lr": lr})})
         settings = recipe.settings()
         for section in ("warmup", "lerac", "cbs"):  # defaults of regimes, resolved here
             settings.pop(section, None)
@@ -205,7 +208,7 @@ def resolve(regime: Regime, recipe: Recipe) -> Curriculum | None:
         ratio = options.get("ratio", None if curve == "linear" else recipe.lerac.ratio)
         return Curriculum("warmup", k, curve, ratio, "nearest", *_staircase(regime, k, ratio))
     orders: dict[str, Order] = {"lerac-reversed": "reversed", "lerac-shuffled": "shuffled"}
-    order = orders.get(regime.name, "nearest")
+    order = orders.get(regime.name, "registered" if options.get("depth") == "registered" else "nearest")
     if recipe.lerac.staircase and "curve" not in options:
         return _recipes_staircase(regime, recipe, recipe.lerac.staircase, order)
     k = _steps(regime, recipe, options.get("k", recipe.lerac.k))

@@ -8,8 +8,11 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+from torch import nn
+
 from lerac.curves import CURVES, Curve, staircase
-from lerac.layers import Layer, start_ratios
+from lerac.depth import find_layers
+from lerac.layers import Layer, group_layers, named_parameters, start_ratios
 from lerac.study.official import block_of
 from lerac.study.plan import Curriculum, Smoothing
 from lerac.study.seeds import derive
@@ -88,22 +91,35 @@ def warmup_factor(curriculum: Curriculum | None) -> Callable[[int], float]:
     return lambda step: curve(step / k, ratio) if step < k else 1.0
 
 
-def curriculum_layers(layers: Sequence[Layer], curriculum: Curriculum) -> Sequence[Layer]:
-    """Give the layers that a curriculum has factors for: those found, or the blocks that a recipe names.
+def curriculum_layers(network: nn.Module, inputs: Any, curriculum: Curriculum | None) -> Sequence[Layer]:
+    """Give the layers that a curriculum has factors for: by measured depth, as registered, or as a recipe names them.
 
     Args:
-        layers: of the network, nearest to the input first.
-        curriculum: of kind `lerac`.
+        network: whose.
+        inputs: an example batch.
+        curriculum: None: the layers by measured depth.
 
     Raises:
         StudyError: if a parameter is in no block, or a block has no parameter.
     """
-    if not isinstance(curriculum.ratio, Mapping):
+    if curriculum is not None and curriculum.order == "registered":
+        return group_layers(_grouped(_modules_of(network)))
+    layers = find_layers(network, inputs)
+    if curriculum is None or not isinstance(curriculum.ratio, Mapping):
         return layers
+    return _grouped(block_of(chain.from_iterable(x.parameters for x in layers), curriculum.ratio))
+
+
+def _modules_of(network: nn.Module) -> dict[str, str]:
+    """Give the module that owns each parameter, in the order in which the network registers them."""
+    return {name: name.rpartition(".")[0] or name for name in named_parameters(network)}
+
+
+def _grouped(layer_of: Mapping[str, str]) -> list[Layer]:
     members: dict[str, list[str]] = {}
-    for parameter, block in block_of(chain.from_iterable(x.parameters for x in layers), curriculum.ratio).items():
-        members.setdefault(block, []).append(parameter)
-    return [Layer(block, depth, tuple(inside)) for depth, (block, inside) in enumerate(members.items())]
+    for parameter, layer in layer_of.items():
+        members.setdefault(layer, []).append(parameter)
+    return [Layer(name, depth, tuple(inside)) for depth, (name, inside) in enumerate(members.items())]
 
 
 def layer_ratios(layers: Sequence[Layer], curriculum: Curriculum | None, seed: int) -> dict[str, float]:

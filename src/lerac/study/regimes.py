@@ -11,6 +11,7 @@ __all__ = ["DEFAULT_REGIMES", "REGIMES", "Regime", "parse_regime", "split_regime
 
 DEFAULT_REGIMES = "conventional,warmup,cbs,lerac,lerac-reversed"
 STAIRCASE = "staircase"
+DEPTHS = ("measured", "registered")
 
 Value = int | float | str
 
@@ -31,13 +32,20 @@ def _count(text: str) -> Value:
     return number
 
 
+def _depth(text: str) -> Value:
+    if text not in DEPTHS:
+        raise ValueError
+    return text
+
+
 def _curve(text: str) -> Value:
     if text not in (*CURVES, STAIRCASE):
         raise ValueError
     return text
 
 
-# Option → (parser, what it takes). `k` and `every` are in epochs; `base` and `updates` belong to the staircase.
+# Option → (parser, what it takes). `k` and `every` are in epochs; `base` and `updates` belong to the staircase; `lr`
+# is the full rate, so that each regime can be tuned by itself; `depth` says what orders the layers.
 OPTIONS: dict[str, tuple[Callable[[str], Value], str]] = {
     "k": (_number(0, float("inf")), "a number of epochs above 0"),
     "ratio": (_number(0, 1), "a number in (0, 1]"),
@@ -47,13 +55,15 @@ OPTIONS: dict[str, tuple[Callable[[str], Value], str]] = {
     "sigma": (_number(0, float("inf")), "a number above 0"),
     "decay": (_number(0, 1), "a number in (0, 1]"),
     "every": (_number(0, float("inf")), "a number of epochs above 0"),
+    "lr": (_number(0, float("inf")), "a learning rate above 0"),
+    "depth": (_depth, " or ".join(DEPTHS)),
 }
-_LERAC, _CBS = ("k", "ratio", "curve", "base", "updates"), ("sigma", "decay", "every")
+_LERAC, _CBS = ("k", "ratio", "curve", "base", "updates", "lr"), ("sigma", "decay", "every")
 REGIMES: dict[str, tuple[str, ...]] = {
-    "conventional": (),
+    "conventional": ("lr",),
     "warmup": _LERAC,
-    "cbs": _CBS,
-    "lerac": _LERAC,
+    "cbs": (*_CBS, "lr"),
+    "lerac": (*_LERAC, "depth"),
     "cbs+lerac": _LERAC + _CBS,
     "lerac-reversed": _LERAC,
     "lerac-shuffled": _LERAC,

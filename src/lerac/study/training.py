@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 import lerac
-from lerac import find_layers
 from lerac.study.data import DATASETS, Split, Splits
 from lerac.study.data.loading import in_order, load_batches
 from lerac.study.judging import Measured, judge, loss_of, total_score
@@ -198,7 +197,7 @@ class Training:
         curriculum = self.run.curriculum
         if curriculum is None or curriculum.kind != "lerac":
             return None
-        layers = curriculum_layers(find_layers(network, self._data.train.example()), curriculum)
+        layers = curriculum_layers(network, self._data.train.example(), curriculum)
         ratios = layer_ratios(layers, curriculum, self.run.seed)
         curve = curve_of(curriculum)
         return lerac.LeRaC(optimizer, network, k=curriculum.k, ratio=ratios, curve=curve, layers=layers)

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from lerac.study.errors import StudyError
 
-__all__ = ["Count", "Counts", "Network", "Share", "library"]
+__all__ = ["Count", "Counts", "Gain", "Network", "Share", "library"]
 
 Count = Annotated[int, Field(ge=1)]
 Counts = Annotated[Sequence[Count], Field(min_length=1)]
+Gain = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 

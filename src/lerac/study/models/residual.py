@@ -7,17 +7,33 @@ torch's global generator when the network is built.
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lerac.study.models.network import Count, Counts, Share
+from lerac.study.models.network import Count, Counts, Gain, Share
 
 __all__ = ["BasicBlock", "ResNet", "WideBlock", "WideResNet", "resnet18", "small_cnn", "wrn52_2"]
 
 
-def small_cnn(channels: int = 1, classes: int = 10, *, widths: Counts = (16, 32, 64), blocks: Count = 1) -> nn.Module:
-    """Build the network of the digits demo: three basic blocks of 16, 32 and 64 channels (78 thousand weights)."""
-    return ResNet(channels, classes, widths=widths, blocks=blocks)
+def small_cnn(
+    channels: int = 1,
+    classes: int = 10,
+    *,
+    widths: Counts = (16, 32, 64),
+    blocks: Count = 1,
+    gain: Gain = 1.0,
+) -> nn.Module:
+    """Build the network of the digits demo: three basic blocks of 16, 32 and 64 channels (78 thousand weights).
+
+    `gain` is a factor on all initial weights but those of normalisation: 1 for Kaiming's, less for a smaller start.
+    """
+    model = ResNet(channels, classes, widths=widths, blocks=blocks)
+    with torch.no_grad():
+        for module in model.modules():
+            if gain != 1.0 and isinstance(module, nn.Conv2d | nn.Linear):
+                module.weight.mul_(gain)
+    return model
 
 
 def resnet18(

@@ -4,11 +4,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from lerac import find_layers
 from lerac.study.errors import StudyError
 from lerac.study.figures import rates_figure
 from lerac.study.plan import Run, steps_per_epoch
-from lerac.study.rates import layer_ratios
+from lerac.study.rates import curriculum_layers, layer_ratios
 from lerac.study.training import build
 
 __all__ = ["draw_schedule"]
@@ -27,7 +26,9 @@ def draw_schedule(run: Run) -> tuple[Figure, dict[str, Any]]:
     if run.curriculum is None:
         raise StudyError(f"regime {run.regime} leaves the learning rates alone; figure 1 shows one that does not")
     data, network = build(run)
-    layers = find_layers(network, data.train.example())
+    layers = curriculum_layers(
+        network, data.train.example(), run.curriculum if run.curriculum.kind == "lerac" else None
+    )
     k = run.curriculum.k
     steps = steps_per_epoch(run.settings) * run.settings["training"]["epochs"]
     figure = rates_figure(run, (6.4, 3.6))

@@ -1,0 +1,90 @@
+"""Trains what the protocol asks for and keeps every value as CSV; a second call trains what is missing.
+
+    python evidence/train.py [--only NAME] [--out runs/evidence] [--workers N]
+
+First the studies that choose values, then, with the values chosen, those that answer the questions.
+"""
+
+import argparse
+import csv
+import resource
+import shutil
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean
+
+from lerac.cli import run
+from studies import CHOSEN, HERE, Study, evaluation, read_chosen, tuning
+
+RESULTS = HERE / "results"
+LEDGER = RESULTS / "core-seconds.csv"
+
+
+def main() -> None:
+    """Train, choose, train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", help="name of one study")
+    parser.add_argument("--out", type=Path, default=Path("runs/evidence"))
+    parser.add_argument("--workers", type=int)
+    asked = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
+    choosing = tuning()
+    for study in choosing:
+        train(study, asked)
+    if asked.only is None and not CHOSEN.exists():
+        lines = (f'{study.name} = "{best_of(study)}"\n' for study in choosing)
+        CHOSEN.write_text("".join(lines), encoding="utf-8")
+    for study in evaluation(read_chosen()):
+        train(study, asked)
+
+
+def train(study: Study, asked: argparse.Namespace) -> None:
+    """Train what a study lacks, copy its table, and add the processor time it took to the ledger."""
+    if asked.only not in (None, study.name):
+        return
+    command = study.command(asked.out) + ([] if asked.workers is None else ["--workers", str(asked.workers)])
+    print("lerac", " ".join(command), flush=True)
+    before = core_seconds()
+    code = run(command)
+    note_time(study.name, core_seconds() - before)
+    if code:
+        sys.exit(code)
+    shutil.copyfile(asked.out / study.name / "results.csv", RESULTS / f"{study.name}.csv")
+
+
+def best_of(study: Study) -> str:
+    """Give the regime with the highest mean validation accuracy, the first of several; failures count as chance."""
+    values = defaultdict(list)
+    with (RESULTS / f"{study.name}.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if (row["split"], row["metric"]) == ("validation", "accuracy"):
+                value = float(row["value"])
+                values[row["regime"]].append(value if value == value else 0.1)
+    written = {canonical(regime): regime for regime in study.regimes}
+    means = {written[regime]: fmean(of_seeds) for regime, of_seeds in values.items()}
+    return max(study.regimes, key=means.__getitem__)
+
+
+def canonical(regime: str) -> str:
+    """Write a regime as tables do."""
+    from lerac.study.regimes import parse_regime
+
+    return str(parse_regime(regime))
+
+
+def core_seconds() -> float:
+    """Give the processor time of all child processes that have ended, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def note_time(name: str, seconds: float) -> None:
+    """Add to what a study has taken so far."""
+    taken = dict(csv.reader(LEDGER.open(encoding="utf-8"))) if LEDGER.exists() else {"study": "core_seconds"}
+    taken[name] = f"{float(taken.get(name, 0)) + seconds:.0f}"
+    LEDGER.write_text("".join(f"{key},{value}\n" for key, value in taken.items()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
