@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from studies import make_study, train_here
 
 from lerac.study.plan import Study
+from studies import make_study, train_here
 
 
 @pytest.fixture(scope="session")

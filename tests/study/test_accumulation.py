@@ -4,7 +4,6 @@ from itertools import chain
 
 import pytest
 import torch
-from studies import equal, make_run, make_study, trained, untimed, weights
 from torch.nn import functional
 
 from lerac.study.errors import StudyError
@@ -14,6 +13,7 @@ from lerac.study.recipe import load_recipe
 from lerac.study.schedule import schedule_of
 from lerac.study.seeds import derive
 from lerac.study.training import Training, build
+from studies import equal, make_run, make_study, trained, untimed, weights
 
 CONSTANT = "schedule.name=constant"
 

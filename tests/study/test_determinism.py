@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
-from studies import equal, make_run, trained, untimed, weights
 from torch import nn
 
 import lerac.study.training
 from lerac.study.order import EpochOrder
 from lerac.study.training import Training
+from studies import equal, make_run, trained, untimed, weights
 
 WAYS = {
     "plain": {},

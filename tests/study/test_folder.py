@@ -2,11 +2,12 @@ import csv
 
 import pytest
 import torch
-from studies import make_study, train_here
 
 from lerac.study.errors import StudyError
-from lerac.study.folder import claim, collect, extend_study, read_study, write_study
+from lerac.study.folder import collect, extend_study, read_study, write_study
+from lerac.study.lock import claim
 from lerac.study.runs import RunFolder
+from studies import make_study, train_here
 
 
 def test_results_hold_every_number_exactly_and_no_time(finished):

@@ -1,13 +1,13 @@
 """What a launcher's environment means, and what is refused there."""
 
 import pytest
-from studies import make_run, make_study
 
 from lerac.cli import run as cli
 from lerac.study.accelerator import build_accelerator
 from lerac.study.errors import StudyError
 from lerac.study.launch import is_main, launched_processes
 from lerac.study.requests import request_study
+from studies import make_run, make_study
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import sys
 import pytest
 import torch
 from networks import SMALL, make_small, needed, small_batch, small_channels
-from studies import SMALL as SMALL_RECIPE
-from studies import make_study
 from torch.nn import functional
 
 import lerac
@@ -17,6 +15,8 @@ from lerac.study.models import MODELS
 from lerac.study.plan import Study
 from lerac.study.recipe import load_recipe, recipe_text
 from lerac.study.training import Training, build
+from studies import SMALL as SMALL_RECIPE
+from studies import make_study
 
 CLASSIFIERS = [name for name, network in MODELS.items() if network.outputs == "logits"]
 

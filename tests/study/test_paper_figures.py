@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.signal import correlate2d
-from studies import SMALL, make_run, make_study, train_here
 
 from lerac.cli import run
 from lerac.study.errors import StudyError
@@ -18,6 +17,7 @@ from lerac.study.paper_figures import convolutions
 from lerac.study.paper_figures.over_time import UPDATE_RULES, draw_over_time, outcomes
 from lerac.study.paper_figures.schedule import draw_schedule
 from lerac.study.regimes import split_regimes
+from studies import SMALL, make_run, make_study, train_here
 
 TINY = [word for value in (*SMALL, "training.epochs=2") for word in ("--set", value)]
 

@@ -5,13 +5,13 @@ import io
 
 import pytest
 import torch
-from studies import equal, make_run, make_study, trained, untimed, weights
 from torch.nn import functional
 
 from lerac.study.errors import StudyError
 from lerac.study.requests import request_study
 from lerac.study.seeds import derive
 from lerac.study.training import Training, build
+from studies import equal, make_run, make_study, trained, untimed, weights
 
 CONSTANT = ("schedule.name=constant",)
 

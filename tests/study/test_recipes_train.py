@@ -19,7 +19,6 @@ from small_recipes import (
     train_to_the_end,
     write_samples,
 )
-from studies import make_run, untimed
 from torch.nn import functional
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -35,6 +34,7 @@ from lerac.study.recipe import load_recipe
 from lerac.study.requests import request_study
 from lerac.study.statistics import summarise, verdict
 from lerac.study.training import EpochOrder, Training, build
+from studies import make_run, untimed
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import pytest
-from studies import make_study, train_here
 
 from lerac.study.errors import StudyError
 from lerac.study.figures import sigma_figure
@@ -18,6 +17,7 @@ from lerac.study.report import _commands, compare, merge, write_report
 from lerac.study.requests import request_study
 from lerac.study.runs import RunFolder
 from lerac.study.statistics import verdict
+from studies import make_study, train_here
 
 VOID = {"meta", "img", "br", "link"}
 

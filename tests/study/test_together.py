@@ -11,7 +11,6 @@ import traceback
 import pytest
 import torch
 import torch.multiprocessing as mp
-from studies import equal, make_run, make_study, train_here, trained, untimed, weights
 from torch import nn
 
 from lerac.study.engines.together import train_together
@@ -19,6 +18,7 @@ from lerac.study.optimizing import layer_rates
 from lerac.study.runs import RunFolder
 from lerac.study.training import Training
 from lerac.study.training import build as plain_build
+from studies import equal, make_run, make_study, train_here, trained, untimed, weights
 
 # Networks without batch statistics and dropout; parts of equal size, and a last batch of a single example.
 PLAIN = {

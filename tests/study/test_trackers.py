@@ -3,7 +3,6 @@
 import math
 
 import pytest
-from studies import equal, make_run, make_study, train_here, untimed, weights
 
 from lerac.cli import run as cli
 from lerac.study.errors import StudyError
@@ -11,6 +10,7 @@ from lerac.study.rates import sigma_of
 from lerac.study.runs import RunFolder, train_run
 from lerac.study.trackers import set_trackers
 from lerac.study.training import Training
+from studies import equal, make_run, make_study, train_here, untimed, weights
 
 pytest.importorskip("tensorboard")
 SMALL = ("data.train=90", "data.validation=40", "data.test=60", "training.epochs=2", "lerac.k=1")

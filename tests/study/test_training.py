@@ -3,7 +3,6 @@ import io
 
 import pytest
 import torch
-from studies import equal, make_run, trained, untimed, weights
 from torch.nn import functional
 
 from lerac.study.plan import Smoothing, Study
@@ -11,6 +10,7 @@ from lerac.study.rates import sigma_of
 from lerac.study.recipe import load_recipe, recipe_text
 from lerac.study.seeds import derive
 from lerac.study.training import EpochOrder, Training, build
+from studies import equal, make_run, trained, untimed, weights
 
 REGIMES = [
     "conventional",

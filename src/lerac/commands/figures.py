@@ -10,10 +10,11 @@ from rich.console import Console
 from lerac.commands.options import Device, Json, Recipe, SeedList, Sets, SourceOption, Workers
 from lerac.study.errors import StudyError
 from lerac.study.files import check_folder
-from lerac.study.folder import Result, claim, collect, extend_study, write_study, write_tables
+from lerac.study.folder import Result, collect, extend_study, write_study, write_tables
+from lerac.study.lock import claim
 from lerac.study.plan import Study
 from lerac.study.regimes import DEFAULT_REGIMES, parse_regime
-from lerac.study.requests import default_workers, parse_seeds, request_study
+from lerac.study.requests import parse_seeds, request_study
 from lerac.study.terminal import print_summaries, summary_json
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _over_time(
     number: int, asked: Study, out: Path, folder: Path | None, workers: int | None, *, as_json: bool
 ) -> None:
     check_folder(out, "--out")
-    results = _trained(folder or Path("runs/figures") / asked.recipes[0].slug, asked, workers or default_workers())
+    results = _trained(folder or Path("runs/figures") / asked.recipes[0].slug, asked, workers)
     from lerac.study.paper_figures.over_time import draw_over_time, outcomes
 
     seeds = len(asked.seeds)
@@ -160,7 +161,7 @@ def _over_time(
     _tell(number, files, {"recipe": asked.recipes[0].name, **shown}, as_json=as_json)
 
 
-def _trained(folder: Path, asked: Study, workers: int) -> list[Result]:
+def _trained(folder: Path, asked: Study, workers: int | None) -> list[Result]:
     """Train what is missing of a study, in a folder that may hold more of it."""
     from lerac.study.progress import train_shown
 

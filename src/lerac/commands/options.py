@@ -27,7 +27,7 @@ Recipes = Annotated[list[str], typer.Argument(metavar="RECIPE…", help="MODEL/D
 Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a value: training.epochs=10.")]
 SourceOption = Annotated[Source | None, typer.Option("--source", help="Whose settings; default: what the recipe has.")]
 SeedList = Annotated[str, typer.Option(help="A count (5: 0 to 4), a range (100-109, 7-7) or a list (3,4,7).")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Runs side by side; default: all cores.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Runs side by side; default: as many as cores, or GPUs.")]
 Device = Annotated[str, typer.Option(help="Where to train, as torch names it: cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[str, typer.Option(help="Of the arithmetic: float32, bf16, or on GPUs fp16.")]
 Tracker = Annotated[list[str], typer.Option(help="Log to it, too: tensorboard, wandb … May be repeated.")]

@@ -22,16 +22,18 @@ from lerac.commands.options import (
     Weights,
     Workers,
 )
-from lerac.study.folder import claim, collect, extend_study, write_study, write_tables
+from lerac.study.engines import require_engine
+from lerac.study.engines.machine import side_by_side
+from lerac.study.estimate import Estimate
+from lerac.study.folder import collect, extend_study, write_study, write_tables
 from lerac.study.launch import is_main, launched_processes, refuse_launch
+from lerac.study.lock import claim
 from lerac.study.plan import Run, Study
 from lerac.study.regimes import DEFAULT_REGIMES, parse_regime
 from lerac.study.requests import (
     default_out,
-    default_workers,
     parse_seeds,
     request_study,
-    require_available,
     require_data,
     set_places,
 )
@@ -68,13 +70,16 @@ def compare_command(
     The same command continues an interrupted study, and a longer list of regimes, seeds or recipes extends it.
     """
     refuse_launch("lerac compare")
-    require_available(engine)
+    require_engine(engine)
     set_places(data_root, weights)
     _track(tracker)
-    asked = request_study(recipes, regimes, parse_seeds(seeds), overrides, source, device, precision)
+    asked = request_study(
+        recipes, regimes, parse_seeds(seeds), overrides, source, device, precision, here=engine == "local"
+    )
     folder = out or default_out(asked)
     if plan:
-        print_plan(Console(), collect(folder, extend_study(folder, asked).runs()), as_json=as_json)
+        results = collect(folder, extend_study(folder, asked).runs())
+        print_plan(Console(), results, Estimate.of(results), _side_by_side(workers, engine, device), as_json=as_json)
         return
     require_data(asked)
     extend_study(folder, asked)  # so that a folder with another study is refused before anything is written there
@@ -82,7 +87,7 @@ def compare_command(
         study = extend_study(folder, asked)
         write_study(folder, study)
         runs = study.runs()
-        failures = _train(folder, runs, workers or default_workers())
+        failures = _train(folder, runs, workers, engine)
         _finish(folder, study, as_json=as_json)
     if failures:
         raise typer.Exit(1)
@@ -108,7 +113,9 @@ def train_command(
     processes = launched_processes()
     set_places(data_root, weights)
     _track(tracker)
-    asked = request_study([recipe], str(parse_regime(regime)), [seed], overrides, source, device, precision, processes)
+    asked = request_study(
+        [recipe], str(parse_regime(regime)), [seed], overrides, source, device, precision, processes=processes
+    )
     require_data(asked)
     extend_study(out, asked)
     [run] = asked.runs()
@@ -140,10 +147,15 @@ def report_command(
     _tell(out or folders[0], study, compare(study, results), results, as_json=as_json)
 
 
-def _train(folder: Path, runs: list[Run], workers: int) -> int:
+def _train(folder: Path, runs: list[Run], workers: int | None, engine: str = "local") -> int:
     from lerac.study.progress import train_shown  # here, because it takes longer to load than `--help` should
 
-    return train_shown(folder, runs, workers)
+    return train_shown(folder, runs, workers, engine)
+
+
+def _side_by_side(workers: int | None, engine: str, device: str) -> int | None:
+    """Count the runs that would be trained at a time; None if nobody knows before the cluster is asked."""
+    return workers or (side_by_side(device) if engine == "local" else None)
 
 
 def _train_together(folder: Path, run: Run) -> int:

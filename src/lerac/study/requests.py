@@ -15,7 +15,7 @@ from lerac.study.precision import check_precision
 from lerac.study.recipe import ALIASES, Recipe, Source, load_recipe, recipe_names, recipe_sources
 from lerac.study.regimes import split_regimes
 
-__all__ = ["default_workers", "parse_seeds", "request_study", "require_available", "require_data", "set_places"]
+__all__ = ["parse_seeds", "request_study", "require_data", "set_places"]
 
 
 MOST_SEEDS = 100_000  # more is a slip: somebody meant one seed
@@ -29,9 +29,11 @@ def request_study(
     source: Source | None,
     device: str,
     precision: str = "float32",
+    *,
     processes: int = 1,
+    here: bool = True,
 ) -> Study:
-    """Give the study that is asked for.
+    """Give the study that is asked for; `here` if this machine trains it, so that it must have the device.
 
     Raises:
         StudyError: if a recipe, regime, override or device is wrong, the device has no such precision or cannot be
@@ -48,12 +50,12 @@ def request_study(
         recipes=loaded,
         regimes=[str(regime) for regime in split_regimes(regimes)],
         seeds=list(seeds),
-        device=_device(device),
+        device=_device(device) if here else device,
         precision=precision,
         processes=processes,
         files=files,
     )
-    check_precision(precision, device)
+    check_precision(precision, device, here=here)
     _check_processes(study)
     study.runs()  # every regime fits every recipe, or this raises
     return study
@@ -82,16 +84,6 @@ def parse_seeds(text: str) -> list[int]:
     if not seeds or len(set(seeds)) < len(seeds):
         raise StudyError(f"--seeds {text} names {'a seed twice' if seeds else 'no seed'}")
     return sorted(seeds)
-
-
-def require_available(engine: str) -> None:
-    """Refuse what the contract has and this version has not.
-
-    Raises:
-        StudyError: with the value, and what to use instead.
-    """
-    if engine != "local":
-        raise StudyError(f"--engine {engine} is not available in this version yet; use local")
 
 
 def require_data(study: Study) -> None:
@@ -123,13 +115,6 @@ def set_places(data: Path | None, weights: Path | None) -> None:
 def default_out(study: Study) -> Path:
     """Give runs/<recipe>, or runs/<recipe>+<recipe>… for several."""
     return Path("runs") / "+".join(recipe.slug for recipe in study.recipes)
-
-
-def default_workers() -> int:
-    """Count the cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def known_recipes() -> list[dict[str, object]]:

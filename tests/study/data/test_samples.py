@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from studies import make_run
 from torch import nn
 
 from lerac.cli import run
@@ -14,6 +13,7 @@ from lerac.study.data.loading import in_order, load_batches, loader_workers
 from lerac.study.data.voc import CLASSES
 from lerac.study.errors import StudyError
 from lerac.study.training import Training
+from studies import make_run
 
 SIZES = {
     "cifar10": (150, 50, 50),

@@ -68,9 +68,12 @@ def loaders_asked() -> int | None:
 
 
 def _end_with_parent(worker: int) -> None:
-    """Elsewhere than on Linux, the loader itself notices within seconds that its parent is gone."""
+    """Let the system end this process with the training one; elsewhere than on Linux, torch does so within seconds."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(KILL_WITH_PARENT, signal.SIGKILL)
+        parent = multiprocessing.parent_process()
+        if parent is not None and os.getppid() != parent.pid:  # killed before we said so; torch would wait for ever
+            os._exit(1)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -157,7 +157,7 @@ def _needs(run: Run) -> dict[str, float]:
 
 def _room(needs: dict[str, float]) -> int:
     """Count the runs that all nodes together have room for when nobody else uses them."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     return sum(min(int(node.get(name, 0) // number) for name, number in needs.items() if number) for node in nodes)
 
 
