@@ -31,6 +31,7 @@ SMALLER = {
     "resnet18": ("network.widths=[4, 8, 8, 8]",),
     "septr": ("network.width=16", "network.depth=1", "network.heads=2", "network.head_width=8", "network.mlp_width=16"),
     "wide-resnet50": ("network.blocks=[1, 1, 1, 1]", "network.base_width=16"),
+    "yolov5": ("network.scale=n", "data.size=64"),
     "wrn52-2": ("network.depth=10",),
 }  # fmt: skip
 

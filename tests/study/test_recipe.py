@@ -49,8 +49,10 @@ def test_a_value_outside_the_range_of_the_paper_is_refused_in_a_file_but_may_be_
 
 def test_what_the_paper_does_not_have_has_no_source_paper_and_no_published_numbers():
     for name in recipe_names():
-        ours = name.endswith(("food101", "imagenet200", "utkface", "/digits"))
-        in_code = not name.startswith(("lstm/", "septr/", "densenet121/")) and not name.endswith(("utkface", "/digits"))
+        ours = name.endswith(("food101", "imagenet200", "utkface", "/voc", "/digits"))
+        in_code = not name.startswith(("lstm/", "septr/", "densenet121/")) and not name.endswith(
+            ("utkface", "/voc", "/digits")
+        )
         assert recipe_sources(name) == [("ours" if ours else "paper"), *(["official"] if in_code else [])]
         assert bool(load_recipe(name).published) != ours
 
@@ -123,7 +125,7 @@ def test_overrides_are_typed_and_leave_a_trace():
         ("ranges.training=[1,2]", "ranges is what a recipe says about its values, not one of them"),
         ("paper.lerac.k=3", "unknown key 'paper'"),
         ("published.lerak=[90.0,1.0]", "published is what a recipe says about its values"),
-        ("model=yolov5", "yolov5 detects objects, and no data set with boxes can be trained yet"),
+        ("model=yolov5", "yolov5 detects objects, but digits has no boxes"),
         ("network.width=4", "unknown network option 'width'; allowed: widths, blocks"),
         ("network.widths=[]", "network option widths: value should have at least 1 item"),
         ("network.blocks=0", "network option blocks: input should be greater than or equal to 1, got 0"),

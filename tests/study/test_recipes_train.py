@@ -23,9 +23,9 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lerac.cli import run as command
-from lerac.study.data import DATASETS
+from lerac.study.data import DATASETS, HeldSplit
 from lerac.study.errors import StudyError
-from lerac.study.judging import judge, loss_of, total_score
+from lerac.study.judging import JUDGES
 from lerac.study.metrics import ACCURACY, MAE
 from lerac.study.official import block_of, official_ramp
 from lerac.study.plan import Study
@@ -75,17 +75,22 @@ def test_mixed_labels_have_a_soft_loss_and_count_by_their_larger_part():
     outputs = torch.tensor([[2.0, 0.5, -1.0], [0.0, 1.0, 3.0]])
     shares = torch.tensor([[0.7, 0.3, 0.0], [0.4, 0.6, 0.0]])
     by_hand = -(shares * outputs.log_softmax(dim=1)).sum(dim=1).mean()
-    torch.testing.assert_close(loss_of("classification", outputs, shares), by_hand)
-    assert total_score("classification", outputs, shares).item() == 1
-    assert total_score("classification", outputs, torch.tensor([0, 2])).item() == 2
+    judge, network = JUDGES["classification"], torch.nn.Identity()
+    torch.testing.assert_close(judge.loss(network, outputs, shares), by_hand)
+    assert judge.total_score(outputs, shares).item() == 1
+    assert judge.total_score(outputs, torch.tensor([0, 2])).item() == 2
 
 
 def test_a_regression_is_judged_by_its_mean_absolute_error():
-    found = judge("regression", torch.tensor([[20.0], [31.5]]), torch.tensor([23.0, 30.0]))
-    assert (found.score, found.loss) == (2.25, 2.25)
-    assert found.predicted.tolist() == [20.0, 31.5]
+    judge, network = JUDGES["regression"], torch.nn.Identity()
+    ages = torch.tensor([23.0, 30.0])
+    split = HeldSplit(torch.zeros(2, 1), ages, torch.arange(2))
+    batches = [(torch.tensor([[20.0]]), ages[:1]), (torch.tensor([[31.5]]), ages[1:])]
+    found = judge.measure(network, batches, split)
+    assert (found.score, found.loss, found.others) == (2.25, 2.25, {})
+    assert {name: kept.tolist() for name, kept in found.kept.items()} == {"label": [23, 30], "predicted": [20, 31.5]}
     outputs = torch.tensor([[20.0], [31.5]], requires_grad=True)
-    loss_of("regression", outputs, torch.tensor([23.0, 30.0])).backward()
+    judge.loss(network, outputs, ages).backward()
     assert outputs.grad.tolist() == [[-0.5], [0.5]]
 
 
@@ -328,7 +333,7 @@ def test_training_examples_are_counted_where_nobody_says_how_many(root, monkeypa
     [
         ("lstm/rte", "dataset=cifar10", "lstm reads text, but cifar10 has pictures"),
         ("digits", "dataset=rte", "small-cnn reads images, but rte has text"),
-        ("resnet18/cifar10", "dataset=voc", "voc has boxes for labels, and detection cannot be trained yet"),
+        ("resnet18/cifar10", "dataset=voc", "voc has boxes for labels, but resnet18 detects no objects"),
         ("resnet18/cifar10", "data.tokens=bert", "cifar10 takes no tokens; allowed in [data]: train, validation, test"),
         ("lstm/rte", "data.tokens=letters", "data.tokens: input should be 'bert' or 'words', got 'letters'"),
         ("digits", "data.sample=true", "digits takes no sample; allowed in [data]: train, validation, test, label"),

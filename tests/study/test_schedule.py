@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from networks import needed
 
 from lerac import find_layers
 from lerac.cli import run
@@ -73,6 +74,7 @@ def test_a_plateau_is_held_and_not_exact(capsys):
 # One for each network; the values of all recipes have their tests.
 @pytest.mark.parametrize("name", {name.partition("/")[0]: name for name in recipe_names()}.values())
 def test_equation_8_for_every_recipe(name):
+    needed(name.partition("/")[0])
     recipe = load_recipe(name)
     schedule = schedule_of(recipe, 2)
     assert schedule.curriculum_steps == round(2 * recipe.lerac.k)
@@ -162,7 +164,7 @@ def test_plot(capsys, tmp_path):
 def test_recipes_lists_all_sources(capsys):
     assert run(["recipes", "--json"]) == 0
     known = {recipe["name"]: recipe for recipe in json.loads(capsys.readouterr().out)}
-    assert len(known) == 34
+    assert len(known) == 35
     assert known["wide-resnet50/imagenet200"] == {
         "name": "wide-resnet50/imagenet200", "model": "wide-resnet50", "dataset": "imagenet200",
         "sources": ["ours", "official"],

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "study"))
+from networks import needed
 from small_recipes import small_official_run, small_run, train_to_the_end, write_samples
 
 from lerac.study.data import DATASETS
@@ -31,6 +32,7 @@ def samples(tmp_path_factory):
 @pytest.mark.parametrize("regime", ["conventional", "cbs", "lerac"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_trains(name, regime):
+    needed(name.split("/")[0])
     more = ("cbs.sigma=1.0", "cbs.decay=0.9") if name == "lenet/digits" else ()  # has no [cbs] of its own
     training = train_to_the_end(small_run(name, regime, *more))
     if DATASETS[name.split("/")[1]].task == "regression":

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lerac.study.data import Split, Task
+from lerac.study.detecting import Detection
 from lerac.study.measured import Measured
 
 __all__ = ["JUDGES", "Classification", "Judge", "Regression"]
@@ -87,4 +88,5 @@ class Regression(Classification):
 JUDGES: dict[Task, Judge] = {
     "classification": Classification(),
     "regression": Regression(),
+    "detection": Detection(),
 }

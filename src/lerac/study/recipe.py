@@ -14,7 +14,6 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from lerac.study.data import DATASETS
-from lerac.study.data.audio_augment import Augmentations
 from lerac.study.errors import StudyError
 from lerac.study.models import MODELS
 from lerac.study.official import official_ramp
@@ -45,7 +44,8 @@ class Recipe(Section):
         dataset: which data set.
         network: the model's own options, such as `depth` or `width`; what is not named keeps the model's default.
         source: whose settings these are; single values may be from elsewhere, as `sources` says.
-        published: regime → [mean, standard deviation] of the accuracies in % that the paper reports.
+        published: regime → [mean, standard deviation] of the metric that the paper reports, in the unit it is shown in:
+            accuracies and mAP in %.
         ranges: dotted key → [low, high], where the paper gives a range; the value chosen lies in it.
         surprises: what these settings do that nobody would expect, in words.
         sources: where each value comes from. Keys are sections (`training`) or dotted keys (`training.epochs`);
@@ -95,15 +95,15 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _network_options_are_the_models(self) -> Self:
         MODELS[self.model].check(self.network)
-        if MODELS[self.model].outputs != "logits":
-            raise ValueError(f"{self.model} detects objects, and no data set with boxes can be trained yet")
         return self
 
     @model_validator(mode="after")
     def _network_takes_the_data(self) -> Self:
         network, data = MODELS[self.model], DATASETS[self.dataset]
-        if data.task == "detection":
-            raise ValueError(f"{self.dataset} has boxes for labels, and detection cannot be trained yet")
+        if network.outputs == "detections" and data.task != "detection":
+            raise ValueError(f"{self.model} detects objects, but {self.dataset} has no boxes")
+        if network.outputs != "detections" and data.task == "detection":
+            raise ValueError(f"{self.dataset} has boxes for labels, but {self.model} detects no objects")
         if (network.inputs == "text") != (data.inputs == "text"):
             raise ValueError(f"{self.model} reads {network.inputs}, but {self.dataset} has {data.inputs}")
         return self
@@ -117,8 +117,8 @@ class Recipe(Section):
                 raise ValueError(f"data: {self.dataset} takes no {key}; allowed in [data]: {allowed}")
         if known.check is None and (data.train is None or data.validation == "test"):
             raise ValueError(f"data: {self.dataset} has no parts of its own: train and validation must be numbers")
-        if data.augment is not None:
-            Augmentations.of(data.augment)
+        if data.augment is not None and known.augmentations is not None:
+            known.augmentations.of(data.augment)
         if self.training.drop_last and data.train is not None and data.train < self.training.batch_size:
             raise ValueError(f"training.drop_last: {data.train} examples fill no batch of {self.training.batch_size}")
         return self
@@ -162,7 +162,8 @@ class Recipe(Section):
         if path == ["network"]:
             return last in MODELS[self.model].options
         if path == ["data", "augment"]:
-            return last in {field.name for field in fields(Augmentations)}
+            augmentations = DATASETS[self.dataset].augmentations
+            return augmentations is not None and last in {field.name for field in fields(augmentations)}
         return last in _keys_of(path)
 
     @model_validator(mode="after")

@@ -60,7 +60,8 @@ class DataSettings(Section):
         rate: of sound: samples per second.
         hop: of sound: samples between two columns of the spectrogram.
         columns: of sound: how many columns of the spectrogram are kept, from its start.
-        augment: of sound: values of `lerac.study.data.audio_augment.Augmentations`; None: no augmentation.
+        augment: of sound: values of `lerac.study.data.audio_augment.Augmentations`; of images with boxes: of
+            `lerac.study.data.detection.BoxAugmentations`; None: no augmentation.
     """
 
     train: Annotated[int, Field(ge=2)] | None = None

@@ -21,9 +21,7 @@ def test_boxes_count_from_zero_and_difficult_objects_are_kept(tmp_path):
     voc(tmp_path)
     data = load(tmp_path)
     assert (data.task, data.classes, data.channels) == ("detection", 20, 3)
-    images, objects = data.test.__getitems__([0])
-    assert images[0].shape == (3, 40, 50)
-    [found] = objects
+    [found] = data.test.labels
     # the whole image; a box of one pixel; a box with fractions. Parts (heads) are no objects.
     assert found.boxes.tolist() == [[0, 0, 50, 40], [10, 20, 11, 21], [1.5, 2, 4, 5]]
     assert [CLASSES[label] for label in found.labels] == ["chair", "person", "aeroplane"]
@@ -139,6 +137,26 @@ def test_check_compares_sizes_and_reads_images(tmp_path):
         DATASETS["voc"].check(tmp_path)
     with pytest.raises(StudyError, match=r"000001.jpg: cannot be read as an image"):
         load(tmp_path).test.__getitems__([0])
+
+
+def test_inputs_are_fitted_and_only_training_is_augmented(tmp_path):
+    voc(tmp_path)
+    data = load(tmp_path, size=64, augment={"flip": 1.0})
+    assert (data.train.augment.flip, data.train.augment.scale) == (1, 0.5)
+    assert data.validation.augment is data.test.augment is load(tmp_path).train.augment is None
+    images, labels = data.test.__getitems__([0])
+    assert images.shape == (1, 3, 64, 64)
+    assert labels[0, :, 0].tolist() == [8, 0]  # the difficult person is not learned
+    assert load(tmp_path).test.size == 640
+
+
+def test_a_part_with_nothing_to_find_is_refused(tmp_path):
+    path = voc(tmp_path) / TEST
+    path.write_text(voc_note((50, 40), ("dog", 1, (1, 1, 5, 5))))
+    with pytest.raises(
+        StudyError, match=r"voc: none of the 1 test images has an object that is not difficult.*data.te"
+    ):
+        load(tmp_path)
 
 
 def test_label_noise_is_refused(tmp_path):

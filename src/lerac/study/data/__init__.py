@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from lerac.study.data import samples
+from lerac.study.data.audio_augment import Augmentations
 from lerac.study.data.boolq import BOOLQ
 from lerac.study.data.cifar import CIFAR10, CIFAR100, Cifar
 from lerac.study.data.cremad import check_cremad, load_cremad, sample_cremad
+from lerac.study.data.detection import BoxAugmentations
 from lerac.study.data.digits import load_digits
 from lerac.study.data.esc50 import check_esc50, load_esc50, sample_esc50
 from lerac.study.data.food101 import check_food101, load_food101
@@ -40,6 +42,7 @@ class DataSet:
         sample: writes a tiny generated data set in the official layout under a data root; None as above.
         task: what its labels are.
         inputs: what its inputs are; `pictures` are images and spectrograms.
+        augmentations: what a recipe's section [data.augment] can set; None where it has none.
     """
 
     load: Callable[..., Splits]
@@ -49,6 +52,7 @@ class DataSet:
     sample: Callable[[Path], None] | None = None
     task: Task = "classification"
     inputs: Literal["pictures", "text"] = "pictures"
+    augmentations: type[Augmentations] | type[BoxAugmentations] | None = None
 
     @property
     def settings(self) -> list[str]:
@@ -73,10 +77,10 @@ DATASETS: dict[str, DataSet] = {
     "imagenet200": DataSet(load_imagenet200, 200 * MOST + 10_000, 200, check_imagenet200, samples.sample_imagenet200),
     "food101": DataSet(load_food101, 101_000, 101, check_food101, samples.sample_food101),
     "utkface": DataSet(load_utkface, 23_708, 1, check_utkface, samples.sample_utkface, "regression"),
-    "voc": DataSet(load_voc, 21_503, 20, check_voc, sample_voc, "detection"),
+    "voc": DataSet(load_voc, 21_503, 20, check_voc, sample_voc, "detection", augmentations=BoxAugmentations),
     "boolq": _text(BOOLQ),
     "qnli": _text(QNLI),
     "rte": _text(RTE),
-    "esc50": DataSet(load_esc50, 2000, 50, check_esc50, sample_esc50),
-    "cremad": DataSet(load_cremad, 7442, 6, check_cremad, sample_cremad),
+    "esc50": DataSet(load_esc50, 2000, 50, check_esc50, sample_esc50, augmentations=Augmentations),
+    "cremad": DataSet(load_cremad, 7442, 6, check_cremad, sample_cremad, augmentations=Augmentations),
 }

@@ -1,7 +1,8 @@
 """Images: read, turned to RGB, resized and normalised; held as bytes where they are small, else read when needed."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +25,7 @@ __all__ = [
     "Square",
     "StreamedImages",
     "decode",
+    "drawing",
     "hold",
     "to_bytes",
 ]
@@ -182,13 +184,20 @@ class StreamedImages(Split):
 
     def _read(self, position: int) -> Tensor:
         image = self.pictures.open(position)
-        # The default generator alone: torch.manual_seed would reach for accelerators, too.
-        before = torch.default_generator.get_state()
-        try:
-            torch.default_generator.manual_seed(derive(self.seed, "augment", self.epoch, position))
+        with drawing(self.seed, self.epoch, position):
             return self.transform(image)
-        finally:
-            torch.default_generator.set_state(before)
+
+
+@contextmanager
+def drawing(seed: int, epoch: int, position: int) -> Iterator[None]:
+    """Let torch's default generator depend on these three alone, and put it back afterwards."""
+    # The default generator alone: torch.manual_seed would reach for accelerators, too.
+    before = torch.default_generator.get_state()
+    try:
+        torch.default_generator.manual_seed(derive(seed, "augment", epoch, position))
+        yield
+    finally:
+        torch.default_generator.set_state(before)
 
 
 @dataclass(frozen=True)

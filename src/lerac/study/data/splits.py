@@ -14,7 +14,7 @@ from lerac.study.seeds import derive
 
 __all__ = ["HeldSplit", "Inputs", "Split", "Splits", "Task", "with_label_noise"]
 
-Inputs = Tensor | dict[str, Tensor] | list[Tensor]  # a list: images of several sizes, for detection
+Inputs = Tensor | dict[str, Tensor]
 Task = Literal["classification", "regression", "detection"]
 
 
@@ -23,7 +23,7 @@ class Split(Dataset[tuple[Inputs, Any]]):
 
     Attributes:
         labels: what is to be predicted, by position: (n,) int64 classes, (n,) float32 values of a regression, or a
-            sequence of `Objects` of a detection.
+            sequence of `detection.Objects`.
         index: (n,) int64: the position of each example in the whole data set.
         streamed: whether batches are read and decoded when asked for, so that worker processes pay.
     """

@@ -10,24 +10,24 @@ Boxes: the files have corners (xmin, ymin, xmax, ymax) as pixels counted from 1,
 has width 1 and the box of the whole image is (0, 0, width, height).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 import torch
 from torch import Tensor
 
 from lerac.study.data.classification import read_lines
-from lerac.study.data.images import FilePictures, to_bytes
+from lerac.study.data.detection import BoxAugmentations, DetectionSplit, Objects
+from lerac.study.data.images import FilePictures
 from lerac.study.data.listing import read_all
 from lerac.study.data.parts import Sizes, choose
 from lerac.study.data.places import Checked, Place, data_root, locate
-from lerac.study.data.splits import Inputs, Split, Splits
+from lerac.study.data.splits import Splits
 from lerac.study.errors import StudyError
 
-__all__ = ["CLASSES", "FOLDER", "NAME", "DetectionSplit", "Objects", "check_voc", "load_voc", "read_objects"]
+__all__ = ["CLASSES", "FOLDER", "NAME", "check_voc", "load_voc", "read_objects"]
 
 NAME, FOLDER = "voc", "VOCdevkit"
 CLASSES = (
@@ -37,48 +37,6 @@ CLASSES = (
 COUNTS = {"2007 trainval": 5011, "2012 trainval": 11_540, "2007 test": 4952}
 
 
-@dataclass(frozen=True, eq=False)
-class Objects:
-    """What is on an image.
-
-    Args:
-        boxes: (m, 4) float32, left, upper, right and lower edge in pixels from the image's left upper corner.
-        labels: (m,) int64, positions in `CLASSES`.
-        difficult: (m,) bool, objects that VOC's evaluation neither asks for nor counts as wrong.
-        size: width and height of the image, in pixels.
-    """
-
-    boxes: Tensor
-    labels: Tensor
-    difficult: Tensor
-    size: tuple[int, int]
-
-
-@dataclass(frozen=True, eq=False)
-class DetectionSplit(Split):
-    """Images with boxes, read when asked for.
-
-    Args:
-        pictures: all images of the data set.
-        labels: one per example.
-        index: (n,) int64, positions in `pictures`.
-    """
-
-    pictures: FilePictures
-    labels: Sequence[Objects]
-    index: Tensor
-    streamed: bool = True
-
-    def __getitems__(self, indices: list[int]) -> tuple[Inputs, list[Objects]]:
-        """Give a list of images, (3, height, width) uint8 of different sizes, and the list of what is on them."""
-        images = [to_bytes(self.pictures.open(int(self.index[i]))) for i in indices]
-        return images, [self.labels[i] for i in indices]
-
-    def path(self, i: int) -> Path:
-        """Say where an image is."""
-        return Path(self.pictures.name(int(self.index[i])))
-
-
 def load_voc(
     seed: int,
     *,
@@ -86,23 +44,30 @@ def load_voc(
     validation: int | Literal["test"],
     test: int,
     label_noise: float = 0.0,
+    size: int = 640,
+    augment: Mapping[str, Any] | None = None,
     sample: bool = False,
     root: Path | None = None,
 ) -> Splits:
-    """Give images as they are, with their boxes; `voc_yolo` writes them down for Ultralytics.
+    """Give images as inputs (batch, 3, size, size), read when a batch is asked for, and the objects on them.
+
+    `DetectionSplit` says what a batch is; `voc_yolo` writes the same images and boxes down for Ultralytics' trainer.
 
     Args:
-        seed: changes nothing: the split is fixed.
+        seed: of the augmentation; the split is fixed.
         train: number of training images; with `validation` at most 16,551; None: all that are left.
         validation: number of images that choose the epoch; or `test`: the test images do.
         test: number of images that are looked at once, at most 4,952.
         label_noise: must be 0.
+        size: height and width that images are fitted into with their proportions kept, a multiple of 32.
+        augment: values of `BoxAugmentations` for training; None: no augmentation.
         sample: whether a generated sample is wanted instead of the real data.
         root: data root; None: LERAC_DATA.
 
     Raises:
-        StudyError: if files are missing or damaged, or there are fewer images than asked for, or label noise is
-            asked for; when a batch is read, if an image is damaged.
+        StudyError: if files are missing or damaged, there are fewer images than asked for, a measured part has no
+            object that counts, or label noise or another size is asked for; when a batch is read, if an image is
+            damaged.
     """
     if label_noise:
         raise StudyError(f"{NAME}: label_noise {label_noise:g} asked for, which is for classification; use 0")
@@ -114,14 +79,24 @@ def load_voc(
     chosen = choose(NAME, (learned, years), (tested, [0] * len(tested)), sizes)
     pictures = FilePictures(place.folder, [*learned, *tested])
 
-    def make(index: Tensor) -> DetectionSplit:
-        return DetectionSplit(pictures, [read_objects(_annotation(pictures, i)) for i in index.tolist()], index)
+    changes = None if augment is None else BoxAugmentations.of(augment)
 
-    measured = make(chosen.test + len(learned))
+    def make(index: Tensor, changes: BoxAugmentations | None = None) -> DetectionSplit:
+        objects = [read_objects(_annotation(pictures, i)) for i in index.tolist()]
+        return DetectionSplit(pictures, objects, index, size, len(CLASSES), changes, seed)
+
+    tests = make(chosen.test + len(learned))
+    validates = tests if chosen.validation is None else make(chosen.validation)
+    for part, split in (("validation", validates), ("test", tests)):
+        if all(objects.difficult.all() for objects in split.labels):
+            raise StudyError(
+                f"{NAME}: none of the {len(split)} {part} images has an object that is not difficult, so there is "
+                f"nothing to find; ask for more by data.{part}"
+            )
     return Splits(
-        make(chosen.train),
-        measured if chosen.validation is None else make(chosen.validation),
-        measured,
+        make(chosen.train, changes),
+        validates,
+        tests,
         classes=len(CLASSES),
         task="detection",
         channels=3,

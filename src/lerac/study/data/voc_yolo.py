@@ -11,8 +11,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from lerac.study.data.detection import DetectionSplit, Objects
 from lerac.study.data.splits import Splits
-from lerac.study.data.voc import CLASSES, DetectionSplit, Objects
+from lerac.study.data.voc import CLASSES
 
 __all__ = ["write_yolo"]
 

@@ -4,6 +4,9 @@ Ultralytics builds the variant "YOLOv5u": the backbone and neck of YOLOv5 with a
 objectness score (Jocher et al., ultralytics/ultralytics). lerac imports it only when this network is built.
 """
 
+import contextlib
+import math
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -28,11 +31,11 @@ def yolov5(channels: int = 3, classes: int = 20, *, scale: Literal["n", "s", "m"
     Raises:
         StudyError: if Ultralytics is not installed.
     """
-    tasks = library("ultralytics.nn.tasks", "yolov5", "lerac[yolo]")
+    tasks = _library("ultralytics.nn.tasks")
     configuration = tasks.yaml_model_load(f"yolov5{scale}.yaml") | {"nc": classes}
     with torch.device("cpu"):  # it computes strides while it is built, which the meta device cannot
         model = tasks.DetectionModel(configuration, ch=channels, verbose=False)
-    model.args = library("ultralytics.cfg", "yolov5", "lerac[yolo]").get_cfg()  # weights of the parts of the loss
+    model.args = _library("ultralytics.cfg").get_cfg()  # weights of the parts of the loss
     return Detector(model)
 
 
@@ -60,5 +63,33 @@ class Detector(nn.Module):
                 centre and size in shares of the image, in [0, 1].
         """
         module: Any = self.module
+        if getattr(module, "criterion", None) is None:
+            with torch.inference_mode(False):  # what it holds is used in training, too, whoever asks first
+                module.criterion = module.init_criterion()
         loss: Tensor = module.loss(dict(targets), outputs)[0].sum()
         return loss
+
+    def detections(self, outputs: Any) -> list[Tensor]:
+        """Give what is left after non-maximum suppression, with the settings that Ultralytics measures with.
+
+        These are: scores above 0.001, every class of a position by itself, of two boxes of a class that overlap by
+        more than 0.7 the better one, and the best 300 of an image. Only its limit of time is lifted, which would drop
+        images.
+
+        Args:
+            outputs: of `forward` in evaluation mode.
+
+        Returns:
+            For each image (k, 6): left, upper, right and lower edge in pixels, score, and class from 0; best first.
+        """
+        _library("torchvision.ops")  # Ultralytics uses its suppression if it is loaded already
+        suppress = _library("ultralytics.utils.nms").non_max_suppression
+        found: list[Tensor] = suppress(
+            outputs, conf_thres=0.001, iou_thres=0.7, multi_label=True, max_det=300, max_time_img=math.inf
+        )
+        return found
+
+
+def _library(module: str) -> Any:
+    with contextlib.redirect_stdout(sys.stderr):  # what it says when it is imported is no output of a command
+        return library(module, "yolov5", "lerac[yolo]")
