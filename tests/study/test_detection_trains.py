@@ -11,7 +11,6 @@ import pytest
 import torch
 from networks import needed  # tells Ultralytics first where its settings go
 from small_recipes import run_of, small_recipe, small_run, train_to_the_end, write_samples
-from studies import train_here, untimed
 
 from lerac.study.average_precision import mean_average_precision
 from lerac.study.data.detection import DetectionSplit, Objects
@@ -23,6 +22,7 @@ from lerac.study.plan import Study
 from lerac.study.recipe import load_recipe
 from lerac.study.report import write_report
 from lerac.study.training import Training, build
+from studies import train_here, untimed
 
 needed("yolov5")
 DETECTION = JUDGES["detection"]

@@ -12,13 +12,14 @@ from accelerate.utils import (  # type: ignore[import-untyped]
     GradientAccumulationPlugin,
     ProjectConfiguration,
 )
+from torch import nn
 
 from lerac.study.errors import StudyError
 from lerac.study.plan import Run
 from lerac.study.precision import MIXED
 from lerac.study.trackers import tracker_names
 
-__all__ = ["build_accelerator"]
+__all__ = ["build_accelerator", "compiled"]
 
 
 def build_accelerator(run: Run, logs: Path | None = None) -> Accelerator:
@@ -46,6 +47,17 @@ def build_accelerator(run: Run, logs: Path | None = None) -> Accelerator:
             f"accelerate launch --num_processes {run.processes} -m lerac train …"
         )
     return accelerator
+
+
+def compiled(network: nn.Module) -> Any:
+    """Give a network that computes with the same weights, compiled; with one graph per size of batch.
+
+    What the process has compiled before is forgotten: with too much of it, torch would give up without a word, and a
+    run would depend on those before it. A graph for all sizes would round otherwise, and a run that is continued
+    would not make it in the same epoch.
+    """
+    torch.compiler.reset()
+    return torch.compile(network, dynamic=False)
 
 
 def _options(run: Run) -> dict[str, Any]:

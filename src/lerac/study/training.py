@@ -12,7 +12,7 @@ from accelerate.utils import broadcast, gather_object, send_to_device  # type: i
 from torch import Tensor, nn
 
 import lerac
-from lerac.study.accelerator import build_accelerator
+from lerac.study.accelerator import build_accelerator, compiled
 from lerac.study.data import DATASETS, Split, Splits
 from lerac.study.data.loading import in_order, load_batches
 from lerac.study.epoch import EpochRecord
@@ -79,7 +79,7 @@ class Training:
         # What is trained shares all weights with the network itself, which is measured and saved.
         self._trained, self._optimizer = self._accelerator.prepare(self.network, optimizer)
         if run.settings["training"].get("compile"):
-            self._trained = torch.compile(self._trained)
+            self._trained = compiled(self._trained)
         self._trackers = Trackers(self._accelerator, run)
 
     @property
