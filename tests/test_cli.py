@@ -62,8 +62,10 @@ def start(*arguments, **options):
         (["compare", "digits", "--set", "data.train=5"], "every split needs at least 10 examples"),
         (["compare", "digits", "--source", "paper"], "no settings from source 'paper', only from 'ours'"),
         (["compare", "digits", "--source", "rumour"], "rumour"),
-        (["compare", "digits", "--engine", "ray"], "--engine ray is not available in this version yet; use local"),
-        (["compare", "digits", "--precision", "bf16"], "--precision bf16 is not available in this version yet"),
+        (["compare", "digits", "--engine", "slurm"], "--engine must be local or ray, got 'slurm'"),
+        (["compare", "digits", "--precision", "fp16"], "--precision fp16 needs a GPU (--device cuda); on the CPU use"),
+        (["compare", "digits", "--precision", "half"], "--precision must be one of float32, bf16, fp16, got 'half'"),
+        (["compare", "digits", "--tracker", "paper"], "--tracker must be one of aim, clearml,"),
         (["compare", "digits", "--device", "toaster"], "--device toaster cannot be used here"),
         (["compare", "digits", "--workers", "0"], "--workers"),
         (["compare", "digits", "digits"], "small-cnn/digits is given twice"),
@@ -107,7 +109,7 @@ def test_help_explains_every_command(capsys):
     assert run(["compare", "--help"]) == 0
     out = capsys.readouterr().out
     for option in ("--regimes", "--seeds", "--set", "--source", "--out", "--workers", "--engine", "--device",
-                   "--precision", "--plan", "--resume", "--json"):  # fmt: skip
+                   "--precision", "--tracker", "--plan", "--resume", "--json"):  # fmt: skip
         assert option in out
 
 
@@ -177,7 +179,8 @@ def test_compare_from_end_to_end(capsys, tmp_path):
     assert json.loads(capsys.readouterr().out)["state"] == "done"
     assert b"warmup,7,test,accuracy" in (folder / "results.csv").read_bytes()
     assert run([*command, "--plan"]) == 0  # the union: three regimes, three seeds, five runs of nine trained
-    assert capsys.readouterr().out.endswith("9 runs, 4 to train\n")
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(r"9 runs, 4 to train: about \d+ s of training, \d+ s side by side", last)
 
 
 def test_a_failed_run_is_code_1_and_the_same_command_continues(capsys, tmp_path):

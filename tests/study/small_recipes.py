@@ -84,7 +84,7 @@ def train_to_the_end(run) -> Training:
     after = training.state_dict()["network"]
     assert training.diverged_at is None
     assert len(training.history) == run.settings["training"]["epochs"]
-    learned = dict(training._plain_network().named_parameters())
+    learned = dict(training.network.named_parameters())
     assert all(not torch.equal(before[name], after[name]) for name, p in learned.items() if p.requires_grad and used(p))
     measured = training.test()
     assert len(measured.kept.get("predicted", measured.kept.get("counts"))) == len(training.test_split)

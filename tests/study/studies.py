@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from lerac.study.folder import collect, write_study, write_tables
 from lerac.study.plan import Run, Study
 from lerac.study.recipe import load_recipe
 from lerac.study.runs import train_run
+from lerac.study.training import Training
 
 SMALL = (
     "data.train=90",
@@ -18,9 +22,9 @@ SMALL = (
 )
 
 
-def make_study(*regimes: str, seeds=(0,), epochs: int = 2, overrides=()) -> Study:
-    recipe = load_recipe("digits", [*SMALL, f"training.epochs={epochs}", *overrides])
-    return Study(recipes=[recipe], regimes=list(regimes) or ["conventional"], seeds=list(seeds))
+def make_study(*regimes: str, seeds=(0,), epochs: int = 2, overrides=(), recipe: str = "digits", **options) -> Study:
+    loaded = load_recipe(recipe, [*SMALL, f"training.epochs={epochs}", *overrides])
+    return Study(recipes=[loaded], regimes=list(regimes) or ["conventional"], seeds=list(seeds), **options)
 
 
 def make_run(regime: str = "conventional", **options) -> Run:
@@ -31,6 +35,22 @@ def make_run(regime: str = "conventional", **options) -> Run:
 def untimed(history: list[dict]) -> list[dict]:
     """A history without what no two runs have in common."""
     return [{key: value for key, value in entry.items() if key != "seconds"} for entry in history]
+
+
+def trained(run: Run, epochs: int | None = None) -> Training:
+    """Train to the end, or for some epochs."""
+    training = Training(run)
+    while not training.over and len(training.history) != epochs:
+        training.run_epoch()
+    return training
+
+
+def weights(training: Training) -> dict[str, Tensor]:
+    return training.state_dict()["network"]
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def train_here(folder: Path, study: Study, runs: list[Run] | None = None) -> Path:

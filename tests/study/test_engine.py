@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from studies import make_run, make_study, train_here
 
-from lerac.study.engine import train_all
+from lerac.study.engines import machine
+from lerac.study.engines.local import train_all
 from lerac.study.folder import collect, write_tables
 from lerac.study.plan import Run
 from lerac.study.runs import RunFolder
@@ -108,12 +109,11 @@ def test_an_interrupt_ends_the_workers_at_once(tmp_path):
 
 
 def test_workers_are_born_with_the_threads_of_the_run_and_the_parent_keeps_its_own(tmp_path, monkeypatch):
-    from lerac.study import engine
-
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    with engine._environment(3):
-        assert {os.environ[name] for name in engine.THREAD_VARIABLES} == {"3"}
+    with machine.born_with(machine.variables(3, 2)):
+        assert {os.environ[name] for name in machine.THREADS} == {"3"}
+        assert os.environ["LERAC_LOADERS"] == "2"
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ
 

@@ -5,7 +5,8 @@ import torch
 from studies import make_study, train_here
 
 from lerac.study.errors import StudyError
-from lerac.study.folder import claim, collect, extend_study, read_study, write_study
+from lerac.study.folder import collect, extend_study, read_study, write_study
+from lerac.study.lock import claim
 from lerac.study.runs import RunFolder
 
 

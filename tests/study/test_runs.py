@@ -38,7 +38,7 @@ def test_files_of_a_run(finished):
     for run in study.runs():
         files = RunFolder(folder, run)
         names = {p.name for p in files.path.iterdir()}
-        assert names == {"config.json", "metrics.jsonl", "status.json", "checkpoint.pt", "predictions.npz"}
+        assert names == {"config.json", "metrics.jsonl", "status.json", "checkpoint.pt", "predictions.npz", ".lock"}
         assert files.path == folder / "runs" / files.path.parent.name / str(run.seed)
         config, status = files.config(), files.status()
         assert config["regime"] == run.regime
@@ -101,7 +101,7 @@ def test_left_over_temporary_files_go(tmp_path):
     (path / "error.txt").write_text("an earlier attempt")
     train_run(tmp_path, run)
     assert {p.name for p in path.iterdir()} == {
-        "config.json", "metrics.jsonl", "status.json", "checkpoint.pt", "predictions.npz"
+        "config.json", "metrics.jsonl", "status.json", "checkpoint.pt", "predictions.npz", ".lock"
     }  # fmt: skip
 
 

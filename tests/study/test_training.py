@@ -3,7 +3,7 @@ import io
 
 import pytest
 import torch
-from studies import make_run, untimed
+from studies import equal, make_run, trained, untimed, weights
 from torch.nn import functional
 
 from lerac.study.plan import Smoothing, Study
@@ -23,21 +23,6 @@ REGIMES = [
     "lerac(curve=linear,k=1.5)",
     "lerac(curve=staircase,base=4,updates=3,k=1.5)",
 ]
-
-
-def trained(run, epochs=None):
-    training = Training(run)
-    while not training.over and len(training.history) != epochs:
-        training.run_epoch()
-    return training
-
-
-def weights(training):
-    return training.state_dict()["network"]
-
-
-def equal(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_conventional_is_a_plain_loop_bit_for_bit():
@@ -144,7 +129,7 @@ def test_smoothing_is_a_plain_loop_with_the_blur_set_by_hand(regime, rates):
             sigma = 0.8 * 0.5 ** (step // 4)
             step += 1
 
-    network = by_hand._plain_network()
+    network = by_hand.network
     network.register_forward_pre_hook(count)
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d) and module.kernel_size != (1, 1):

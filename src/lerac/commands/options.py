@@ -17,6 +17,7 @@ __all__ = [
     "SeedList",
     "Sets",
     "SourceOption",
+    "Tracker",
     "Weights",
     "Workers",
 ]
@@ -28,9 +29,10 @@ Sets = Annotated[
 ]
 SourceOption = Annotated[Source | None, typer.Option("--source", help="Whose settings; default: what the recipe has.")]
 SeedList = Annotated[str, typer.Option(help="A count (5: 0 to 4), a range (100-109, 7-7) or a list (3,4,7).")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Runs side by side; default: all cores.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Runs side by side; default: as many as cores, or GPUs.")]
 Device = Annotated[str, typer.Option(help="Where to train, as torch names it: cpu, cuda, cuda:1, mps.")]
-Precision = Annotated[str, typer.Option(help="Of the arithmetic.")]
+Precision = Annotated[str, typer.Option(help="Of the arithmetic: float32, bf16, or on GPUs fp16.")]
+Tracker = Annotated[list[str], typer.Option(help="Log to it, too: tensorboard, wandb … May be repeated.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder with the data sets' folders; default: LERAC_DATA.")]
 Weights = Annotated[Path | None, typer.Option(help="Folder with published weights; default: LERAC_WEIGHTS.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -13,10 +13,11 @@ from rich.console import Console
 from lerac.study.data import DATASETS
 from lerac.study.errors import StudyError
 from lerac.study.files import check_folder
-from lerac.study.folder import Result, claim, collect, extend_study, write_study, write_tables
+from lerac.study.folder import Result, collect, extend_study, write_study, write_tables
+from lerac.study.lock import claim
 from lerac.study.plan import Study
 from lerac.study.recipe import Source, recipe_names
-from lerac.study.requests import default_workers, request_study, require_data
+from lerac.study.requests import request_study, require_data
 from lerac.study.terminal import print_summaries, summary_json
 
 __all__ = ["OverTime"]
@@ -126,7 +127,7 @@ class OverTime:
 
     def _drawn(self, asked: Study, folder: Path, stem: str, *, quiet: bool) -> dict[str, Any] | None:
         """Train what is missing, draw, print unless quiet, and give what is shown; None if a run failed."""
-        results = _trained(folder, asked, self.workers or default_workers())
+        results = _trained(folder, asked, self.workers)
         if results is None:
             return None
         from lerac.study.figures import write_figure
@@ -155,7 +156,7 @@ def _why_not(dataset: str, **settings: Any) -> str | None:
     return None
 
 
-def _trained(folder: Path, asked: Study, workers: int) -> list[Result] | None:
+def _trained(folder: Path, asked: Study, workers: int | None) -> list[Result] | None:
     """Train what is missing of a study, in a folder that may hold more of it; None if a run failed."""
     from lerac.study.progress import train_shown
 

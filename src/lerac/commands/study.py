@@ -1,6 +1,7 @@
 """The commands that train and report: `lerac compare`, `lerac train`, `lerac report`."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,18 +18,22 @@ from lerac.commands.options import (
     SeedList,
     Sets,
     SourceOption,
+    Tracker,
     Weights,
     Workers,
 )
-from lerac.study.folder import claim, collect, extend_study, write_study, write_tables
+from lerac.study.engines import require_engine
+from lerac.study.engines.machine import side_by_side
+from lerac.study.estimate import Estimate
+from lerac.study.folder import collect, extend_study, write_study, write_tables
+from lerac.study.launch import is_main, launched_processes, refuse_launch
+from lerac.study.lock import claim
 from lerac.study.plan import Run, Study
 from lerac.study.regimes import DEFAULT_REGIMES, parse_regime
 from lerac.study.requests import (
     default_out,
-    default_workers,
     parse_seeds,
     request_study,
-    require_available,
     require_data,
     set_places,
 )
@@ -53,6 +58,7 @@ def compare_command(
     engine: Annotated[str, typer.Option(help="Who runs the workers: local or ray.")] = "local",
     device: Device = "cpu",
     precision: Precision = "float32",
+    tracker: Tracker = [],  # noqa: B006
     data_root: DataRoot = None,
     weights: Weights = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print the runs, train nothing.")] = False,
@@ -63,12 +69,17 @@ def compare_command(
 
     The same command continues an interrupted study, and a longer list of regimes, seeds or recipes extends it.
     """
-    require_available(engine, precision)
+    refuse_launch("lerac compare")
+    require_engine(engine)
     set_places(data_root, weights)
-    asked = request_study(recipes, regimes, parse_seeds(seeds), overrides, source, device)
+    _track(tracker)
+    asked = request_study(
+        recipes, regimes, parse_seeds(seeds), overrides, source, device, precision, here=engine == "local"
+    )
     folder = out or default_out(asked)
     if plan:
-        print_plan(Console(), collect(folder, extend_study(folder, asked).runs()), as_json=as_json)
+        results = collect(folder, extend_study(folder, asked).runs())
+        print_plan(Console(), results, Estimate.of(results), _side_by_side(workers, engine, device), as_json=as_json)
         return
     require_data(asked)
     extend_study(folder, asked)  # so that a folder with another study is refused before anything is written there
@@ -76,7 +87,7 @@ def compare_command(
         study = extend_study(folder, asked)
         write_study(folder, study)
         runs = study.runs()
-        failures = _train(folder, runs, workers or default_workers())
+        failures = _train(folder, runs, workers, engine)
         _finish(folder, study, as_json=as_json)
     if failures:
         raise typer.Exit(1)
@@ -91,20 +102,30 @@ def train_command(
     source: SourceOption = None,
     device: Device = "cpu",
     precision: Precision = "float32",
+    tracker: Tracker = [],  # noqa: B006
     data_root: DataRoot = None,
     weights: Weights = None,
 ) -> None:
-    """Train one run, in the same folder layout as `compare`."""
-    require_available("local", precision)
+    """Train one run, in the same folder layout as `compare`.
+
+    Started by `accelerate launch` or torchrun, several processes train it together, each its part of every batch.
+    """
+    processes = launched_processes()
     set_places(data_root, weights)
-    asked = request_study([recipe], str(parse_regime(regime)), [seed], overrides, source, device)
+    _track(tracker)
+    asked = request_study(
+        [recipe], str(parse_regime(regime)), [seed], overrides, source, device, precision, processes=processes
+    )
     require_data(asked)
     extend_study(out, asked)
     [run] = asked.runs()
+    if not is_main():
+        _train_together(out, run)
+        return
     with claim(out, patience=A_MOMENT):
         write_study(out, extend_study(out, asked))
-    with claim(out / run.folder):  # other runs may be trained in the same study meanwhile
-        failures = _train(out, [run], workers=1)
+    # Other runs may be trained in the same study meanwhile.
+    failures = _train(out, [run], workers=1) if processes == 1 else _train_together(out, run)
     with claim(out, patience=A_MOMENT):
         write_tables(out, collect(out, extend_study(out, asked).runs()))
     if failures:
@@ -126,10 +147,29 @@ def report_command(
     _tell(out or folders[0], study, compare(study, results), results, as_json=as_json)
 
 
-def _train(folder: Path, runs: list[Run], workers: int) -> int:
+def _train(folder: Path, runs: list[Run], workers: int | None, engine: str = "local") -> int:
     from lerac.study.progress import train_shown  # here, because it takes longer to load than `--help` should
 
-    return train_shown(folder, runs, workers)
+    return train_shown(folder, runs, workers, engine)
+
+
+def _side_by_side(workers: int | None, engine: str, device: str) -> int | None:
+    """Count the runs that would be trained at a time; None if nobody knows before the cluster is asked."""
+    return workers or (side_by_side(device) if engine == "local" else None)
+
+
+def _train_together(folder: Path, run: Run) -> int:
+    from lerac.study.engines.together import train_together
+
+    return train_together(folder, run)
+
+
+def _track(names: list[str]) -> None:
+    if not names and not os.environ.get("LERAC_TRACKERS"):
+        return
+    from lerac.study.trackers import set_trackers  # here, because it takes long to load
+
+    set_trackers(names)
 
 
 def _finish(folder: Path, study: Study, *, as_json: bool) -> None:

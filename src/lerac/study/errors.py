@@ -1,6 +1,6 @@
 """The one error that means: the request cannot be done as it stands."""
 
-__all__ = ["StudyError"]
+__all__ = ["FolderInUseError", "StorageError", "StudyError"]
 
 
 class StudyError(ValueError):
@@ -8,3 +8,11 @@ class StudyError(ValueError):
 
     The command line prints it and exits with code 2.
     """
+
+
+class FolderInUseError(StudyError):
+    """Another process works in the folder."""
+
+
+class StorageError(StudyError):
+    """A file cannot be written, because the disk is full, for example: no other run could write its files either."""

@@ -1,14 +1,25 @@
-"""Files that are either the old or the new version, never half of one, whenever the process is killed."""
+"""Files that are either the old or the new version, never half of one, whenever process, disk or power gives out."""
 
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lerac.study.errors import StudyError
+from lerac.study.errors import StorageError, StudyError
 
-__all__ = ["check_file", "check_folder", "read_json", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "check_file",
+    "check_folder",
+    "make_durable",
+    "read_json",
+    "refusal",
+    "remove_left_over",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
 
 
 def check_file(path: Path, option: str) -> None:
@@ -37,22 +48,56 @@ def check_folder(path: Path, option: str) -> None:
         raise StudyError(f"{option} {path}: you may not write to the folder {there}")
 
 
-def write_bytes(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in its place in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_bytes(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in its place in one step.
+
+    Args:
+        path: of the file; its folder is made.
+        write: is handed the open file.
+        durable: wait until the disk has it, so that it outlives a loss of power, too.
+
+    Raises:
+        StorageError: if the system refuses, as it does when the disk is full; what was at `path` is still there.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             write(file)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        if durable:
+            make_durable(path.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, Exception) and (cause := _system_error(error)) is not None:
+            raise StorageError(refusal(path, cause)) from error
         raise
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write UTF-8 text, as `write_bytes`."""
-    write_bytes(path, lambda file: file.write(text.encode()))
+    write_bytes(path, lambda file: file.write(text.encode()), durable=durable)
+
+
+def make_durable(path: Path) -> None:
+    """Wait until the disk has a file's content, or which files a folder has."""
+    if path.is_dir() and os.name == "nt":  # which cannot open folders
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_left_over(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed; no other may be writing there."""
+    for left_over in folder.glob(".*.tmp"):
+        left_over.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -72,3 +117,16 @@ def read_json(path: Path) -> Any:
         return None
     except ValueError as error:  # of JSON and of UTF-8
         raise StudyError(f"{path} is damaged ({error}); delete it, and the run is trained again") from None
+
+
+def refusal(path: Path, cause: OSError) -> str:
+    """Say that a file cannot be written, and why, and that this is not the end."""
+    reason = cause.strerror or str(cause)
+    return f"{path} cannot be written: {reason}. Nothing is damaged; once it can be, the same command goes on"
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """Give the system's refusal behind an error; torch.save, for one, raises another error while it handles it."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error

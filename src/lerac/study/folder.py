@@ -2,10 +2,7 @@
 
 import csv
 import io
-import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +13,9 @@ from lerac.study.metrics import Metric, metric_of
 from lerac.study.plan import Run, Study
 from lerac.study.runs import RunFolder
 
-if sys.platform != "win32":
-    import fcntl
-
 __all__ = [
     "RESULTS",
     "Result",
-    "claim",
     "collect",
     "csv_text",
     "extend_study",
@@ -114,37 +107,6 @@ def extend_study(folder: Path, asked: Study, *, option: str = "--out") -> Study:
 def write_study(folder: Path, study: Study) -> None:
     """Write study.json."""
     write_text(folder / "study.json", study.model_dump_json(indent=2) + "\n")
-
-
-@contextmanager
-def claim(folder: Path, *, patience: float = 0.0, option: str = "--out") -> Iterator[None]:
-    """Keep other processes from working in the folder; the system lets go if this one is killed.
-
-    Args:
-        folder: of a study or of one run.
-        patience: seconds to wait for a process that has it, 0 or more.
-        option: of the command line that names the folder, for errors.
-
-    Raises:
-        StudyError: if another process has it.
-    """
-    if sys.platform == "win32":  # has no such lock
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise StudyError(
-                        f"{folder}: another lerac is training there; wait for it, or choose another {option}"
-                    ) from None
-                time.sleep(0.05)
-        yield
 
 
 def collect(folder: Path, runs: Iterable[Run]) -> list[Result]:

@@ -72,8 +72,10 @@ class Run:
         smoothing: None without Curriculum by Smoothing.
         seed: decides split, noise, initial weights and data order.
         device: as torch names it.
-        precision: of the arithmetic; `float32` is the only one yet.
+        precision: of the arithmetic: a key of `lerac.study.precision.MIXED`.
         threads: that torch may use on the CPU.
+        processes: that train it together by data parallelism. They round otherwise than one, have batch statistics of
+            their own parts and dropout of their own, so their number belongs to the configuration.
     """
 
     recipe: str
@@ -85,19 +87,25 @@ class Run:
     device: str = "cpu"
     precision: str = "float32"
     threads: int = 1
+    processes: int = 1
 
     def configuration(self) -> dict[str, Any]:
-        """Give all fields but the seed, as plain types."""
+        """Give all that can change the result but the seed, as plain types; a single process is not mentioned.
+
+        The text of the regime cannot: `lerac` and `lerac(k=3)` are one training where the recipe's k is 3.
+        """
         fields = asdict(self)
-        del fields["seed"]
+        del fields["seed"], fields["regime"]
+        if self.processes == 1:
+            del fields["processes"]
         return fields
 
     @property
     def folder(self) -> str:
-        """Where the run is kept, relative to the study: runs/<slug>-<hash>/<seed>."""
+        """Where the run is kept, relative to the study: runs/<slug>-<hash>/<seed>; equal trainings share it."""
         text = json.dumps(self.configuration(), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-        return f"runs/{self.recipe.replace('/', '__')}-{parse_regime(self.regime).slug}-{digest}/{self.seed}"
+        return f"runs/{self.recipe.replace('/', '__')}-{parse_regime(self.regime).name}-{digest}/{self.seed}"
 
     def __str__(self) -> str:
         return f"{self.recipe} {self.regime} seed {self.seed}"
@@ -119,6 +127,7 @@ class Study(Section):
     device: str = "cpu"
     precision: str = "float32"
     threads: int = 1
+    processes: int = 1
     files: dict[str, str] = Field(default_factory=dict)
 
     def runs(self) -> list[Run]:
@@ -151,6 +160,7 @@ class Study(Section):
             device=self.device,
             precision=self.precision,
             threads=self.threads,
+            processes=self.processes,
         )
 
     def extend(self, other: "Study") -> "Study":
@@ -159,7 +169,7 @@ class Study(Section):
         Raises:
             StudyError: if anything else differs; the message names it with both values.
         """
-        for name in ("version", "device", "precision", "threads"):
+        for name in ("version", "device", "precision", "threads", "processes"):
             if (old := getattr(self, name)) != (new := getattr(other, name)):
                 raise StudyError(f"it has {name} {old}, now asked for {new}")
         known = {recipe.name: recipe for recipe in self.recipes}
@@ -232,7 +242,7 @@ def smooth(regime: Regime, recipe: Recipe) -> Smoothing | None:
 
 
 def steps_per_epoch(settings: dict[str, Any]) -> int:
-    """Count the optimizer steps of one epoch, the smaller last batch included unless the recipe drops it.
+    """Count the optimizer steps of one epoch; a smaller last batch counts, unless the recipe drops it.
 
     Raises:
         StudyError: if the number of training examples is not known.
@@ -241,7 +251,8 @@ def steps_per_epoch(settings: dict[str, Any]) -> int:
         raise StudyError(f"{settings['dataset']}: how many training examples there are is not known; set data.train")
     train, training = int(count), settings["training"]
     whole, rest = divmod(train, int(training["batch_size"]))
-    return whole + (rest > 0 and not training.get("drop_last"))
+    batches = whole + (rest > 0 and not training.get("drop_last"))
+    return -(-batches // int(training.get("accumulate", 1)))
 
 
 def _steps(regime: Regime, recipe: Recipe, epochs: float) -> int:

@@ -89,11 +89,6 @@ class Regime:
         inside = ",".join(f"{key}={_text(value)}" for key, value in sorted(self.options.items()))
         return f"{self.name}({inside})"
 
-    @property
-    def slug(self) -> str:
-        """The canonical text as a file name."""
-        return re.sub(r"[^a-z0-9.+-]+", "_", str(self)).strip("_")
-
 
 def parse_regime(text: str) -> Regime:
     """Read `name` or `name(option=value,…)`; spaces do not matter.

@@ -11,10 +11,11 @@ from lerac.study.data import DATASETS
 from lerac.study.data.places import data_root
 from lerac.study.errors import StudyError
 from lerac.study.plan import Study
+from lerac.study.precision import check_precision
 from lerac.study.recipe import ALIASES, Recipe, Source, load_recipe
 from lerac.study.regimes import split_regimes
 
-__all__ = ["default_workers", "parse_seeds", "request_study", "require_available", "require_data", "set_places"]
+__all__ = ["parse_seeds", "request_study", "require_data", "set_places"]
 
 
 MOST_SEEDS = 100_000  # more is a slip: somebody meant one seed
@@ -27,12 +28,17 @@ def request_study(
     overrides: Sequence[str],
     source: Source | None,
     device: str,
+    precision: str = "float32",
+    *,
+    processes: int = 1,
+    here: bool = True,
 ) -> Study:
-    """Give the study that is asked for.
+    """Give the study that is asked for; `here` if this machine trains it, so that it must have the device.
 
     Raises:
-        StudyError: if a recipe, regime, override or device is wrong, a curriculum outlasts training, or training
-            examples have to be counted and are not there.
+        StudyError: if a recipe, regime, override or device is wrong, the device has no such precision or cannot be
+            shared by so many processes, a curriculum outlasts training, or training examples have to be counted and
+            are not there.
     """
     loaded = [_counted(load_recipe(name, overrides, source)) for name in recipes]
     names = [recipe.name for recipe in loaded]
@@ -44,9 +50,13 @@ def request_study(
         recipes=loaded,
         regimes=[str(regime) for regime in split_regimes(regimes)],
         seeds=list(seeds),
-        device=_device(device),
+        device=_device(device) if here else device,
+        precision=precision,
+        processes=processes,
         files=files,
     )
+    check_precision(precision, device, here=here)
+    _check_processes(study)
     study.runs()  # every regime fits every recipe, or this raises
     return study
 
@@ -74,18 +84,6 @@ def parse_seeds(text: str) -> list[int]:
     if not seeds or len(set(seeds)) < len(seeds):
         raise StudyError(f"--seeds {text} names {'a seed twice' if seeds else 'no seed'}")
     return sorted(seeds)
-
-
-def require_available(engine: str, precision: str) -> None:
-    """Refuse what the contract has and this version has not.
-
-    Raises:
-        StudyError: with the value, and what to use instead.
-    """
-    if engine != "local":
-        raise StudyError(f"--engine {engine} is not available in this version yet; use local")
-    if precision != "float32":
-        raise StudyError(f"--precision {precision} is not available in this version yet; use float32")
 
 
 def require_data(study: Study) -> None:
@@ -119,13 +117,6 @@ def default_out(study: Study) -> Path:
     return Path("runs") / "+".join(recipe.slug for recipe in study.recipes)
 
 
-def default_workers() -> int:
-    """Count the cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _counted(recipe: Recipe) -> Recipe:
     """Give the recipe with its number of training examples, counted in the data if it does not say it.
 
@@ -137,6 +128,17 @@ def _counted(recipe: Recipe) -> Recipe:
     data = DATASETS[recipe.dataset].load(0, train=None, **recipe.settings()["data"])
     count, sources = len(data.train), {**recipe.sources, "data.train": "set: counted in the data set"}
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"train": count}), "sources": sources})
+
+
+def _check_processes(study: Study) -> None:
+    """See that processes trained together have a device and an example each."""
+    if (count := study.processes) == 1:
+        return
+    if study.device not in ("cpu", "cuda"):
+        raise StudyError(f"--device {study.device}: {count} processes train on cpu or cuda, a GPU each")
+    for recipe in study.recipes:
+        if (batch := recipe.training.batch_size) < count:
+            raise StudyError(f"{recipe.name}: {count} processes cannot share batches of {batch} examples")
 
 
 def _number(digits: str) -> int:

@@ -1,8 +1,12 @@
 """Runs on disk: a folder for each, done when `status.json` says so, continued from its checkpoint until then."""
 
 import json
+import math
 import platform
+import struct
 import sys
+import zipfile
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
@@ -13,12 +17,16 @@ import torch
 
 import lerac
 from lerac.study.errors import StudyError
-from lerac.study.files import read_json, write_bytes, write_json, write_text
+from lerac.study.files import make_durable, read_json, write_bytes, write_json, write_text
+from lerac.study.launch import check_agreement, is_main
+from lerac.study.lock import claim
 from lerac.study.measured import Measured
 from lerac.study.plan import Run
 from lerac.study.training import Training
 
 __all__ = ["RunFolder", "environment", "train_run"]
+
+A_MOMENT = 10.0  # seconds in which an orphan that still has the run, or a process that reads for it, ends
 
 
 class RunFolder:
@@ -74,10 +82,15 @@ class RunFolder:
         path = self.path / "checkpoint.pt"
         if not path.exists():
             return None
+        damaged = f"{path} cannot be read; delete it to train this run from the start"
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (UnpicklingError, RuntimeError, EOFError) as error:
-            raise ValueError(f"{path} cannot be read; delete it to train this run from the start") from error
+            with zipfile.ZipFile(path) as archive:
+                whole = archive.testzip() is None  # by its checksums, which torch.load does not compare
+            state: dict[str, Any] | None = torch.load(path, map_location="cpu", weights_only=True) if whole else None
+        except (zipfile.BadZipFile, UnpicklingError, RuntimeError, EOFError, KeyError, struct.error) as error:
+            raise ValueError(damaged) from error
+        if state is None:
+            raise ValueError(damaged)
         return state
 
     def write_config(self) -> None:
@@ -93,7 +106,7 @@ class RunFolder:
     def write_history(self, history: list[dict[str, Any]]) -> None:
         """Write the metrics, one JSON object per line and epoch."""
         lines = (json.dumps(entry, allow_nan=False) + "\n" for entry in history)
-        write_text(self.path / "metrics.jsonl", "".join(lines))
+        write_text(self.path / "metrics.jsonl", "".join(lines), durable=False)  # the checkpoint has them
 
     def write_predictions(self, training: Training, test: Measured) -> None:
         """Write position in the data set, label and prediction of every test example; see `Measured.kept`."""
@@ -108,22 +121,59 @@ class RunFolder:
     def write_status(self, status: dict[str, Any]) -> None:
         """Write the file that ends the run; everything else must be in place."""
         (self.path / "error.txt").unlink(missing_ok=True)
-        for left_over in self.path.glob(".*.tmp"):
-            left_over.unlink()
+        make_durable(self.path / "metrics.jsonl")
         write_json(self.path / "status.json", status)
 
 
+class Onlooker(RunFolder):
+    """The same files for the other processes that train the run: they only read, the main process writes."""
+
+    def write_config(self) -> None:
+        """Leave it."""
+
+    def write_epoch(self, training: Training) -> None:
+        """Leave it."""
+
+    def write_history(self, history: list[dict[str, Any]]) -> None:
+        """Leave it."""
+
+    def write_predictions(self, training: Training, test: Measured) -> None:
+        """Leave it."""
+
+    def write_error(self, text: str) -> None:
+        """Leave it."""
+
+    def write_status(self, status: dict[str, Any]) -> None:
+        """Leave it."""
+
+
 def train_run(study: Path, run: Run) -> None:
-    """Train a run to its end, from its last checkpoint if there is one; nothing to do if it has ended."""
-    folder = RunFolder(study, run)
-    if folder.status() is not None:
+    """Train a run to its end, from its last checkpoint if there is one; nothing to do if it has ended.
+
+    Where several processes train it together, all of them call this, and the main one writes.
+
+    Raises:
+        FolderInUseError: if another process trains it.
+        StorageError: if its files cannot be written; calling again continues it.
+        StudyError: if a file of it is damaged.
+    """
+    folder = RunFolder(study, run) if is_main() else Onlooker(study, run)
+    if folder.status() is None:
+        with claim(folder.path, patience=A_MOMENT) if is_main() else nullcontext():
+            _train(folder)
+
+
+def _train(folder: RunFolder) -> None:
+    run = folder.run
+    if folder.status() is not None:  # by the process that had it until now
         return
     if folder.config() is None:
         folder.write_config()
-    training = Training(run)
+    training = Training(run, logs=folder.path)
     if (state := folder.checkpoint()) is not None:
         training.load_state_dict(state)
         folder.write_history(training.history)
+    check_agreement(len(training.history), "epochs done")
     while not training.over:
         training.run_epoch()
         folder.write_epoch(training)
@@ -131,6 +181,9 @@ def train_run(study: Path, run: Run) -> None:
         folder.write_status({"state": "diverged", **_ending(training)})
         return
     test = training.test()
+    if not math.isfinite(test.loss):  # although that of the validation examples was
+        folder.write_status({"state": "diverged", **_ending(training)})
+        return
     folder.write_predictions(training, test)
     best, metric = training.history[training.best_epoch or 0], training.metric
     measured = {

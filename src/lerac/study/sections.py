@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lerac.curves import CURVES
 
@@ -86,8 +86,13 @@ class TrainingSettings(Section):
 
     Args:
         epochs: the most there are.
-        batch_size: examples per optimizer step; the last batch of an epoch may be smaller.
+        batch_size: examples of a batch, of all processes together; the last batch of an epoch may be smaller.
         drop_last: true: leave a smaller last batch out; None: use it.
+        accumulate: batches per optimizer step; the last step of an epoch may have fewer. All examples of a step weigh
+            the same, whatever batch they are in. None: 1; and 1 is written None, so that it is the same run.
+        clip_norm: the largest norm of the gradients of all parameters together; longer ones are scaled down to it
+            before each optimizer step. None: no limit.
+        compile: true: train the network compiled by torch.compile, with other rounding errors; None: as it is.
         early_stopping: stop after this many epochs in a row without a better validation loss; None: never
             (`--set training.early_stopping=none`).
     """
@@ -95,7 +100,15 @@ class TrainingSettings(Section):
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
     drop_last: Literal[True] | None = None
+    accumulate: Annotated[int, Field(ge=1)] | None = None
+    clip_norm: Positive | None = None
+    compile: Literal[True] | None = None
     early_stopping: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("accumulate")
+    @classmethod
+    def _one_is_none(cls, batches: int | None) -> int | None:
+        return None if batches == 1 else batches
 
 
 class OptimizerSettings(Section):

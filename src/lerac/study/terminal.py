@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from lerac.study.estimate import Estimate
 from lerac.study.folder import Result
 from lerac.study.statistics import BASELINE, CONFIDENCE, Summary
 
@@ -22,8 +23,18 @@ PUBLISHED = (
 )
 
 
-def print_plan(console: Console, results: Sequence[Result], *, as_json: bool) -> None:
-    """Print every run and how far it is."""
+def print_plan(
+    console: Console, results: Sequence[Result], estimate: Estimate, side_by_side: int | None, *, as_json: bool
+) -> None:
+    """Print every run and how far it is, and how long the rest takes if epochs have been trained that tell.
+
+    Args:
+        console: where to.
+        results: of all runs.
+        estimate: made from them.
+        side_by_side: how many runs would be trained at a time, if that is known.
+        as_json: print JSON instead, with the `seconds_left` of every run, null if nothing tells.
+    """
     if as_json:
         runs = [
             {
@@ -32,6 +43,7 @@ def print_plan(console: Console, results: Sequence[Result], *, as_json: bool) ->
                 "seed": r.run.seed,
                 "folder": r.run.folder,
                 "state": state(r),
+                "seconds_left": estimate.left(r),
             }
             for r in results
         ]
@@ -39,8 +51,23 @@ def print_plan(console: Console, results: Sequence[Result], *, as_json: bool) ->
         return
     for result in results:
         console.print(f"{result.run}: {state(result)}", markup=False, highlight=False, soft_wrap=True)
-    left = sum(result.status is None for result in results)
-    console.print(f"{len(results)} runs, {left} to train")
+    left = {result.run.folder: result for result in results if result.status is None}.values()
+    console.print(f"{len(results)} runs, {len(left)} to train{_time(estimate, list(left), side_by_side)}")
+
+
+def _time(estimate: Estimate, left: Sequence[Result], side_by_side: int | None) -> str:
+    seconds = [estimate.left(result) for result in left]
+    known = [one for one in seconds if one is not None]
+    if not left or len(known) < len(seconds):
+        return ""
+    together = f", {_rounded(max(*known, sum(known) / side_by_side))} side by side" if side_by_side else ""
+    return f": about {_rounded(sum(known))} of training{together}"
+
+
+def _rounded(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def state(result: Result) -> str:

@@ -1,38 +1,32 @@
 """One run: a network trained by one regime from one seed, an epoch at a time."""
 
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-import accelerate  # type: ignore[import-untyped]
 import torch
-from accelerate.utils import send_to_device  # type: ignore[import-untyped]
+from accelerate.utils import broadcast, gather_object, send_to_device  # type: ignore[import-untyped]
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 import lerac
+from lerac.study.accelerator import build_accelerator, compiled
 from lerac.study.data import DATASETS, Split, Splits
 from lerac.study.data.loading import in_order, load_batches
+from lerac.study.epoch import EpochRecord
 from lerac.study.judging import JUDGES
 from lerac.study.measured import Measured
 from lerac.study.metrics import metric_of
 from lerac.study.models import MODELS
+from lerac.study.optimizing import SharedRate, layer_rates, start_curriculum, start_optimizer
 from lerac.study.order import EpochOrder
-from lerac.study.plan import Run, steps_per_epoch
-from lerac.study.plateau import Plateau
-from lerac.study.rates import base_schedule, curriculum_layers, curve_of, layer_ratios, warmup_factor
+from lerac.study.plan import Run
 from lerac.study.seeds import derive, seed_everything
+from lerac.study.trackers import Trackers
 
 __all__ = ["EpochOrder", "Measured", "Training", "build"]
-
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
-    "sgd": torch.optim.SGD,
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "adamax": torch.optim.Adamax,
-}
 
 
 def build(run: Run) -> tuple[Splits, nn.Module]:
@@ -46,8 +40,15 @@ def build(run: Run) -> tuple[Splits, nn.Module]:
 class Training:
     """Trains a run, epoch by epoch; between two epochs it can be saved and continued without any difference.
 
+    Where several processes train a run together, each has one of these, and all must call the same methods: their
+    weights, histories and measurements are the same. Nothing here writes but trackers, in the main process.
+
     Args:
         run: what to train.
+        logs: where trackers write, if any are asked for; None: no tracker is used.
+
+    Attributes:
+        network: as it is now; never wrapped or compiled.
 
     Examples:
         >>> training = Training(run)                                    # doctest: +SKIP
@@ -56,7 +57,7 @@ class Training:
         >>> training.test().score                                       # doctest: +SKIP
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, logs: Path | None = None) -> None:
         self.run = run
         self.metric = metric_of(run.settings["dataset"])
         self.history: list[dict[str, Any]] = []
@@ -65,22 +66,21 @@ class Training:
         self.seconds = 0.0
         self._best_weights: dict[str, Tensor] = {}
         self._best_smoothing: dict[str, Any] | None = None
-        self._accelerator = _accelerator(run)
-        self._data, network = build(run)
+        self._accelerator = build_accelerator(run, logs)
+        self._data, self.network = build(run)
         self._judge = JUDGES[self._data.task]
-        settings = run.settings
-        options = {k: v for k, v in settings["optimizer"].items() if k != "name" and v is not None}
-        optimizer = OPTIMIZERS[settings["optimizer"]["name"]](network.parameters(), **options)
-        self._curriculum = self._start_curriculum(network, optimizer)
-        self._smoothing = lerac.CBS(network, **asdict(run.smoothing)) if run.smoothing else None
-        self._plateau = self._start_plateau()
-        scheduler = self._full_rates = LambdaLR(optimizer, self._factor())
-        length = settings["training"]
-        dropped = bool(length.get("drop_last"))
-        self._order = EpochOrder(len(self._data.train), length["batch_size"], run.seed, drop_last=dropped)
-        loader = load_batches(self._data.train, self._order)
-        prepare = self._accelerator.prepare
-        self._network, self._optimizer, self._scheduler, self._loader = prepare(network, optimizer, scheduler, loader)
+        optimizer = start_optimizer(run, self.network)
+        self._curriculum = start_curriculum(run, self.network, optimizer, self._data.train.example())
+        self._smoothing = lerac.CBS(self.network, **asdict(run.smoothing)) if run.smoothing else None
+        self._rate = SharedRate(run, optimizer)
+        self._order = self._start_order()
+        self._parts = self._order.parts()
+        self._loader = load_batches(self._data.train, self._order)
+        # What is trained shares all weights with the network itself, which is measured and saved.
+        self._trained, self._optimizer = self._accelerator.prepare(self.network, optimizer)
+        if run.settings["training"].get("compile"):
+            self._trained = compiled(self._trained)
+        self._trackers = Trackers(self._accelerator, run)
 
     @property
     def over(self) -> bool:
@@ -93,45 +93,32 @@ class Training:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of all finished epochs; of a diverged run, up to the first loss that is not finite."""
-        return self.diverged_at if self.diverged_at is not None else len(self.history) * len(self._order)
+        """Optimizer steps taken; of a diverged run, up to the first loss that is not finite.
+
+        A step that loss scaling has skipped, because a gradient overflowed, is none.
+        """
+        return self.diverged_at if self.diverged_at is not None else self._rate.steps
 
     def run_epoch(self) -> None:
         """Train one epoch, measure on the validation split, and remember the network if it is the best yet.
 
         An entry of the history has `seconds`, what training and validation have taken since the first epoch began, and
         with smoothing the `sigma` that the epoch ended and was validated with. A loss that is not finite ends the
-        run: `diverged_at` is then the step (from 0) that had it.
+        run: `diverged_at` is then the optimizer step (from 0) that had it.
         """
         began = time.perf_counter()
         epoch = len(self.history)
-        train_loss, train_score = self._train(epoch)
-        name = self.metric.name
+        if self._trackers.active:
+            self._trackers.rates(self._rate.steps, layer_rates(self._rate, self._curriculum))
+        record = self._train(epoch)
+        self.diverged_at = record.broken_at
         if self.diverged_at is None:
-            validation = self.measure(self._data.validation)
-            if torch.isfinite(torch.tensor(validation.loss)):
-                best = self.best_epoch
-                if best is None or self.metric.better(validation.score, self.history[best][f"validation_{name}"]):
-                    self.best_epoch, self._best_weights = epoch, _copied(self._plain_network())
-                    self._best_smoothing = self._smoothing.state_dict() if self._smoothing else None
-                self.history.append(
-                    {
-                        "epoch": epoch,
-                        "steps": (epoch + 1) * len(self._order),
-                        "train_loss": train_loss,
-                        **({} if train_score is None else {f"train_{name}": train_score}),
-                        "validation_loss": validation.loss,
-                        f"validation_{name}": validation.score,
-                        **{f"validation_{other}": value for other, value in validation.others.items()},
-                        **({"sigma": self._smoothing.sigma} if self._smoothing else {}),
-                    }
-                )
-                self._follow_plateau(validation.loss)
-            else:
-                self.diverged_at = (epoch + 1) * len(self._order)
+            self._validate(epoch, record)
         self.seconds += time.perf_counter() - began
         if len(self.history) > epoch:
             self.history[epoch]["seconds"] = round(self.seconds, 3)
+        if self._trackers.active:
+            self._tell(record, epoch)
 
     def test(self) -> Measured:
         """Measure on the test split with weights and smoothing of the best validation epoch; the end of the run.
@@ -141,10 +128,12 @@ class Training:
         """
         if not self.over or self.diverged_at is not None:
             raise RuntimeError("test() ends a training that reached its last epoch")
-        self._plain_network().load_state_dict(self._best_weights)
+        self.network.load_state_dict(self._best_weights)
         if self._smoothing and self._best_smoothing:
             self._smoothing.load_state_dict(self._best_smoothing)
-        return self.measure(self._data.test)
+        measured = self.measure(self._data.test)
+        self._trackers.test(self.steps, {"loss": measured.loss, self.metric.name: measured.score, **measured.others})
+        return measured
 
     @property
     def test_split(self) -> Split:
@@ -152,20 +141,23 @@ class Training:
         return self._data.test
 
     def measure(self, split: Split) -> Measured:
-        """Measure the network as it is now, in evaluation mode."""
-        self._network.eval()
+        """Measure the network as it is now, in evaluation mode; several processes share the examples out."""
+        self.network.eval()
+        together = self._judge.together * self.run.settings["training"]["batch_size"]
+        batches = in_order(split, min(512, together))
         with torch.inference_mode():
-            return self._judge.measure(self._plain_network(), self._outputs(split), split)
+            return self._judge.measure(self.network, self._outputs(split, batches), split)
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that the rest of the training depends on, as tensors and plain types."""
+        scaler = self._accelerator.scaler
         return {
-            "network": self._plain_network().state_dict(),
+            "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "scheduler": self._scheduler.state_dict(),
+            **self._rate.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else None,
             "curriculum": self._curriculum.state_dict() if self._curriculum else None,
             "smoothing": self._smoothing.state_dict() if self._smoothing else None,
-            "plateau": self._plateau.state_dict() if self._plateau else None,
             "history": self.history,
             "best_epoch": self.best_epoch,
             "best_weights": self._best_weights,
@@ -176,106 +168,122 @@ class Training:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
-        self._plain_network().load_state_dict(state["network"])
+        self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._scheduler.load_state_dict(state["scheduler"])
+        self._rate.load_state_dict(state)
+        if self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(state["scaler"])
         if self._curriculum is not None:
             self._curriculum.load_state_dict(state["curriculum"])
         if self._smoothing is not None:
             self._smoothing.load_state_dict(state["smoothing"])
-        if self._plateau is not None:
-            self._plateau.load_state_dict(state["plateau"])
         self.history = state["history"]
         self.best_epoch, self._best_weights = state["best_epoch"], state["best_weights"]
         self._best_smoothing = state["best_smoothing"]
         self.diverged_at, self.seconds = state["diverged_at"], state["seconds"]
 
-    def _start_curriculum(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> "lerac.LeRaC | None":
-        curriculum = self.run.curriculum
-        if curriculum is None or curriculum.kind != "lerac":
-            return None
-        layers = curriculum_layers(network, self._data.train.example(), curriculum)
-        ratios = layer_ratios(layers, curriculum, self.run.seed)
-        curve = curve_of(curriculum)
-        return lerac.LeRaC(optimizer, network, k=curriculum.k, ratio=ratios, curve=curve, layers=layers)
+    def _start_order(self) -> EpochOrder:
+        length = self.run.settings["training"]
+        return EpochOrder(
+            len(self._data.train),
+            length["batch_size"],
+            self.run.seed,
+            drop_last=bool(length.get("drop_last")),
+            accumulate=length.get("accumulate", 1),
+            process=self._accelerator.process_index,
+            processes=self._accelerator.num_processes,
+        )
 
-    def _start_plateau(self) -> Plateau | None:
-        schedule = self.run.settings["schedule"]
-        return Plateau(schedule["divide_by"], schedule["patience"]) if schedule["name"] == "plateau" else None
-
-    def _factor(self) -> Callable[[int], float]:
-        """Give the factor on all learning rates at a step, from 0."""
-        settings, plateau, warmup = self.run.settings, self._plateau, warmup_factor(self.run.curriculum)
-        lr, epochs = settings["optimizer"]["lr"], settings["training"]["epochs"]
-        base = base_schedule(settings["schedule"], lr=lr, epochs=epochs, per_epoch=steps_per_epoch(settings))
-        if plateau is None:
-            return lambda step: base(step) * warmup(step)
-        return lambda step: plateau.factor * warmup(step)
-
-    def _follow_plateau(self, loss: float) -> None:
-        """Hand the validation loss of an epoch to the plateau; the rates of the next step have been set before it."""
-        if self._plateau is None or not self._plateau.step(loss):
-            return
-        rates = self._full_rates
-        for group, full, factor in zip(rates.optimizer.param_groups, rates.base_lrs, rates.lr_lambdas, strict=True):
-            group["lr"] = full * factor(rates.last_epoch)
-
-    def _outputs(self, split: Split) -> Iterator[tuple[Any, Tensor]]:
-        """Give outputs and labels of all examples, batch by batch."""
-        together = self._judge.together * self.run.settings["training"]["batch_size"]
-        for batch in load_batches(split, in_order(split, min(512, together))):
-            inputs, labels = send_to_device(batch, self._accelerator.device)
-            yield self._network(inputs), labels
-
-    def _train(self, epoch: int) -> tuple[float, float | None]:
-        """Train an epoch; give the mean loss of its batches, and their score or None, as they were when trained."""
-        seed_everything(derive(self.run.seed, "epoch", epoch))
+    def _train(self, epoch: int) -> EpochRecord:
+        """Train an epoch; give losses and scores of its batches, as they were when trained."""
+        process = self._accelerator.process_index
+        own = (process,) if process else ()  # other processes have other dropout than the first
+        seed_everything(derive(self.run.seed, "epoch", epoch, *own))
         self._order.epoch = epoch
         self._data.train.begin_epoch(epoch)
-        self._network.train()
-        losses, scores, sizes = [], [], []
-        for batch, (inputs, labels) in enumerate(self._loader):
-            if self._smoothing and epoch + batch > 0:  # counts finished steps, so that validation has the epoch's σ
-                self._smoothing.step()
-            self._optimizer.zero_grad()
-            outputs = self._network(inputs)
-            loss = self._judge.loss(self._plain_network(), outputs, labels)
-            self._accelerator.backward(loss)
-            self._optimizer.step()
-            self._scheduler.step()
-            losses.append(loss.detach())
+        self._trained.train()
+        device, record = self._accelerator.device, EpochRecord()
+        for batch, part in zip(self._loader, self._parts, strict=True):
+            inputs, labels = send_to_device(batch, device)
+            if part.begins_step:
+                self._begin_step()
+            with nullcontext() if part.ends_step else self._accelerator.no_sync(self._trained):
+                outputs = self._trained(inputs)
+                loss = self._judge.loss(self.network, outputs, labels)
+                self._accelerator.backward(loss if part.weight == 1 else loss * part.weight)
             with torch.no_grad():
-                scores.append(self._judge.total_score(outputs, labels))
-            sizes.append(len(labels))
-        # Looked at once per epoch: asking for every loss would make an accelerator wait at every step.
-        each = torch.stack(losses).double().cpu()
-        if len(broken := (~each.isfinite()).nonzero()):
-            self.diverged_at = epoch * len(self._order) + int(broken[0])
-        weights = torch.tensor(sizes, dtype=torch.float64)
-        known = [score for score in scores if score is not None]
-        score = torch.stack(known).sum().item() / sum(sizes) if known else None
-        return float((each * weights).sum() / weights.sum()), score
+                record.add(loss.detach(), self._judge.total_score(outputs, labels), part, self._rate.steps)
+            if part.ends_step:
+                self._end_step()
+        self._share_buffers()
+        record.close()
+        return record
 
-    def _plain_network(self) -> nn.Module:
-        network: nn.Module = self._accelerator.unwrap_model(self._network)
-        return network
+    def _outputs(self, split: Split, batches: list[list[int]]) -> Iterable[tuple[Any, Any]]:
+        """Give outputs and labels of all examples, batch by batch, in every process those of all processes."""
+        process, processes = self._accelerator.process_index, self._accelerator.num_processes
+        if processes == 1:
+            return self._own_outputs(split, batches)
+        own = batches[len(batches) * process // processes : len(batches) * (process + 1) // processes]
+        gathered = gather_object([send_to_device(one, "cpu") for one in self._own_outputs(split, own)])
+        return (send_to_device(one, self._accelerator.device) for one in gathered)
 
+    def _own_outputs(self, split: Split, batches: list[list[int]]) -> Iterator[tuple[Any, Any]]:
+        for batch in load_batches(split, batches):
+            inputs, labels = send_to_device(batch, self._accelerator.device)
+            yield self.network(inputs), labels
 
-def _accelerator(run: Run) -> accelerate.Accelerator:
-    torch.set_num_threads(run.threads)
-    os.environ.pop("ACCELERATE_TORCH_DEVICE", None)
-    # Said in full, because Accelerate takes what is not said from the environment, which no configuration records.
-    exact: dict[str, Any] = {
-        "mixed_precision": "no",
-        "gradient_accumulation_plugin": accelerate.utils.GradientAccumulationPlugin(num_steps=1),
-    }
-    if run.device == "cpu":
-        return accelerate.Accelerator(cpu=True, **exact)
-    os.environ["ACCELERATE_TORCH_DEVICE"] = run.device
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
-    return accelerate.Accelerator(**exact)
+    def _begin_step(self) -> None:
+        # CBS counts a finished step only when the next one begins, so that validation has the epoch's σ.
+        if self._smoothing and self._smoothing.steps < self._rate.steps:
+            self._smoothing.step()
+        self._optimizer.zero_grad()
+
+    def _end_step(self) -> None:
+        norm = self.run.settings["training"].get("clip_norm")
+        if norm is not None:
+            self._accelerator.clip_grad_norm_(self.network.parameters(), norm)
+        self._optimizer.step()
+        if not self._optimizer.step_was_skipped:
+            self._rate.step()
+
+    def _share_buffers(self) -> None:
+        """Give all processes the batch statistics of the first, which it would give them at the next forward pass."""
+        if self._accelerator.num_processes > 1:
+            for buffer in self.network.buffers():
+                buffer.copy_(broadcast(buffer))
+
+    def _validate(self, epoch: int, record: EpochRecord) -> None:
+        name = self.metric.name
+        validation = self.measure(self._data.validation)
+        if not torch.isfinite(torch.tensor(validation.loss)):
+            self.diverged_at = self._rate.steps
+            return
+        best = self.best_epoch
+        if best is None or self.metric.better(validation.score, self.history[best][f"validation_{name}"]):
+            self.best_epoch, self._best_weights = epoch, _copied(self.network)
+            self._best_smoothing = self._smoothing.state_dict() if self._smoothing else None
+        self.history.append(
+            {
+                "epoch": epoch,
+                "steps": self._rate.steps,
+                "train_loss": record.loss,
+                **({} if record.score is None else {f"train_{name}": record.score}),
+                "validation_loss": validation.loss,
+                f"validation_{name}": validation.score,
+                **{f"validation_{other}": value for other, value in validation.others.items()},
+                **({"sigma": self._smoothing.sigma} if self._smoothing else {}),
+            }
+        )
+        self._rate.hear(validation.loss)
+
+    def _tell(self, record: EpochRecord, epoch: int) -> None:
+        """Tell the trackers of an epoch."""
+        self._trackers.losses(record.step_losses())
+        if len(self.history) > epoch:
+            self._trackers.epoch(self.history[epoch])
+        if self.diverged_at is not None:
+            self._trackers.finish()
 
 
 def _copied(network: nn.Module) -> dict[str, Tensor]:

@@ -1,7 +1,10 @@
 """From a split to batches, by as many worker processes as pay; the batches do not depend on how many."""
 
+import ctypes
 import multiprocessing
 import os
+import signal
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,9 +14,10 @@ from torch.utils.data import DataLoader
 from lerac.study.data.splits import Inputs, Split
 from lerac.study.errors import StudyError
 
-__all__ = ["in_order", "load_batches", "loader_workers"]
+__all__ = ["in_order", "load_batches", "loader_workers", "loaders_asked"]
 
 VARIABLE = "LERAC_LOADERS"
+KILL_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 
 def load_batches(
@@ -27,7 +31,9 @@ def load_batches(
         workers: processes that read ahead; None: `loader_workers`.
     """
     count = loader_workers(split) if workers is None else workers
-    return DataLoader(split, batch_sampler=order, collate_fn=_as_it_is, num_workers=count)
+    return DataLoader(
+        split, batch_sampler=order, collate_fn=_as_it_is, num_workers=count, worker_init_fn=_end_with_parent
+    )
 
 
 def in_order(split: Split, batch_size: int) -> list[list[int]]:
@@ -43,12 +49,31 @@ def loader_workers(split: Split) -> int:
     Raises:
         StudyError: if LERAC_LOADERS is no count.
     """
+    asked = loaders_asked()
+    if not split.streamed or multiprocessing.current_process().daemon:
+        return 0
+    return asked if asked is not None else min(4, os.cpu_count() or 1)
+
+
+def loaders_asked() -> int | None:
+    """Give LERAC_LOADERS, or None if it is not set.
+
+    Raises:
+        StudyError: if it is no count.
+    """
     text = os.environ.get(VARIABLE)
     if text is not None and not text.isdecimal():
         raise StudyError(f"{VARIABLE} must be a number of processes (0 reads in the training process), got {text!r}")
-    if not split.streamed or multiprocessing.current_process().daemon:
-        return 0
-    return int(text) if text is not None else min(4, os.cpu_count() or 1)
+    return None if text is None else int(text)
+
+
+def _end_with_parent(worker: int) -> None:
+    """Let the system end this process with the training one; elsewhere than on Linux, torch does so within seconds."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(KILL_WITH_PARENT, signal.SIGKILL)
+        parent = multiprocessing.parent_process()
+        if parent is not None and os.getppid() != parent.pid:  # killed before we said so; torch would wait for ever
+            os._exit(1)
 
 
 def _as_it_is(batch: Any) -> Any:

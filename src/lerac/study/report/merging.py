@@ -30,7 +30,8 @@ def merge(folders: Sequence[Path]) -> tuple[Study, list[Result]]:
     merged: dict[str, Result] = {}
     for folder in folders:
         for result in collect(folder, study.runs()):
-            merged[result.run.folder] = _chosen(merged.get(result.run.folder), result, folder)
+            name = str(result.run)  # not its folder: one training may have several names
+            merged[name] = _chosen(merged.get(name), result, folder)
     return study, list(merged.values())
 
 
@@ -44,6 +45,7 @@ def _chosen(one: Result | None, other: Result, folder: Path) -> Result:
             for metric in one.metric.measured
             if repr(one.value(split, metric)) != repr(other.value(split, metric))
         ]
+        differ += [count for count in ("epochs", "steps") if one.status[count] != other.status[count]]
         if differ:
             raise StudyError(f"{folder}: {one.run} has another {', '.join(differ)} than in the folders before it")
         return one

@@ -1,6 +1,5 @@
-"""The local engine: worker processes that train runs side by side, each with its own threads."""
+"""The local engine: worker processes that train runs side by side, each with its own threads and its own GPU."""
 
-import os
 import signal
 import threading
 from collections import deque
@@ -11,76 +10,38 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Protocol
 
+from lerac.study.engines import machine
+from lerac.study.engines.protocol import Failure, Progress
+from lerac.study.engines.worker import Answer, serve
+from lerac.study.errors import StorageError
 from lerac.study.plan import Run
 from lerac.study.runs import RunFolder
-from lerac.study.worker import serve
 
-__all__ = ["Failure", "Progress", "train_all"]
-
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A run that did not end, and why in one line; the traceback is in the run's folder, `error.txt`."""
-
-    run: Run
-    reason: str
-
-
-class Progress(Protocol):
-    """Whoever wants to watch."""
-
-    def started(self, run: Run) -> None:
-        """A worker begins or continues the run."""
-
-    def ended(self, run: Run, failure: str | None) -> None:
-        """The run has ended, or failed for this reason."""
-
-    def tick(self) -> None:
-        """Called a few times per second."""
+__all__ = ["train_all"]
 
 
 @dataclass
 class Worker:
-    """A process, the line to it, and what it is doing."""
+    """A process, the line to it, the GPU it sees if it is one of several, and what it is doing."""
 
     process: SpawnProcess
-    tasks: "Connection[Run | None, str | None]"
+    tasks: "Connection[Run | None, Answer]"
+    gpu: str | None
     run: Run | None = None
 
 
-def train_all(study: Path, runs: Sequence[Run], *, workers: int, progress: Progress) -> list[Failure]:
-    """Train every run; a run that fails, or whose worker dies, does not stop the others.
-
-    Args:
-        study: the folder of the study.
-        runs: with the same number of threads each.
-        workers: how many processes at most; results do not depend on it.
-        progress: is told what happens.
-
-    Returns:
-        The runs that failed. Calling again continues them.
-
-    Raises:
-        KeyboardInterrupt: after all workers have ended.
-    """
+def train_all(study: Path, runs: Sequence[Run], *, workers: int | None, progress: Progress) -> list[Failure]:
+    """Train every run, as `protocol.Engine` says; by default as many at a time as there are cores, or GPUs."""
     waiting = deque(runs)
     failures: list[Failure] = []
     crew: list[Worker] = []
+    most = workers or (machine.side_by_side(runs[0].device) if runs else 1)
     finished = False
     try:
         while waiting or any(worker.run for worker in crew):
-            while waiting and len(crew) < workers and not any(worker.run is None for worker in crew):
-                crew.append(_hire(study, waiting[0].threads))
+            while waiting and len(crew) < most and not any(worker.run is None for worker in crew):
+                crew.append(_hire(study, waiting[0], most, crew))
             for worker in crew:
                 if worker.run is None and waiting:
                     worker.run = waiting.popleft()
@@ -96,24 +57,21 @@ def train_all(study: Path, runs: Sequence[Run], *, workers: int, progress: Progr
     return failures
 
 
-@dataclass(frozen=True)
-class _Answer:
-    failure: str | None
-    died: bool = False
-
-
-def _hire(study: Path, threads: int) -> Worker:
+def _hire(study: Path, run: Run, most: int, crew: Sequence[Worker]) -> Worker:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, study), daemon=True)
-    with _environment(threads), _no_interrupt():
+    # No daemon, which may have no children: it would have to read all data itself. It ends with its parent anyway.
+    process = context.Process(target=serve, args=(theirs, study), daemon=False)
+    gpu = machine.least_busy(machine.gpus(run.device), [worker.gpu for worker in crew])
+    environment = machine.variables(run.threads, machine.loaders_for(most)) | ({machine.GPUS: gpu} if gpu else {})
+    with machine.born_with(environment), _no_interrupt():
         process.start()
     theirs.close()
-    return Worker(process, ours)
+    return Worker(process, ours, gpu)
 
 
 def _hand_over(worker: Worker) -> None:
-    with suppress(OSError):  # it has just died, which _answer notices
+    with suppress(OSError):  # it has just died, which `_answer` notices
         worker.tasks.send(worker.run)
 
 
@@ -121,22 +79,24 @@ def _hear(worker: Worker, study: Path, progress: Progress) -> Failure | None:
     """Take the worker's answer if there is one, and pass it on; give the failure if it is one."""
     if worker.run is None or (answer := _answer(worker)) is None:
         return None
+    if answer.hopeless:
+        raise StorageError(answer.failure)
     run, reason, worker.run = worker.run, _reason(answer, worker, study), None
     progress.ended(run, reason)
     return Failure(run, reason) if reason else None
 
 
-def _answer(worker: Worker) -> _Answer | None:
+def _answer(worker: Worker) -> Answer | None:
     try:
         if worker.tasks.poll():
-            return _Answer(worker.tasks.recv())
+            return worker.tasks.recv()
     except (EOFError, OSError):
         worker.process.join()
-        return _Answer(None, died=True)
+        return Answer(died=True)
     return None
 
 
-def _reason(answer: _Answer, worker: Worker, study: Path) -> str | None:
+def _reason(answer: Answer, worker: Worker, study: Path) -> str | None:
     if not answer.died or worker.run is None:
         return answer.failure
     code = worker.process.exitcode or 0
@@ -159,21 +119,6 @@ def _dismiss(crew: Sequence[Worker], *, at_once: bool) -> None:
                 worker.process.kill()
                 worker.process.join()
             worker.tasks.close()
-
-
-@contextmanager
-def _environment(threads: int) -> Iterator[None]:
-    """Thread counts are read when torch and BLAS are loaded, so the child has to be born with them."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

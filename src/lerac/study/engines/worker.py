@@ -1,0 +1,72 @@
+"""A worker process: trains the runs it is handed, one after the other."""
+
+import os
+import signal
+import threading
+import traceback
+import warnings
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from lerac.study.errors import FolderInUseError, StorageError
+from lerac.study.plan import Run
+from lerac.study.runs import RunFolder, train_run
+
+__all__ = ["Answer", "attempt", "serve"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a run.
+
+    Args:
+        failure: in one line why it has not ended; None if it has.
+        hopeless: no other run would fare better, so the study had better stop.
+        died: its process ended without a word.
+    """
+
+    failure: str | None = None
+    hopeless: bool = False
+    died: bool = False
+
+
+def serve(tasks: "Connection[Answer, Run | None]", study: Path) -> None:
+    """Answer each run that arrives when it has been trained; a None ends the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while (run := tasks.recv()) is not None:
+        tasks.send(attempt(study, run))
+
+
+def attempt(study: Path, run: Run) -> Answer:
+    """Train a run to its end; if that fails, leave the traceback in its folder."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* has no locks")  # as the study's own process has said
+            train_run(study, run)
+    except StorageError as error:
+        return Answer(_line(error), hopeless=True)
+    except FolderInUseError as error:  # whose folder it is, it is not ours to write to
+        return Answer(_line(error))
+    except Exception as error:
+        trace, reason = traceback.format_exc(), f"{type(error).__name__}: {_line(error)}"
+    else:
+        return Answer()
+    try:
+        RunFolder(study, run).write_error(trace)
+    except StorageError as error:
+        return Answer(_line(error), hopeless=True)
+    return Answer(reason)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _end_with_parent() -> None:
+    """An orphan would train on beside the worker that continues its run."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
