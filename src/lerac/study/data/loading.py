@@ -31,7 +31,7 @@ def load_batches(
         workers: processes that read ahead; None: `loader_workers`.
     """
     count = loader_workers(split) if workers is None else workers
-    # Forked where that is usual: a process that was spawned, as ours are, would otherwise spawn these, every epoch anew.
+    # A process that was spawned, as our workers are, would spawn these, too, every epoch anew; forking is much faster.
     how = "fork" if count and sys.platform == "linux" else None
     return DataLoader(
         split,
