@@ -68,6 +68,19 @@ def test_defaults_of_other_regimes_do_not_move_a_run():
     assert make_run("cbs", overrides=("lerac.ratio=0.5",)).folder == make_run("cbs").folder
 
 
+def test_what_can_change_a_result_moves_a_run_and_nothing_else_does():
+    different = ["conventional", "conventional(lr=0.5)", "warmup", "warmup(curve=exponential)", "warmup(ratio=0.5)",
+                 "cbs", "cbs(sigma=0.5)", "cbs(decay=0.5)", "cbs(every=2)", "lerac", "lerac(k=2)", "lerac(ratio=0.5)",
+                 "lerac(curve=linear)", "lerac(curve=staircase,updates=3)", "lerac(curve=staircase,updates=2)",
+                 "lerac(curve=staircase,updates=2,base=2)", "lerac(depth=registered)", "lerac-reversed",
+                 "lerac-shuffled", "cbs+lerac"]  # fmt: skip
+    assert len({make_run(regime).folder for regime in different}) == len(different)
+    recipe = make_study().recipes[0]
+    in_full = f"lerac(k={recipe.lerac.k},ratio={recipe.lerac.ratio},curve={recipe.lerac.curve},depth=measured)"
+    assert make_run(f"conventional(lr={recipe.optimizer.lr})").folder == make_run().folder
+    assert make_run(in_full).folder == make_run("lerac").folder
+
+
 @pytest.mark.parametrize(("regime", "replaced"), [("lerac", False), ("cbs", True), ("cbs+lerac", False)])
 def test_killed_between_any_two_writes_and_continued(tmp_path, monkeypatch, regime, replaced):
     study = make_study(regime, epochs=2, overrides=("lerac.k=1.5", "cbs.every=0.4"))

@@ -73,6 +73,7 @@ def wait_until(reached, process: subprocess.Popen) -> None:
 def kill_in(phase: str, folder: Path, chance: random.Random) -> str:
     """Start the study, kill it with all its processes in a phase of its life, and say where that left it."""
     before, done, tables = epochs(folder), ended(folder), written(folder)
+    left_over = set(folder.rglob(".*.tmp"))  # by kills before this one
     process = start("--out", str(folder), "--workers", chance.choice("12"))
     if phase == "start":
         time.sleep(chance.uniform(0, 2))
@@ -80,7 +81,7 @@ def kill_in(phase: str, folder: Path, chance: random.Random) -> str:
         wait_until(lambda: sum(epochs(folder).values()) > sum(before.values()), process)
         time.sleep(chance.uniform(0, 0.15))
     elif phase == "writing":
-        wait_until(lambda: any(folder.glob("runs/*/*/.*.tmp")), process)
+        wait_until(lambda: set(folder.glob("runs/*/*/.*.tmp")) - left_over, process)
     elif phase == "last":
         wait_until(lambda: ended(folder) == RUNS, process)
     elif phase == "end":  # the report is being made
@@ -91,7 +92,7 @@ def kill_in(phase: str, folder: Path, chance: random.Random) -> str:
     after = epochs(folder)
     assert all(after[run] >= count for run, count in before.items())  # nothing is lost
     assert ended(folder) >= done
-    if any(folder.rglob(".*.tmp")):
+    if set(folder.rglob(".*.tmp")) - left_over:
         return "in a write"
     if ended(folder) == RUNS:
         return "all ended"
