@@ -189,7 +189,7 @@ def test_a_study_whose_files_are_refused_stops_with_one_line_and_goes_on_later(t
 def test_a_full_disk(tmp_path, undisturbed):
     folder = tmp_path / "small"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", folder], check=False).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=False).returncode:
         pytest.skip("no file system may be mounted here")
     try:
         for _ in range(2):  # the second time there is no room for anything
