@@ -7,6 +7,7 @@ First the studies that choose values, then, with the values chosen, those that a
 
 import argparse
 import csv
+import json
 import resource
 import shutil
 import sys
@@ -14,11 +15,13 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 
+from arithmetic import fingerprint
 from lerac.cli import run
 from questions import CHOSEN, HERE, Study, evaluation, read_chosen, tuning
 
 RESULTS = HERE / "results"
 LEDGER = RESULTS / "core-seconds.csv"
+ENVIRONMENT = RESULTS / "environment.json"
 
 
 def main() -> None:
@@ -51,6 +54,26 @@ def train(study: Study, asked: argparse.Namespace) -> None:
     if code:
         sys.exit(code)
     shutil.copyfile(asked.out / study.name / "results.csv", RESULTS / f"{study.name}.csv")
+    note_environment(asked.out / study.name)
+
+
+def note_environment(folder: Path) -> None:
+    """Keep the versions and the kind of machine of a study; all studies must have the same, or runs are not comparable.
+
+    Raises:
+        SystemExit: if another study, or another run of this one, has another environment.
+    """
+    arithmetic = fingerprint()
+    for status in sorted(folder.glob("runs/*/*/status.json")):
+        found = json.loads(status.read_text(encoding="utf-8"))["environment"] | {"arithmetic": arithmetic}
+        if not ENVIRONMENT.exists():
+            ENVIRONMENT.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        known = json.loads(ENVIRONMENT.read_text(encoding="utf-8"))
+        if found != known:
+            sys.exit(
+                f"{status} is from {found}, but other runs are from {known}: numbers are the same on one kind of machine and "
+                f"one version only; to train all of them here, remove {RESULTS} and call this with another --out"
+            )
 
 
 def best_of(study: Study) -> str:
