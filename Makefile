@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # One thread per process: the tests run in as many processes as there are cores.
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-.PHONY: demo test test-wide browser-deps check format clean
+.PHONY: evidence demo test test-wide browser-deps check format clean
 
 demo: $(VENV)/.study ## compare LeRaC with conventional training on real data (a few minutes)
 	$(BIN)/lerac compare digits --out $(OUT)
@@ -34,6 +34,10 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+evidence: $(VENV)/.study ## train what is missing of the evidence, and write docs/evidence.md (hours; continues)
+	OMP_NUM_THREADS=1 $(BIN)/python evidence/train.py
+	$(BIN)/python evidence/write.py
 
 clean:
 	rm -rf $(VENV) runs dist build
