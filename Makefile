@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # One thread per process: the tests run in as many processes as there are cores.
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-.PHONY: evidence demo test test-wide browser-deps check format clean
+.PHONY: demo evidence test test-wide browser-deps check format clean
 
 demo: $(VENV)/.study ## compare LeRaC with conventional training on real data (a few minutes)
 	$(BIN)/lerac compare digits --out $(OUT)

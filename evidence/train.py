@@ -71,7 +71,7 @@ def note_environment(folder: Path) -> None:
         known = json.loads(ENVIRONMENT.read_text(encoding="utf-8"))
         if found != known:
             sys.exit(
-                f"{status} is from {found}, but other runs are from {known}: numbers are the same on one kind of machine "
+                f"{status} is from {found}, but other runs are from {known}: they are the same on one kind of machine "
                 f"and one version only; to train all of them here, remove {RESULTS} and call this with another --out"
             )
 
