@@ -20,14 +20,14 @@ def make_run(recipe, regime, *overrides):
 def watched(run):
     """Train, and give the training and the rates before every optimizer step."""
     training, rates = Training(run), []
-    step = training._optimizer.step
+    end_step = training._end_step
 
     def watch():
         if training._curriculum:
             rates.append(training._curriculum.lrs())
-        step()
+        end_step()
 
-    training._optimizer.step = watch
+    training._end_step = watch
     while not training.over:
         training.run_epoch()
     return training, rates
