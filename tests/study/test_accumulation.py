@@ -128,13 +128,13 @@ def test_every_length_is_in_optimizer_steps():
 def test_the_rates_of_each_step_are_those_of_lerac_schedule():
     overrides = ("training.batch_size=10", "training.accumulate=4", "data.train=95", "schedule.name=cosine")
     training = Training(make_run("lerac", epochs=2, overrides=overrides))
-    seen, step = [], training._optimizer.step
+    seen, end_step = [], training._end_step
 
     def watched():
         seen.append(training._curriculum.lrs())
-        step()
+        end_step()
 
-    training._optimizer.step = watched
+    training._end_step = watched
     while not training.over:
         training.run_epoch()
     small = ("data.validation=40", "data.test=60", "lerac.k=1", "training.epochs=2")

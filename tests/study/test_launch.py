@@ -32,6 +32,14 @@ def test_processes_are_those_that_the_launcher_announces(launched):
     assert (launched_processes(), is_main()) == (4, True)
 
 
+@pytest.mark.parametrize("count", ["", "two", "0", "-1"])
+def test_a_number_of_processes_that_is_none_is_refused(launched, capsys, tmp_path, count):
+    launched(WORLD_SIZE=count)
+    assert cli(["train", "digits", "--regime", "lerac", "--seed", "0", "--out", str(tmp_path)]) == 2
+    assert f"WORLD_SIZE must be a number of processes, as launchers set it, got {count!r}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_launcher_that_has_started_fewer_than_asked_for_is_noticed(launched, capsys, tmp_path):
     launched(MASTER_ADDR="127.0.0.1", ACCELERATE_MIXED_PRECISION="no")
     assert cli(["train", "digits", "--regime", "lerac", "--seed", "0", "--out", str(tmp_path)]) == 2

@@ -5,6 +5,7 @@ import io
 
 import pytest
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
 from studies import equal, make_run, make_study, trained, untimed, weights
 from torch.nn import functional
 
@@ -147,6 +148,11 @@ def test_loss_scaling_is_continued_where_it_was(monkeypatch, overrides):
     assert equal(weights(continued), weights(whole))
     assert untimed(continued.history) == untimed(whole.history)
     assert continued.steps == whole.steps
+
+
+def test_only_loss_scaling_wraps_the_optimizer(monkeypatch):
+    assert type(Training(make_run())._optimizer) is torch.optim.SGD
+    assert isinstance(Overflowing(monkeypatch, ()).start(make_run())._optimizer, AcceleratedOptimizer)
 
 
 def test_clipping_sees_unscaled_gradients(monkeypatch):

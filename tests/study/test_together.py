@@ -45,13 +45,13 @@ def plain_run(task, processes):
 def watched(run, epochs=None):
     """Train, and give all that should agree: rates before every step, history, weights, test."""
     training, rates = Training(run), []
-    step = training._optimizer.step
+    end_step = training._end_step
 
     def watch():
         rates.append(layer_rates(training._rate, training._curriculum))
-        step()
+        end_step()
 
-    training._optimizer.step = watch
+    training._end_step = watch
     while not training.over:
         training.run_epoch()
     best = training.test()

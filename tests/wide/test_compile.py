@@ -1,5 +1,10 @@
 """A compiled network: the same rates, results within rounding, and checkpoints that fit a plain one."""
 
+import os
+import subprocess
+import sys
+import time
+
 import pytest
 import torch
 
@@ -20,14 +25,14 @@ def make_run(recipe, regime, *overrides):
 def watched(run):
     """Train, and give the training and the rates before every optimizer step."""
     training, rates = Training(run), []
-    step = training._optimizer.step
+    end_step = training._end_step
 
     def watch():
         if training._curriculum:
             rates.append(training._curriculum.lrs())
-        step()
+        end_step()
 
-    training._optimizer.step = watch
+    training._end_step = watch
     while not training.over:
         training.run_epoch()
     return training, rates
@@ -66,3 +71,21 @@ def test_a_compiled_run_is_continued_where_it_was():
     continued.run_epoch()
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(continued.network.state_dict()[name], tensor), name
+
+
+def test_a_process_compiles_in_a_folder_of_its_own(tmp_path):
+    """In one that several share, half a library of a process that was killed would spoil the runs of all."""
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    own.mkdir()
+    command = [sys.executable, "-m", "lerac", "train", "digits", "--regime", "conventional", "--seed", "0"]
+    command += [word for override in (*SMALL, "training.compile=true") for word in ("--set", override)]
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(shared), "TMPDIR": str(own)}
+    process = subprocess.Popen([*command, "--out", str(tmp_path / "study")], env=environment)
+    compiled = False
+    while process.poll() is None:
+        compiled |= any(own.glob("lerac-compiled-*/**/*.so"))
+        time.sleep(0.05)
+    assert process.returncode == 0
+    assert compiled
+    assert not list(shared.rglob("*.so"))
+    assert list(own.glob("lerac-compiled-*")) == []  # nothing is left over

@@ -1,6 +1,10 @@
 """What Accelerate does for a run: its device, its precision, and the processes that train it together."""
 
+import atexit
 import os
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +61,20 @@ def compiled(network: nn.Module) -> Any:
     would not make it in the same epoch.
     """
     torch.compiler.reset()
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = _own_cache()
     return torch.compile(network, dynamic=False)
+
+
+@cache
+def _own_cache() -> str:
+    """Make the folder where this process keeps what it compiles.
+
+    The one that all processes of a user share is not safe: a process killed while it compiles leaves half a library
+    there, and from then on every run with the same graph would fail.
+    """
+    folder = tempfile.mkdtemp(prefix="lerac-compiled-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _options(run: Run) -> dict[str, Any]:

@@ -11,10 +11,12 @@ def launched_processes() -> int:
     """Count the processes that train one run together; 1 for a command that was started by itself.
 
     Raises:
-        StudyError: if a launcher was asked for several and has started one.
+        StudyError: if a launcher was asked for several and has started one, or WORLD_SIZE is no count.
     """
     if "WORLD_SIZE" in os.environ:
-        return int(os.environ["WORLD_SIZE"])
+        if (count := os.environ["WORLD_SIZE"]).isdecimal() and int(count) > 0:
+            return int(count)
+        raise StudyError(f"WORLD_SIZE must be a number of processes, as launchers set it, got {count!r}; unset it")
     if {"MASTER_ADDR", "ACCELERATE_MIXED_PRECISION"} <= os.environ.keys():  # set by accelerate launch for several
         raise StudyError(
             "accelerate launch was asked for several processes and has started one, as it does without several GPUs; "

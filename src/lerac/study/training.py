@@ -77,7 +77,10 @@ class Training:
         self._parts = self._order.parts()
         self._loader = load_batches(self._data.train, self._order)
         # What is trained shares all weights with the network itself, which is measured and saved.
-        self._trained, self._optimizer = self._accelerator.prepare(self.network, optimizer)
+        self._trained = self._accelerator.prepare(self.network)
+        # Only loss scaling needs Accelerate's wrapper, whose step looks for a package on the disk every time.
+        scaled = self._accelerator.scaler is not None
+        self._optimizer = self._accelerator.prepare(optimizer) if scaled else optimizer
         if run.settings["training"].get("compile"):
             self._trained = compiled(self._trained)
         self._trackers = Trackers(self._accelerator, run)
@@ -244,7 +247,7 @@ class Training:
         if norm is not None:
             self._accelerator.clip_grad_norm_(self.network.parameters(), norm)
         self._optimizer.step()
-        if not self._optimizer.step_was_skipped:
+        if not self._accelerator.optimizer_step_was_skipped:
             self._rate.step()
 
     def _share_buffers(self) -> None:
