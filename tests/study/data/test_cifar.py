@@ -99,6 +99,9 @@ def broken(path, **changes):
         (lambda f: (f / "batches.meta").unlink(), "batches.meta: this file is missing"),
         (lambda f: truncate(f / "test_batch"), "test_batch: cannot be read"),
         (lambda f: (f / "test_batch").write_bytes(b""), "test_batch: cannot be read"),
+        # Damage after which Python appends to what is no list, or decodes what is no text.
+        (lambda f: (f / "test_batch").write_bytes(b"\x80\x02}]a."), "test_batch: cannot be read"),
+        (lambda f: (f / "test_batch").write_bytes(pickle.dumps({b"\xb4": 1}, 2)), "test_batch: 'data' must be"),
         (lambda f: broken(f / "data_batch_1", labels=[0, 1, 10, 2]), "data_batch_1: image 2: label 10 is out of range"),
         (lambda f: broken(f / "data_batch_1", labels=[0, 1, -1, 2]), "image 2: label -1 is out of range"),
         (lambda f: broken(f / "data_batch_1", labels=[0, 1]), "data_batch_1: 4 images, but 2 'labels'"),

@@ -1,4 +1,5 @@
 import shutil
+import struct
 
 import pytest
 import torch
@@ -203,6 +204,11 @@ def test_broken_files_are_named_on_loading(tmp_path, masters, name, breaks, says
     assert says in str(refused.value)
 
 
+def announcing(side):
+    """A BMP file whose header says that it is a huge square."""
+    return b"BM" + struct.pack("<IHHIIIIHHIIIIII", 54, 0, 0, 54, 40, side, side, 1, 24, 0, 0, 0, 0, 0, 0)
+
+
 def copied(tmp_path, masters, name):
     folder = DATASETS[name].check(masters).folder
     shutil.copytree(folder, tmp_path / folder.name)
@@ -213,6 +219,10 @@ def copied(tmp_path, masters, name):
     ("name", "breaks", "says"),
     [
         (TINY, lambda f: truncate(f / "val/images/val_7.JPEG"), "val_7.JPEG: cannot be read as an image"),
+        (TINY, lambda f: picture(f / "val/images/val_7.JPEG", size=(63, 64)), "64×64 pixels expected, found 63×64"),
+        (TINY, lambda f: (f / "val/images/val_7.JPEG").write_bytes(announcing(60_000)),
+         "val_7.JPEG: cannot be read as an image (no image, or a damaged one)"),
+        ("food101", lambda f: (f / "meta/test.json").unlink(), "test.json: this file is missing"),
         ("food101", lambda f: truncate(f / "images/a_dish_3/3001.jpg"), "3001.jpg: cannot be read as an image"),
         ("food101", lambda f: replace(f / "meta/test.json", "3001", "3009"), "test.json: says something else"),
         ("food101", lambda f: (f / "meta/test.json").write_text("[1]"), "test.json: class → list of images expected"),

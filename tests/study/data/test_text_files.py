@@ -85,6 +85,7 @@ def test_json_lines(tmp_path):
     ("line", "message"),
     [
         ('{"question": "a", ', "line 2: not JSON"),
+        ("[" * 100_000, "line 2: not JSON"),
         ("[1, 2]", "line 2: must be a JSON object, got '[1, 2]'"),
         ('{"question": "a", "label": true}', "line 2: no passage, only question, label"),
         ('{"question": "a", "passage": null, "label": true}', "line 2: passage must be text, got None"),

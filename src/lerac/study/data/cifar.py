@@ -210,11 +210,14 @@ def read_pickle(path: Path) -> dict[str, Any]:
             content = _Arrays(file, encoding="bytes").load()
     except FileNotFoundError:
         raise StudyError(f"{path}: this file is missing; unpack the data set again") from None
-    except (pickle.UnpicklingError, EOFError, OSError, ValueError, TypeError, KeyError, IndexError) as error:
-        raise StudyError(f"{path}: cannot be read ({error}); unpack the data set again") from None
+    except Exception as error:  # a damaged pickle can raise any, as Python's documentation says
+        raise StudyError(
+            f"{path}: cannot be read ({str(error) or type(error).__name__}); unpack the data set again"
+        ) from None
     if not isinstance(content, dict):
         raise StudyError(f"{path}: a dict expected, found {type(content).__name__}; unpack the data set again")
-    return {key.decode() if isinstance(key, bytes) else str(key): value for key, value in content.items()}
+    # Damage can be in a key; it is missing then.
+    return {key.decode(errors="replace") if isinstance(key, bytes) else str(key): content[key] for key in content}
 
 
 CIFAR10 = Cifar(

@@ -128,10 +128,11 @@ def _compare_lists(folder: Path, parts: Parts) -> None:
     """The JSON files say the same as the text files, by class."""
     for part in (parts.train, parts.test):
         path = folder / "meta" / f"{part.name}.json"
+        text = "\n".join(read_lines(path))
         try:
-            lists = json.loads("\n".join(read_lines(path)))
+            lists = json.loads(text)
             names = {f"images/{stem}.jpg" for stems in lists.values() for stem in stems}
-        except (ValueError, AttributeError, TypeError) as error:
+        except (ValueError, AttributeError, TypeError, RecursionError) as error:
             raise StudyError(f"{path}: class → list of images expected ({error})") from None
         if different := sorted(names ^ set(part.keys)):
             raise StudyError(f"{path}: says something else than {part.name}.txt about {different[0]}")

@@ -27,12 +27,18 @@ __all__ = [
     "decode",
     "drawing",
     "hold",
+    "open_square",
     "to_bytes",
 ]
 
 # Mean and standard deviation of each channel, of intensities in [0, 1].
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # official: data_handlers.py, all but ImageNet
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # official: data_handlers.py, ImageNet
+
+
+# A damaged header can announce a size that Pillow refuses to allocate. An ImportError comes where Ultralytics has been
+# imported: its Image.open then asks for a reader of other formats.
+UNREADABLE = (UnidentifiedImageError, ImportError, Image.DecompressionBombError)
 
 
 class Pictures(Protocol):
@@ -94,10 +100,8 @@ def decode(source: Path | bytes, name: str) -> Image.Image:
             return image.convert("RGB")
     except FileNotFoundError:
         raise StudyError(f"{name}: this image is missing; unpack the data set again") from None
-    except (UnidentifiedImageError, ImportError, OSError, SyntaxError, ValueError, EOFError) as error:
-        # An ImportError where Ultralytics has been imported: its Image.open then asks for a reader of other formats.
-        unknown = isinstance(error, UnidentifiedImageError | ImportError)
-        reason = "no image, or a damaged one" if unknown else error
+    except (*UNREADABLE, OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        reason = "no image, or a damaged one" if isinstance(error, UNREADABLE) else str(error) or type(error).__name__
         raise StudyError(f"{name}: cannot be read as an image ({reason}); unpack the data set again") from None
 
 
@@ -115,12 +119,21 @@ def hold(pictures: Pictures, size: int, positions: Sequence[int] | None = None) 
     positions = range(len(pictures)) if positions is None else positions
     held = torch.empty(len(positions), 3, size, size, dtype=torch.uint8)
     for row, i in enumerate(positions):
-        image = pictures.open(i)
-        if image.size != (size, size):
-            width, height = image.size
-            raise StudyError(f"{pictures.name(i)}: {size}×{size} pixels expected, found {width}×{height}")
-        held[row] = to_bytes(image)
+        held[row] = to_bytes(open_square(pictures, i, size))
     return held
+
+
+def open_square(pictures: Pictures, i: int, size: int) -> Image.Image:
+    """Decode an image that must have `size` × `size` pixels.
+
+    Raises:
+        StudyError: if it cannot be read, or has another size.
+    """
+    image = pictures.open(i)
+    if image.size != (size, size):
+        width, height = image.size
+        raise StudyError(f"{pictures.name(i)}: {size}×{size} pixels expected, found {width}×{height}")
+    return image
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lerac.study.data.classification import Parts
-from lerac.study.data.images import Pictures
+from lerac.study.data.images import Pictures, open_square
 from lerac.study.data.places import MARKER, Checked
 from lerac.study.errors import StudyError
 
@@ -56,15 +56,19 @@ def require_same(folder: Path, there: Iterable[str], listed: Iterable[str], by: 
         raise StudyError(f"{folder / more[0]}: not listed in {by}; unpack the data set again")
 
 
-def read_all(pictures: Pictures) -> None:
+def read_all(pictures: Pictures, size: int | None = None) -> None:
     """Decode every image, on all cores.
 
+    Args:
+        pictures: of a data set.
+        size: height and width that all must have, in pixels; None: any.
+
     Raises:
-        StudyError: with the first that cannot be read.
+        StudyError: with the first that cannot be read, or has another size.
     """
 
     def read(i: int) -> None:
-        pictures.open(i)
+        pictures.open(i) if size is None else open_square(pictures, i, size)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
@@ -83,14 +87,14 @@ def _names(folder: Path) -> list[str]:
     return sorted(name for name in names if not name.startswith(".") and name != MARKER)
 
 
-def check_pictures(name: str, parts: Parts) -> Checked:
-    """Read every picture of both parts, and say what is there.
+def check_pictures(name: str, parts: Parts, size: int | None = None) -> Checked:
+    """Read every picture of both parts, and say what is there; arguments as for `read_all`.
 
     Raises:
-        StudyError: with the first that cannot be read.
+        StudyError: with the first that cannot be read, or has another size.
     """
     for part in (parts.train, parts.test):
         assert not isinstance(part.pictures, Tensor)
-        read_all(part.pictures)
+        read_all(part.pictures, size)
     counts = {part.name: len(part.labels) for part in (parts.train, parts.test)}
     return Checked(name, parts.place.folder, parts.form, parts.place.sample, counts, parts.classes)

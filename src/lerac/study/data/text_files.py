@@ -84,7 +84,7 @@ def read_jsonl(path: Path, columns: Columns) -> Pairs:
     for where, line in _lines(path):
         try:
             values = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the latter of brackets in brackets in …
             raise StudyError(f"{where}: not JSON ({error})") from None
         if not isinstance(values, dict):
             raise StudyError(f"{where}: must be a JSON object, got {line[:60]!r}")

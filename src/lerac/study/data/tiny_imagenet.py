@@ -72,7 +72,7 @@ def check_tiny_imagenet(root: Path) -> Checked:
     Raises:
         StudyError: with the first faulty file.
     """
-    return check_pictures(NAME, _read(_place(root, None)))
+    return check_pictures(NAME, _read(_place(root, None)), SIZE)
 
 
 def _place(root: Path, sample: bool | None) -> Place:
