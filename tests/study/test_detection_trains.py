@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from networks import needed  # tells Ultralytics first where its settings go
+from pages import page_of
 from small_recipes import run_of, small_recipe, small_run, train_to_the_end, write_samples
 from studies import train_here, untimed
 
