@@ -17,4 +17,4 @@ def finished(tmp_path_factory) -> tuple[Path, Study]:
 @pytest.fixture(scope="session")
 def report(finished, tmp_path_factory) -> Page:
     folder, study = finished
-    return page_of(tmp_path_factory.mktemp("report"), study, collect(folder, study.runs()))
+    return page_of(tmp_path_factory.mktemp("report"), study, collect(folder, study.runs()), folders=[folder])

@@ -4,7 +4,8 @@ import json
 import re
 from html.parser import HTMLParser
 
-from lerac.study.report import write_report
+from lerac.study.report import compare, write_report
+from lerac.study.statistics import analyse
 
 VOID = {"meta", "link", "wbr", "br", "img"}
 SILENT = {"style", "script"}
@@ -63,7 +64,13 @@ class Page(HTMLParser):
         return json.loads(self.embedded)
 
 
-def page_of(folder, study, results):
+def report_of(path, study, results, **options):
+    """Write the page; options are those of `analyse`."""
+    analysis = analyse(results, **options)
+    write_report(path, study, compare(study, results, analysis), analysis)
+
+
+def page_of(folder, study, results, **options):
     path = folder / "report.html"
-    write_report(path, study, results)
+    report_of(path, study, results, **options)
     return Page(path.read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from networks import needed  # tells Ultralytics first where its settings go
+from pages import page_of
 from small_recipes import run_of, small_recipe, small_run, train_to_the_end, write_samples
 from studies import train_here, untimed
 
@@ -21,7 +22,6 @@ from lerac.study.judging import JUDGES
 from lerac.study.models import MODELS
 from lerac.study.plan import Study
 from lerac.study.recipe import load_recipe
-from lerac.study.report import write_report
 from lerac.study.training import Training, build
 
 needed("yolov5")
@@ -59,9 +59,8 @@ def test_a_detector_from_training_to_the_report(tmp_path):
     assert [(row["split"], row["metric"]) for row in rows] == [
         (split, metric) for split in ("test", "validation") for metric in ("map50", "map50-95", "loss")
     ]
-    write_report(tmp_path / "report.html", study, results)
-    page = (tmp_path / "report.html").read_text()
-    assert "test mAP@0.5, %" in page
+    page = page_of(tmp_path, study, results)
+    assert "test mAP@0.5, %" in page.words
     [folder] = sorted((tmp_path / "runs").glob("*/0"))
     status = json.loads((folder / "status.json").read_text())
     assert status["test"].keys() == {"map50", "map50-95", "loss"}

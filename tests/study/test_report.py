@@ -4,7 +4,7 @@ import shlex
 import shutil
 
 import pytest
-from pages import page_of
+from pages import page_of, report_of
 from studies import make_study, train_here
 
 from lerac.study.errors import StudyError
@@ -12,11 +12,11 @@ from lerac.study.figures import sigma_figure
 from lerac.study.folder import collect, extend_study
 from lerac.study.plan import Smoothing
 from lerac.study.recipe import recipe_text
-from lerac.study.report import compare, merge, write_report
+from lerac.study.report import compare, merge
 from lerac.study.report.commands import commands_of
 from lerac.study.requests import request_study
 from lerac.study.runs import RunFolder
-from lerac.study.statistics import verdict
+from lerac.study.statistics import analyse
 
 
 def test_shows_every_run_the_means_and_the_verdicts(report, finished):
@@ -30,13 +30,15 @@ def test_shows_every_run_the_means_and_the_verdicts(report, finished):
     assert len(shown) == 12
     for seed in study.seeds:
         assert " ".join([str(seed), *(shown[regime, str(seed)] for regime in study.regimes)]) in spaced(report)
-    [comparison] = compare(study, collect(folder, study.runs()))
-    assert comparison.uncertainty in report.words
+    results = collect(folder, study.runs())
+    [comparison] = compare(study, results, analyse(results))
+    assert comparison.reach.startswith("With 3 paired seeds, a true difference to conventional of ")
+    assert comparison.reach in report.words
     for summary in comparison.test:
         assert f"{100 * summary.mean:.2f} ± {100 * summary.sd:.2f}" in report.words
-        if summary.difference:
-            assert verdict(summary) in report.words
-    assert report.words.index(comparison.uncertainty) < report.words.index(comparison.verdicts[0])
+    assert len(comparison.verdicts) == 3
+    assert all(verdict in report.words for verdict in comparison.verdicts)
+    assert report.words.index(comparison.reach) < report.words.index(comparison.verdicts[0])
 
 
 def spaced(page):
@@ -117,7 +119,7 @@ def test_the_same_study_gives_the_same_bytes(finished, tmp_path):
     folder, study = finished
     pages = []
     for name in ("a", "b"):
-        write_report(tmp_path / name, study, collect(folder, study.runs()))
+        report_of(tmp_path / name, study, collect(folder, study.runs()), folders=[folder])
         pages.append((tmp_path / name).read_bytes())
     assert pages[0] == pages[1]
 
@@ -152,8 +154,12 @@ def test_failures_are_shown_and_escaped(tmp_path):
 def test_no_baseline_no_comparison(tmp_path):
     study = make_study("lerac")
     train_here(tmp_path, study)
-    [comparison] = compare(study, collect(tmp_path, study.runs()))
-    assert comparison.verdicts == ["No comparison: conventional is not among the regimes."]
+    page = page_of(tmp_path, study, collect(tmp_path, study.runs()))
+    says = "No comparison: conventional is not among the regimes; any of them can be made the baseline."
+    assert page.words.count(says) == 1
+    assert "difference to" not in page.words
+    assert "ratio to" not in page.words
+    assert "statistics" not in page.ids
 
 
 def test_merge(tmp_path):
@@ -164,7 +170,7 @@ def test_merge(tmp_path):
     assert study == one.extend(two)
     assert all(result.status for result in results)
     assert len(results) == 4
-    [comparison] = compare(study, results)
+    [comparison] = compare(study, results, analyse(results))
     assert comparison.test[1].difference.n == 2
 
 
@@ -202,6 +208,7 @@ def test_the_command_names_the_source_of_a_recipe_that_has_several(tmp_path):
     (tmp_path / "mine.toml").write_text(text + "\n[official.warmup]\nk = 3\n[ours.warmup]\nk = 2\n")
     word = str(tmp_path / "mine.toml")
     study = request_study([word], "conventional", [0], [], "ours", "cpu")
-    assert commands_of(study) == [f"lerac compare {word} --source ours --regimes conventional --seeds 0-0"]
+    analysis = analyse(collect(tmp_path, study.runs()))
+    assert commands_of(study, analysis) == [f"lerac compare {word} --source ours --regimes conventional --seeds 0-0"]
     (tmp_path / "mine.toml").unlink()
-    assert "--source ours" in commands_of(study)[0]
+    assert "--source ours" in commands_of(study, analysis)[0]

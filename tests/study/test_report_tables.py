@@ -18,8 +18,13 @@ from lerac.study.report import compare, write_summary
 from lerac.study.report.sections import settings_rows
 from lerac.study.report.tables import escape_tex, table_csv, table_rows, table_tex
 from lerac.study.report.times import times_of, unit_of
+from lerac.study.statistics import analyse
 
 PUBLISHED = {"conventional": [89.2, 0.43], "lerac": [89.56, 0.16]}
+
+
+def compared(study, results, **options):
+    return compare(study, results, analyse(results, **options))
 
 
 def results_of(study, values, seconds=None):
@@ -58,7 +63,7 @@ def page(troubled, tmp_path_factory):
 
 
 def test_csv_has_a_row_per_regime(troubled):
-    [comparison] = compare(*troubled)
+    [comparison] = compared(*troubled)
     rows = list(csv.DictReader(io.StringIO(table_csv(table_rows(comparison)))))
     assert [row["regime"] for row in rows] == ["conventional", "lerac", "cbs"]
     conventional, lerac, cbs = rows
@@ -72,12 +77,23 @@ def test_csv_has_a_row_per_regime(troubled):
     assert (float(lerac["low"]), float(lerac["high"])) == pytest.approx((low, high), abs=1e-6)
     counts = ("n", "pairs", "diverged", "failed", "not_ended")
     assert [cbs[key] for key in counts] == ["2", "2", "1", "1", "1"]
+    assert [row["baseline"] for row in rows] == ["conventional"] * 3
+    assert [conventional[key] for key in ("p", "sign_flip_p", "improvement", "detectable")] == [""] * 4
+    p = stats.ttest_1samp(differences, 0).pvalue
+    assert (float(lerac["p"]), float(lerac["p_holm"])) == pytest.approx((p, min(1, 2 * p)))  # of two, one has no p
+    assert float(lerac["sign_flip_p"]) == 1.0  # of one difference that is not 0
+    wins = [(x > y) + 0.5 * (x == y) for x in (80, 85, 82, 83, 84) for y in shares]
+    assert float(lerac["improvement"]) == pytest.approx(mean(wins))
+    assert (lerac["claim"], lerac["seeds_needed"]) == ("", "")
+    assert [float(cbs[key]) for key in ("diverged_rate", "diverged_low", "diverged_high")] == pytest.approx(
+        [1 / 3, *stats.binomtest(1, 3).proportion_ci(method="exact")]
+    )
     published = [(row["published_mean"], row["published_sd"], row["unit"]) for row in rows]
     assert published == [("89.2", "0.43", "%"), ("89.56", "0.16", "%"), ("", "", "%")]
 
 
 def test_latex_has_the_same_numbers_in_a_tabular_that_compiles(troubled):
-    [comparison] = compare(*troubled)
+    [comparison] = compared(*troubled)
     text = table_tex(table_rows(comparison))
     lines = [line for line in text.splitlines() if not line.startswith("%")]
     columns = re.fullmatch(r"\\begin\{tabular\}\{([lr]+)\}", lines[0])[1]
@@ -91,16 +107,16 @@ def test_latex_has_the_same_numbers_in_a_tabular_that_compiles(troubled):
         assert row.count("{") == row.count("}")
         assert set(re.findall(r"\\([a-zA-Z]+|.)", row)) <= {"pm", "\\", "%"}
         assert not re.search(r"(?<!\\)[%#_~^]", row)
-    assert r"small-cnn/digits, accuracy, \% & conventional & $82.00 \pm 1.58$ & -- & 5 & 0 & $89.20 \pm 0.43$" in text
+    assert r"small-cnn/digits, accuracy, \% & conventional & $82.00 \pm 1.58$ & -- & -- & 5 & 0 & $89.20 \pm 0.43$" in text
     assert stdev([80, 85, 82, 83, 84]) == pytest.approx(1.92, abs=0.005)
-    assert r" & lerac & $82.80 \pm 1.92$ & $+0.80$ $[-1.42, +3.02]$ & 5 & 0 & $89.56 \pm 0.16$ \\" in text
-    assert re.search(r" & cbs & \S+ \\pm \S+ & \$\+0\.00\$ \$\[\+0\.00, \+0\.00\]\$ & 2 & 2 & -- \\\\", text)
+    assert r" & lerac & $82.80 \pm 1.92$ & $+0.80$ $[-1.42, +3.02]$ & $0.75$ & 5 & 0 & $89.56 \pm 0.16$ \\" in text
+    assert re.search(r" & cbs & \S+ \\pm \S+ & \$\+0\.00\$ \$\[\+0\.00, \+0\.00\]\$ & -- & 2 & 2 & -- \\\\", text)
 
 
 def test_latex_compiles(troubled, tmp_path):
     if shutil.which("pdflatex") is None:
         pytest.skip("there is no pdflatex")
-    write_summary(tmp_path, compare(*troubled))
+    write_summary(tmp_path, compared(*troubled))
     document = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{table}\end{document}"
     (tmp_path / "paper.tex").write_text(document)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
@@ -124,9 +140,9 @@ def test_latex_is_escaped(text, escaped):
 def test_several_recipes_are_parted_by_a_rule():
     first, second = make_study("conventional"), make_study("conventional", overrides=('model="small-vit"',))
     study = first.extend(second)
-    text = table_tex([row for comparison in compare(study, results_of(study, {})) for row in table_rows(comparison)])
+    text = table_tex([row for comparison in compared(study, results_of(study, {})) for row in table_rows(comparison)])
     assert text.count(r"\midrule") == 2
-    assert r"small-vit/digits, accuracy, \% & conventional & -- & -- & 0 & 0 & -- \\" in text
+    assert r"small-vit/digits, accuracy, \% & conventional & -- & -- & -- & 0 & 0 & -- \\" in text
 
 
 def test_the_page_shows_published_numbers_and_says_how_they_came_about(page):
@@ -159,7 +175,7 @@ def test_times_are_compared_seed_by_seed():
     del values["cbs", 1]
     base, other = (10.0, 20.0, 40.0), (11.0, 24.0, 36.0)
     seconds = {("conventional", s): base[s] for s in range(3)} | {("lerac", s): other[s] for s in range(3)}
-    conventional, lerac, cbs = times_of(results_of(study, values, seconds), study.regimes)
+    conventional, lerac, cbs = times_of(results_of(study, values, seconds), study.regimes, "conventional")
     assert conventional.ratio is None
     assert conventional.seconds.mean == pytest.approx(mean(base))
     assert conventional.epochs == 2
@@ -181,10 +197,10 @@ def test_the_page_says_that_times_depend_on_the_load(page):
 )
 def test_times_are_shown_in_a_unit_that_fits(seconds, unit, digits):
     study = make_study()
-    times = times_of(results_of(study, {("conventional", 0): 0.5}, {("conventional", 0): seconds}), study.regimes)
+    times = times_of(results_of(study, {("conventional", 0): 0.5}, {("conventional", 0): seconds}), study.regimes, "conventional")
     shown = unit_of(times)
     assert (shown.name, shown.digits) == (unit, digits)
-    assert unit_of(times_of(results_of(study, {}), study.regimes)) is None
+    assert unit_of(times_of(results_of(study, {}), study.regimes, "conventional")) is None
 
 
 def test_every_setting_names_its_source():

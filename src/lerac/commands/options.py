@@ -8,9 +8,12 @@ import typer
 from lerac.study.recipe import Source
 
 __all__ = [
+    "Baseline",
+    "Claims",
     "DataRoot",
     "Device",
     "Json",
+    "Power",
     "Precision",
     "Recipe",
     "Recipes",
@@ -35,4 +38,16 @@ Precision = Annotated[str, typer.Option(help="Of the arithmetic: float32, bf16, 
 Tracker = Annotated[list[str], typer.Option(help="Log to it, too: tensorboard, wandb … May be repeated.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder with the data sets' folders; default: LERAC_DATA.")]
 Weights = Annotated[Path | None, typer.Option(help="Folder with published weights; default: LERAC_WEIGHTS.")]
+Baseline = Annotated[
+    str | None, typer.Option(metavar="REGIME", help="Compare with this regime; default: conventional, if there.")
+]
+Claims = Annotated[
+    list[str],
+    typer.Option(
+        "--claim",
+        metavar="[METRIC=]VALUE",
+        help="Say how many seeds it takes to show a difference of VALUE, in points or years.",
+    ),
+]
+Power = Annotated[float, typer.Option(help="With which probability --claim is to be shown.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

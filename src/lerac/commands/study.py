@@ -3,15 +3,18 @@
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from lerac.commands.options import (
+    Baseline,
+    Claims,
     DataRoot,
     Device,
     Json,
+    Power,
     Precision,
     Recipe,
     Recipes,
@@ -25,10 +28,11 @@ from lerac.commands.options import (
 from lerac.study.engines import require_engine
 from lerac.study.engines.machine import side_by_side
 from lerac.study.estimate import Estimate
-from lerac.study.folder import collect, extend_study, write_study, write_tables
+from lerac.study.folder import Result, collect, extend_study, write_study, write_tables
 from lerac.study.launch import is_main, launched_processes, refuse_launch
 from lerac.study.lock import claim
 from lerac.study.plan import Run, Study
+from lerac.study.questions import Question, request_question
 from lerac.study.regimes import DEFAULT_REGIMES, parse_regime
 from lerac.study.requests import (
     default_out,
@@ -37,10 +41,8 @@ from lerac.study.requests import (
     require_data,
     set_places,
 )
-from lerac.study.terminal import comparison_json, print_comparison, print_plan
-
-if TYPE_CHECKING:
-    from lerac.study.report import Comparison
+from lerac.study.statistics import POWER, analyse
+from lerac.study.terminal import print_plan, print_study, study_json
 
 __all__ = ["compare_command", "report_command", "train_command"]
 
@@ -61,6 +63,9 @@ def compare_command(
     tracker: Tracker = [],  # noqa: B006
     data_root: DataRoot = None,
     weights: Weights = None,
+    baseline: Baseline = None,
+    claims: Claims = [],  # noqa: B006
+    power: Power = POWER,
     plan: Annotated[bool, typer.Option("--plan", help="Print the runs, train nothing.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Changes nothing: a study always continues.")] = False,
     as_json: Json = False,
@@ -77,18 +82,20 @@ def compare_command(
         recipes, regimes, parse_seeds(seeds), overrides, source, device, precision, here=engine == "local"
     )
     folder = out or default_out(asked)
+    question = request_question(extend_study(folder, asked), baseline, claims, power)
     if plan:
         results = collect(folder, extend_study(folder, asked).runs())
         print_plan(Console(), results, Estimate.of(results), _side_by_side(workers, engine, device), as_json=as_json)
         return
     require_data(asked)
-    extend_study(folder, asked)  # so that a folder with another study is refused before anything is written there
     with claim(folder):
         study = extend_study(folder, asked)
         write_study(folder, study)
         runs = study.runs()
         failures = _train(folder, runs, workers, engine)
-        _finish(folder, study, as_json=as_json)
+        results = collect(folder, study.runs())
+        write_tables(folder, results)
+        _tell(folder, study, results, question, [folder], as_json=as_json)
     if failures:
         raise typer.Exit(1)
 
@@ -137,14 +144,18 @@ def train_command(
 def report_command(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders of studies; several are merged.")],
     out: Annotated[Path | None, typer.Option(help="Where report.html goes; default: the first folder.")] = None,
+    baseline: Baseline = None,
+    claims: Claims = [],  # noqa: B006
+    power: Power = POWER,
     as_json: Json = False,
 ) -> None:
     """Make the report again, of one folder or of several together."""
-    from lerac.study.report import compare, merge
+    from lerac.study.report import merge
 
     study, results = merge(folders)
+    question = request_question(study, baseline, claims, power)
     write_tables(out or folders[0], results)
-    _tell(out or folders[0], study, compare(study, results), results, as_json=as_json)
+    _tell(out or folders[0], study, results, question, folders, as_json=as_json)
 
 
 def _train(folder: Path, runs: list[Run], workers: int | None, engine: str = "local") -> int:
@@ -172,25 +183,21 @@ def _track(names: list[str]) -> None:
     set_trackers(names)
 
 
-def _finish(folder: Path, study: Study, *, as_json: bool) -> None:
-    from lerac.study.report import compare
+def _tell(
+    out: Path, study: Study, results: list[Result], question: Question, folders: list[Path], *, as_json: bool
+) -> None:
+    """Compute the statistics, once for all; write page and tables; print."""
+    from lerac.study.report import compare, write_report, write_summary
 
-    results = collect(folder, study.runs())
-    write_tables(folder, results)
-    _tell(folder, study, compare(study, results), results, as_json=as_json)
-
-
-def _tell(folder: Path, study: Study, comparisons: "list[Comparison]", results: list[Any], *, as_json: bool) -> None:
-    from lerac.study.report import write_report, write_summary
-
-    page = folder / "report.html"
-    write_report(page, study, results)
-    write_summary(folder, comparisons)
+    analysis = analyse(
+        results, baseline=question.baseline, claims=question.claims, power=question.power, folders=folders
+    )
+    comparisons, page = compare(study, results, analysis), out / "report.html"
+    write_report(page, study, comparisons, analysis)
+    write_summary(out, comparisons)
     if as_json:
-        print(json.dumps({"report": str(page), "recipes": [comparison_json(c) for c in comparisons]}, indent=2))
+        print(json.dumps({"report": str(page), **study_json(comparisons, analysis)}, indent=2))
         return
     console = Console()
-    for comparison in comparisons:
-        print_comparison(console, comparison)
-        console.print()
+    print_study(console, comparisons, analysis)
     console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)

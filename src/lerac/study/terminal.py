@@ -9,13 +9,14 @@ from rich.table import Table
 
 from lerac.study.estimate import Estimate
 from lerac.study.folder import Result
-from lerac.study.statistics import BASELINE, CONFIDENCE, Summary
+from lerac.study.statistics import BASELINE, CONFIDENCE, Analysis, Evidence, Summary, p_number
 
 if TYPE_CHECKING:
     from lerac.study.report import Comparison
 
-__all__ = ["comparison_json", "print_comparison", "print_plan", "print_summaries", "summary_json"]
+__all__ = ["print_comparison", "print_plan", "print_study", "print_summaries", "study_json", "summary_json"]
 
+LONGEST = len(BASELINE)  # signs of a baseline's name for which a heading has room
 
 PUBLISHED = (
     "paper: mean and standard deviation of 5 runs, as its first version reports them. The authors' code, where it has "
@@ -79,6 +80,20 @@ def state(result: Result) -> str:
     return "to train"
 
 
+def print_study(console: Console, comparisons: Sequence["Comparison"], analysis: Analysis) -> None:
+    """Print every recipe, what all recipes show together, and what holds for the whole study."""
+    for comparison in comparisons:
+        print_comparison(console, comparison)
+        console.print()
+    sentences = [row.text() for row in analysis.pooled]
+    if analysis.baseline is not None:  # else the notes are the verdict
+        sentences += analysis.notes
+    for sentence in sentences:
+        console.print(sentence, markup=False, highlight=False)
+    if sentences:
+        console.print()
+
+
 def print_comparison(console: Console, comparison: "Comparison") -> None:
     """Print table and verdict of one recipe, with the paper's numbers where we know them."""
     metric, published = comparison.metric, comparison.recipe.published
@@ -91,9 +106,16 @@ def print_comparison(console: Console, comparison: "Comparison") -> None:
         factor=metric.factor,
         unit=unit,
         published=published,
+        baseline=comparison.baseline,
+        evidence={cell.regime: cell.evidence for cell in comparison.cells if cell.evidence},
     )
+    claimed = [
+        f"{cell.regime}: {cell.outlook.text(metric)}"
+        for cell in comparison.cells
+        if cell.outlook and cell.outlook.claimed
+    ]
     remark = [PUBLISHED] if any(summary.regime in published for summary in comparison.test) else []
-    for sentence in comparison.warnings + comparison.verdicts + remark:
+    for sentence in comparison.warnings + comparison.verdicts + claimed + remark:
         console.print(sentence, markup=False, highlight=False)
 
 
@@ -106,6 +128,8 @@ def print_summaries(
     factor: float = 100,
     unit: str = "%",
     published: Mapping[str, Sequence[float]] = {},
+    baseline: str | None = BASELINE,
+    evidence: Mapping[str, Evidence] = {},
 ) -> None:
     """Print a table of means and paired differences, and an empty line.
 
@@ -118,17 +142,27 @@ def print_summaries(
         unit: of what is printed; empty to print none.
         published: regime → mean and standard deviation that the paper reports, as they are printed; a column, if one of
             the regimes has them.
+        baseline: with which the others are compared; None for no comparison.
+        evidence: regime → its tests, of which p is a column if there are any: the t-test's, adjusted by Holm.
     """
     unit = f", {unit}" if unit else ""
     table = Table(title=title or what, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("regime", overflow="fold")
     table.add_column(f"{what}{unit}" if title else f"mean{unit}", justify="right", no_wrap=True)
-    table.add_column(f"− {BASELINE} [{CONFIDENCE:.0%}]".replace("[", r"\["), justify="right", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
+    if baseline is not None:
+        named = baseline if len(baseline) <= LONGEST else "baseline"
+        table.add_column(f"− {named} [{CONFIDENCE:.0%}]".replace("[", r"\["), justify="right", no_wrap=True)
+    if evidence:
+        several = any(found.comparisons > 1 for found in evidence.values())
+        table.add_column("p (Holm)" if several else "p", justify="right")
+    table.add_column("n", justify="right")
     if beside := any(summary.regime in published for summary in summaries):
         table.add_column("paper", justify="right", no_wrap=True)
     for summary in summaries:
-        row = [summary.regime, _mean(summary, factor), _difference(summary, factor), _count(summary)]
+        row = [summary.regime, _mean(summary, factor)]
+        row += [] if baseline is None else [_difference(summary, factor)]
+        row += [_p(evidence.get(summary.regime))] if evidence else []
+        row.append(_count(summary))
         if beside:
             row.append(" ± ".join(f"{number:.2f}" for number in published.get(summary.regime, ())) or "–")
         table.add_row(*row)
@@ -136,14 +170,19 @@ def print_summaries(
     console.print()
 
 
-def comparison_json(comparison: "Comparison") -> dict[str, Any]:
-    """Give the table of one recipe as plain types; accuracies and mAP are shares in [0, 1], errors of ages in years.
+def study_json(comparisons: Sequence["Comparison"], analysis: Analysis) -> dict[str, Any]:
+    """Give the table of every recipe, and all statistics (`analysis`, see docs/statistics.md), as plain types.
 
-    `published` is what the paper reports, None where it does not or we do not know it.
+    Accuracies and mAP are shares in [0, 1], errors of ages in years. `published` is what the paper reports, None where
+    it does not or we do not know it; `baseline` is None where nothing is compared.
     """
+    return {"recipes": [_comparison_json(comparison) for comparison in comparisons], "analysis": analysis.as_dict()}
+
+
+def _comparison_json(comparison: "Comparison") -> dict[str, Any]:
     return {
         "recipe": comparison.recipe.name,
-        "baseline": BASELINE,
+        "baseline": comparison.baseline,
         "confidence": CONFIDENCE,
         "regimes": [
             summary_json(summary) | {"published": _published(comparison, summary)} for summary in comparison.test
@@ -191,6 +230,10 @@ def _difference(summary: Summary, factor: float) -> str:
     if difference.low is None or difference.high is None:
         return mean
     return rf"{mean} \[{factor * difference.low:+.2f}, {factor * difference.high:+.2f}]"
+
+
+def _p(evidence: Evidence | None) -> str:
+    return "–" if evidence is None or evidence.adjusted is None else p_number(evidence.adjusted)
 
 
 def _count(summary: Summary) -> str:

@@ -5,14 +5,19 @@ import shlex
 from typing import Any
 
 from lerac.study.errors import StudyError
+from lerac.study.metrics import metric_of
 from lerac.study.plan import Study
 from lerac.study.recipe import Recipe, recipe_sources
+from lerac.study.statistics import BASELINE, POWER, Analysis
 
 __all__ = ["changed_values", "commands_of"]
 
 
-def commands_of(study: Study) -> list[str]:
-    """Give the commands that ask for this study again; recipes that were changed by --set need one of their own."""
+def commands_of(study: Study, analysis: Analysis) -> list[str]:
+    """Give the commands that ask for this study and its analysis again.
+
+    Recipes that were changed by --set need one of their own.
+    """
     common = [
         "--regimes",
         ",".join(study.regimes),
@@ -21,14 +26,20 @@ def commands_of(study: Study) -> list[str]:
     ]
     if study.device != "cpu":
         common += ["--device", study.device]
-    groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    if analysis.baseline not in (None, BASELINE):
+        common += ["--baseline", str(analysis.baseline)]
+    if analysis.power != POWER:
+        common += ["--power", f"{analysis.power:g}"]
+    groups: dict[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for recipe in study.recipes:
         word = study.files.get(recipe.name, recipe.name)
         source = ("--source", recipe.source) if _has_several_sources(word) else ()
-        groups.setdefault((source, changed_values(recipe)), []).append(word)
+        groups.setdefault((source, changed_values(recipe), _claim(recipe, analysis)), []).append(word)
     return [
-        shlex.join(["lerac", "compare", *names, *source, *common, *(word for s in sets for word in ("--set", s))])
-        for (source, sets), names in groups.items()
+        shlex.join(
+            ["lerac", "compare", *names, *source, *common, *claim, *(word for s in sets for word in ("--set", s))]
+        )
+        for (source, sets, claim), names in groups.items()
     ]
 
 
@@ -36,6 +47,13 @@ def changed_values(recipe: Recipe) -> tuple[str, ...]:
     """Give what --set changed in a recipe, as `key=value`."""
     keys = [key for key, source in recipe.sources.items() if source.startswith("set:")]
     return tuple(f"{key}={_value(recipe, key)}" for key in keys)
+
+
+def _claim(recipe: Recipe, analysis: Analysis) -> tuple[str, ...]:
+    metric = metric_of(recipe.dataset)
+    if (claim := analysis.claims.get(metric.name)) is None:
+        return ()
+    return ("--claim", f"{metric.name}={metric.factor * claim:g}")
 
 
 def _has_several_sources(word: str) -> bool:

@@ -1,4 +1,4 @@
-"""The regimes of a recipe side by side: summaries, warnings and verdicts."""
+"""The regimes of a recipe side by side: what was measured, warnings and verdicts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from lerac.study.folder import Result
 from lerac.study.metrics import Metric, metric_of
 from lerac.study.plan import Study
 from lerac.study.recipe import Recipe
-from lerac.study.statistics import BASELINE, CONFIDENCE, Summary, summarise, verdict
+from lerac.study.statistics import Analysis, Cell, Summary, summarise
 
 __all__ = ["Comparison", "compare"]
 
@@ -19,19 +19,34 @@ class Comparison:
     Args:
         recipe: which recipe.
         results: its runs.
-        test: summaries of the metric on the test split: accuracy, a share in [0, 1], or mean absolute error.
-        validation: of the metric on the validation split in the chosen epochs.
+        analysis: of the whole study, on the test split.
+        validation: summaries of the metric on the validation split in the chosen epochs.
     """
 
     recipe: Recipe
     results: Sequence[Result]
-    test: Sequence[Summary]
+    analysis: Analysis
     validation: Sequence[Summary]
 
     @property
     def metric(self) -> Metric:
         """What networks are judged by."""
         return metric_of(self.recipe.dataset)
+
+    @property
+    def baseline(self) -> str | None:
+        """The regime with which the others are compared."""
+        return self.analysis.baseline
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The statistics of every regime."""
+        return self.analysis.of(self.recipe.name)
+
+    @property
+    def test(self) -> list[Summary]:
+        """Summaries of the metric on the test split: accuracy, a share in [0, 1], or mean absolute error."""
+        return [cell.summary for cell in self.cells]
 
     @property
     def warnings(self) -> list[str]:
@@ -44,54 +59,49 @@ class Comparison:
         return warnings
 
     @property
-    def uncertainty(self) -> str:
-        """How far the differences to the baseline are known: half the widths of their intervals, in a sentence."""
-        known = [d for s in self.test if (d := s.difference) and d.low is not None and d.high is not None]
-        if not known:
-            return f"No interval can be given yet: that takes two seeds of {BASELINE} and of another regime."
-        factor, unit = self.metric.factor, self.metric.difference
-        halves = [factor * (d.high - d.low) / 2 for d in known if d.low is not None and d.high is not None]
-        pairs, reach = _span([d.n for d in known], 0), _span(halves, 2)
+    def reach(self) -> str:
+        """How large a difference so many seeds can show, in a sentence; empty where nothing is compared."""
+        outlooks = [cell.outlook for cell in self.cells if cell.outlook]
+        if self.analysis.comparisons == 0:
+            return ""
+        if not outlooks:
+            return f"No interval can be given yet: that takes two seeds of {self.baseline} and of another regime."
+        seeds = _span([outlook.n for outlook in outlooks], 0)
+        size = _span([self.metric.factor * outlook.detectable for outlook in outlooks], 2)
         return (
-            f"With {pairs} paired seeds, the {CONFIDENCE:.0%} intervals of the mean differences to {BASELINE} reach "
-            f"{reach} {unit} to either side: a true difference smaller than that can go unseen here."
+            f"With {seeds} paired seeds, a true difference to {self.baseline} of {size} {self.metric.difference} is shown "
+            f"with {self.analysis.power:.0%} power; a smaller one can go unseen."
         )
 
     @property
     def verdicts(self) -> list[str]:
-        """A sentence per regime; about the baseline only what is wrong with it."""
-        sentences = [verdict(s, metric=self.metric) for s in self.test if s.regime != BASELINE]
-        base = next((s for s in self.test if s.regime == BASELINE), None)
-        if base is None:
-            return [f"No comparison: {BASELINE} is not among the regimes."]
-        if base.missing:
-            seeds = ", ".join(map(str, base.missing))
-            sentences.append(f"{BASELINE} itself has not ended on seeds {seeds}; no regime is compared on these.")
-        if base.diverged:
-            seeds = ", ".join(map(str, base.diverged))
-            sentences.append(f"{BASELINE} itself diverged on seeds {seeds}; no regime is compared on these.")
-        return sentences
+        """A sentence per regime, the baseline's last: of it, only what is wrong with it."""
+        if self.baseline is None:
+            return list(self.analysis.notes)
+        cells = sorted(self.cells, key=lambda cell: cell.regime == self.baseline)
+        return [cell.verdict for cell in cells if cell.verdict]
 
     def failed(self, regime: str) -> tuple[int, ...]:
         """Give the seeds whose last attempt was stopped by an error and that have not ended since."""
         return tuple(r.run.seed for r in self.results if r.run.regime == regime and r.error and r.status is None)
 
 
-def compare(study: Study, results: Sequence[Result]) -> list[Comparison]:
-    """Summarise every recipe of a study."""
+def compare(study: Study, results: Sequence[Result], analysis: Analysis) -> list[Comparison]:
+    """Put the regimes of every recipe of a study side by side.
+
+    Args:
+        study: that was asked for.
+        results: of all its runs.
+        analysis: of these results.
+    """
     comparisons = []
     for recipe in study.recipes:
         own = [result for result in results if result.run.recipe == recipe.name]
-        test, validation = (_summaries(study, own, split) for split in ("test", "validation"))
-        comparisons.append(Comparison(recipe, own, test, validation))
+        measured: dict[str, dict[int, float | None]] = {regime: {} for regime in study.regimes}
+        for result in own:
+            measured[result.run.regime][result.run.seed] = result.value("validation", result.metric.name)
+        comparisons.append(Comparison(recipe, own, analysis, summarise(measured)))
     return comparisons
-
-
-def _summaries(study: Study, results: Sequence[Result], split: str) -> list[Summary]:
-    measured: dict[str, dict[int, float | None]] = {regime: {} for regime in study.regimes}
-    for result in results:
-        measured[result.run.regime][result.run.seed] = result.value(split, result.metric.name)
-    return summarise(measured)
 
 
 def _span(values: Sequence[float], digits: int) -> str:

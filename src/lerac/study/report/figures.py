@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lerac.study.figures import STYLE, colours, draw_mean
 from lerac.study.metrics import ACCURACY, Metric
-from lerac.study.statistics import BASELINE, Summary
+from lerac.study.statistics import Summary
 
 __all__ = ["SIZE", "curve_figure", "differences_figure", "seeds_figure"]
 
@@ -38,7 +38,7 @@ def seeds_figure(summaries: Sequence[Summary], metric: Metric = ACCURACY) -> Fig
     return figure
 
 
-def differences_figure(summaries: Sequence[Summary], metric: Metric = ACCURACY) -> Figure:
+def differences_figure(summaries: Sequence[Summary], baseline: str, metric: Metric = ACCURACY) -> Figure:
     """Draw a dot per seed for each regime's difference to the baseline, with the mean and its interval.
 
     Rows are those of `seeds_figure`, so that the two can stand side by side; the baseline's is empty.
@@ -58,7 +58,7 @@ def differences_figure(summaries: Sequence[Summary], metric: Metric = ACCURACY) 
             if difference.low is not None and difference.high is not None:
                 ends = (metric.factor * difference.low, metric.factor * difference.high)
                 axes.plot(ends, (row - 0.17, row - 0.17), linewidth=2.2, solid_capstyle="round", **style)
-        axes.set_xlabel(f"difference to {BASELINE}, {unit}")
+        axes.set_xlabel(f"difference to {baseline},{chr(10) if len(baseline) > WIDEST else ' '}{unit}")
     return figure
 
 

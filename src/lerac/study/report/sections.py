@@ -26,14 +26,14 @@ def section_of(comparison: Comparison, study: Study) -> dict[str, Any]:
     recipe, name = comparison.recipe, comparison.recipe.slug
     first = {result.run.regime: result.run for result in reversed(comparison.results)}
     runs = [first[regime] for regime in study.regimes]
-    times = times_of(comparison.results, study.regimes)
+    times = times_of(comparison.results, study.regimes, comparison.baseline)
     return {
         "id": name,
         "recipe": recipe,
         "metric": comparison.metric,
         "warnings": comparison.warnings,
         "chosen_on_test": recipe.data.validation == "test",
-        "uncertainty": comparison.uncertainty,
+        "reach": comparison.reach,
         "verdicts": comparison.verdicts,
         "rows": table_rows(comparison),
         "published_runs": PUBLISHED_RUNS,
@@ -87,9 +87,9 @@ def _seed_pictures(comparison: Comparison, name: str) -> list[Markup]:
         means = ", ".join(f"{s.regime} {metric.factor * s.mean:.2f}" for s in comparison.test if s.mean is not None)
         text = f"Test {metric.title} of every run in {metric.unit}, by regime; means: {means}"
         pictures.append(inline_svg(seeds_figure(comparison.test, metric), f"{name}-seeds", text))
-    if any(summary.difference for summary in comparison.test):
-        text = " ".join(comparison.verdicts)
-        pictures.append(inline_svg(differences_figure(comparison.test, metric), f"{name}-differences", text))
+    if comparison.baseline is not None and any(summary.difference for summary in comparison.test):
+        text, figure = " ".join(comparison.verdicts), differences_figure(comparison.test, comparison.baseline, metric)
+        pictures.append(inline_svg(figure, f"{name}-differences", text))
     return pictures
 
 

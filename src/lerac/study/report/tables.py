@@ -8,7 +8,7 @@ from lerac.study.files import write_text
 from lerac.study.folder import csv_text
 from lerac.study.metrics import Metric
 from lerac.study.report.comparison import Comparison
-from lerac.study.statistics import BASELINE, CONFIDENCE, Summary
+from lerac.study.statistics import CONFIDENCE, Cell, Summary, p_number
 
 __all__ = ["PUBLISHED_RUNS", "Row", "table_csv", "table_rows", "table_tex", "write_summary"]
 
@@ -17,6 +17,9 @@ PUBLISHED_RUNS = 5  # behind each number of the paper's first version
 COLUMNS = (
     *("recipe", "regime", "metric", "unit", "n", "mean", "sd"),
     *("difference", "low", "high", "pairs", "diverged", "failed", "not_ended", "published_mean", "published_sd"),
+    *("baseline", "p", "p_holm", "sign_flip_p", "sign_flip_p_holm", "wilcoxon_p", "wilcoxon_p_holm"),
+    *("improvement", "improvement_low", "improvement_high", "diverged_rate", "diverged_low", "diverged_high"),
+    *("detectable", "claim", "seeds_needed"),
 )
 
 # What LaTeX reads as a command. "<" and ">" are other signs in its oldest font encoding.
@@ -37,7 +40,8 @@ class Row:
     Args:
         recipe: MODEL/DATASET.
         metric: what networks are judged by.
-        test: summary on the test split.
+        baseline: with which it is compared; None if with nothing.
+        cell: its statistics on the test split.
         validation: summary on the validation split in the chosen epochs.
         failed: seeds that an error stopped; the other missing ones have not ended yet.
         published: mean and standard deviation that the paper reports, in the metric's unit; None if it does not.
@@ -45,10 +49,16 @@ class Row:
 
     recipe: str
     metric: Metric
-    test: Summary
+    baseline: str | None
+    cell: Cell
     validation: Summary
     failed: tuple[int, ...]
     published: tuple[float, float] | None
+
+    @property
+    def test(self) -> Summary:
+        """Summary on the test split."""
+        return self.cell.summary
 
     @property
     def failures(self) -> int:
@@ -60,15 +70,16 @@ def table_rows(comparison: Comparison) -> list[Row]:
     """Give the rows of one recipe, a regime each, in the study's order."""
     published = comparison.recipe.published
     rows = []
-    for test, validation in zip(comparison.test, comparison.validation, strict=True):
-        mean_sd = published.get(test.regime)
+    for cell, validation in zip(comparison.cells, comparison.validation, strict=True):
+        mean_sd = published.get(cell.regime)
         rows.append(
             Row(
                 comparison.recipe.name,
                 comparison.metric,
-                test,
+                comparison.baseline,
+                cell,
                 validation,
-                comparison.failed(test.regime),
+                comparison.failed(cell.regime),
                 (mean_sd[0], mean_sd[1]) if mean_sd else None,
             )
         )
@@ -89,15 +100,18 @@ def table_csv(rows: Sequence[Row]) -> str:
 
 def table_tex(rows: Sequence[Row]) -> str:
     r"""Write rows as a LaTeX tabular with booktabs' rules, to be used by `\input{table}`."""
+    several = any(row.cell.evidence and row.cell.evidence.comparisons > 1 for row in rows)
+    baseline = next((row.baseline for row in rows if row.baseline), "nothing")
     lines = [
         r"% Needs \usepackage{booktabs}. Mean \pm standard deviation over seeds; in brackets the "
         rf"{100 * CONFIDENCE:.0f} \% interval",
-        rf"% of the mean paired difference to {BASELINE} (Student's t), in points where the test is in \%.",
+        rf"% of the mean paired difference to {baseline} (Student's t), in points where the test is in \%.",
+        f"% p: of the paired t-test{', adjusted by Holm over all comparisons of the study' if several else ''}.",
         rf"% Paper: mean \pm standard deviation of {PUBLISHED_RUNS} runs, first version; its authors' code selects the "
         "epoch on test data.",
-        r"\begin{tabular}{llrrrrr}",
+        r"\begin{tabular}{llrrrrrr}",
         r"\toprule",
-        r"Recipe & Regime & Test & Difference & $n$ & Failures & Paper \\",
+        r"Recipe & Regime & Test & Difference & $p$ & $n$ & Failures & Paper \\",
     ]
     before = None
     for row in rows:
@@ -124,6 +138,29 @@ def _cells(row: Row) -> list[object]:
         *(row.recipe, test.regime, row.metric.name, row.metric.unit, test.n, *numbers),
         *(difference.n if difference else None, len(test.diverged), len(row.failed)),
         *(len(test.missing) - len(row.failed), *(row.published or (None, None))),
+        *(row.baseline, *_tested(row.cell), *_reached(row.cell)),
+    ]
+
+
+def _tested(cell: Cell) -> list[float | None]:
+    found, improvement, failures = cell.evidence, cell.improvement, cell.failures
+    numbers: list[float | None] = [None] * 6
+    if found:
+        numbers = [found.p, found.adjusted, found.sign_flip.p, found.sign_flip.adjusted]
+        numbers += [found.wilcoxon.p, found.wilcoxon.adjusted]
+    numbers += [improvement.probability, improvement.low, improvement.high] if improvement else [None] * 3
+    return [*numbers, failures.rate, failures.low, failures.high]
+
+
+def _reached(cell: Cell) -> list[float | int | None]:
+    """Give the detectable difference, the one claimed, and the seeds needed for the latter."""
+    if (reach := cell.outlook) is None:
+        return [None] * 3
+    factor, needed = cell.metric.factor, reach.needed if reach.claimed else None
+    return [
+        round(factor * reach.detectable, 6),
+        round(factor * needed.difference, 6) if needed else None,
+        needed.n if needed else None,
     ]
 
 
@@ -137,10 +174,17 @@ def _tex_numbers(row: Row) -> tuple[str, ...]:
     return (
         _tex_mean(test.mean, test.sd, factor),
         shift,
+        _tex_p(row.cell),
         str(test.n),
         str(row.failures),
         _tex_mean(*row.published) if row.published else "--",
     )
+
+
+def _tex_p(cell: Cell) -> str:
+    if cell.evidence is None or cell.evidence.adjusted is None:
+        return "--"
+    return f"${p_number(cell.evidence.adjusted)}$"
 
 
 def _tex_mean(mean: float | None, sd: float | None, factor: float = 1) -> str:

@@ -50,12 +50,13 @@ class Time:
     high: float | None
 
 
-def times_of(results: Sequence[Result], regimes: Sequence[str]) -> list[Time]:
+def times_of(results: Sequence[Result], regimes: Sequence[str], baseline: str | None) -> list[Time]:
     """Summarise the training times of one recipe's runs, a `Time` per regime.
 
     Args:
         results: runs of one recipe.
         regimes: in the order wanted.
+        baseline: the regime to whose time the others have a ratio; None for no ratios.
     """
     seconds: dict[str, dict[int, float | None]] = {regime: {} for regime in regimes}
     for result in results:
@@ -65,7 +66,7 @@ def times_of(results: Sequence[Result], regimes: Sequence[str]) -> list[Time]:
     }
     return [
         Time(plain, _epochs(results, plain), *_ratio(log))
-        for plain, log in zip(summarise(seconds), summarise(logarithms), strict=True)
+        for plain, log in zip(summarise(seconds), summarise(logarithms, baseline), strict=True)
     ]
 
 

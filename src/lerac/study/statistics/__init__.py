@@ -13,13 +13,13 @@ from lerac.study.statistics.exact_tests import (
 )
 from lerac.study.statistics.failures import Failures, failures
 from lerac.study.statistics.improvement import RESAMPLES, Improvement, probability_of_improvement
-from lerac.study.statistics.networks import Disagreement, Predictions, disagreement, read_predictions
+from lerac.study.statistics.networks import Disagreement, Predictions, Tally, disagreement, read_predictions, tally
 from lerac.study.statistics.outlook import Outlook, outlook
 from lerac.study.statistics.pooling import Estimate, PooledDifference, interquartile_mean, pool
 from lerac.study.statistics.seeds_needed import POWER, SeedsNeeded, detectable_difference, seeds_needed
 from lerac.study.statistics.student import CONFIDENCE, student_interval, student_p
 from lerac.study.statistics.summary import BASELINE, Difference, Summary, paired_difference, summarise
-from lerac.study.statistics.verdicts import verdict
+from lerac.study.statistics.verdicts import p_number, p_text, seeds_text, verdict
 from lerac.study.statistics.whole_study import analyse, choose_baseline
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "Predictions",
     "SeedsNeeded",
     "Summary",
+    "Tally",
     "analyse",
     "choose_baseline",
     "detectable_difference",
@@ -53,16 +54,20 @@ __all__ = [
     "holm",
     "interquartile_mean",
     "outlook",
+    "p_number",
+    "p_text",
     "paired_difference",
     "pool",
     "probability_of_improvement",
     "read_predictions",
     "seeds_needed",
+    "seeds_text",
     "sign_flip_test",
     "smallest_p",
     "student_interval",
     "student_p",
     "summarise",
+    "tally",
     "verdict",
     "wilcoxon_test",
 ]

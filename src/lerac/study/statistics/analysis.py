@@ -1,5 +1,6 @@
 """What an analysis holds: every recipe × regime against the baseline, and the recipes together."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,10 @@ from lerac.study.statistics.failures import Failures
 from lerac.study.statistics.improvement import Improvement
 from lerac.study.statistics.networks import Disagreement
 from lerac.study.statistics.outlook import Outlook
-from lerac.study.statistics.pooling import PooledDifference
+from lerac.study.statistics.pooling import Estimate, PooledDifference
 from lerac.study.statistics.student import CONFIDENCE
 from lerac.study.statistics.summary import Summary
+from lerac.study.statistics.verdicts import p_text
 
 __all__ = ["Analysis", "Cell", "Pooled"]
 
@@ -83,6 +85,25 @@ class Pooled:
     difference: PooledDifference
     improvement: Improvement | None
 
+    def text(self) -> str:
+        """Say it in a sentence."""
+        found, test = self.difference, self.difference.test
+        text = (
+            f"{self.regime} over {len(self.recipes)} recipes, {self.metric.title}: mean difference "
+            f"{self._shown(found.mean)} {self.metric.difference}, interquartile mean {self._shown(found.iqm)}, "
+            f"n = {test.n} pairs of runs, sign-flip test {p_text(test.p)}"
+        )
+        if test.adjusted is not None and test.adjusted != test.p:
+            text += f", after Holm {p_text(test.adjusted)}"
+        left_out = f" Without {', '.join(self.left_out)}: no pair of runs yet." if self.left_out else ""
+        return f"{text}.{left_out}"
+
+    def _shown(self, estimate: Estimate) -> str:
+        factor = self.metric.factor
+        if estimate.low is None or estimate.high is None:
+            return f"{factor * estimate.value:+.2f}"
+        return f"{factor * estimate.value:+.2f} [{factor * estimate.low:+.2f}, {factor * estimate.high:+.2f}]"
+
     def as_dict(self) -> dict[str, Any]:
         """Give everything as plain types, values in the metric's own unit."""
         return {
@@ -105,6 +126,8 @@ class Analysis:
         cells: one per recipe and regime, the baseline's too.
         pooled: one per metric with two recipes or more, and regime.
         notes: sentences that hold for the whole study, such as what so few seeds cannot show.
+        claims: metric name → difference that is to be shown, in the metric's own unit.
+        power: with which it is to be shown.
     """
 
     baseline: str | None
@@ -112,6 +135,8 @@ class Analysis:
     cells: tuple[Cell, ...]
     pooled: tuple[Pooled, ...]
     notes: tuple[str, ...]
+    claims: Mapping[str, float]
+    power: float
 
     def of(self, recipe: str) -> list[Cell]:
         """Give the cells of one recipe."""
@@ -124,6 +149,8 @@ class Analysis:
             "confidence": CONFIDENCE,
             "alpha": ALPHA,
             "comparisons": self.comparisons,
+            "claims": dict(self.claims),
+            "power": self.power,
             "cells": [cell.as_dict() for cell in self.cells],
             "pooled": [row.as_dict() for row in self.pooled],
             "notes": list(self.notes),

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lerac.study.errors import StudyError
+from lerac.study.statistics.exact_tests import ALPHA
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Disagreement", "Predictions", "disagreement", "read_predictions"]
+__all__ = ["Disagreement", "Predictions", "Tally", "disagreement", "read_predictions", "tally"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,44 @@ class Disagreement:
     def as_dict(self) -> dict[str, Any]:
         """Give everything as plain types."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The networks of all seeds of a regime, each against the baseline's of its seed, counted.
+
+    Args:
+        pairs: of networks.
+        better: pairs in which the regime's network is right more often.
+        worse: in which the baseline's is.
+        clearly_better: of the better ones, those with McNemar's p at most 0.05.
+        clearly_worse: of the worse ones.
+        gained: examples that only the regime's networks have right, over all pairs.
+        lost: that only the baseline's have.
+    """
+
+    pairs: int
+    better: int
+    worse: int
+    clearly_better: int
+    clearly_worse: int
+    gained: int
+    lost: int
+
+
+def tally(networks: Sequence[Disagreement]) -> Tally:
+    """Count which networks do better; p is of each pair alone, adjusted for nothing."""
+    better = [one for one in networks if one.gained > one.lost]
+    worse = [one for one in networks if one.gained < one.lost]
+    return Tally(
+        pairs=len(networks),
+        better=len(better),
+        worse=len(worse),
+        clearly_better=sum(one.p <= ALPHA for one in better),
+        clearly_worse=sum(one.p <= ALPHA for one in worse),
+        gained=sum(one.gained for one in networks),
+        lost=sum(one.lost for one in networks),
+    )
 
 
 def read_predictions(path: Path, name: str | None = None) -> Predictions | None:

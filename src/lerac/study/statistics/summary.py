@@ -97,18 +97,18 @@ class Summary:
         }
 
 
-def summarise(measured: Mapping[str, Mapping[int, float | None]], baseline: str = BASELINE) -> list[Summary]:
+def summarise(measured: Mapping[str, Mapping[int, float | None]], baseline: str | None = BASELINE) -> list[Summary]:
     """Summarise the regimes of one recipe, in the given order.
 
     Args:
         measured: regime → seed → value; NaN if the run diverged, None if it has not ended.
-        baseline: the regime to which the others are compared, seed by seed.
+        baseline: the regime to which the others are compared, seed by seed; None for no comparison.
     """
     finite = {
         regime: {seed: v for seed, v in by_seed.items() if v is not None and not math.isnan(v)}
         for regime, by_seed in measured.items()
     }
-    reference = finite.get(baseline, {})
+    reference = {} if baseline is None else finite.get(baseline, {})
     return [
         Summary(
             regime,

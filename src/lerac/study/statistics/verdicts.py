@@ -6,7 +6,7 @@ from lerac.study.statistics.exact_tests import ALPHA, fewest_seeds
 from lerac.study.statistics.student import ROUNDING
 from lerac.study.statistics.summary import BASELINE, Difference, Summary
 
-__all__ = ["about_baseline", "p_text", "seeds_text", "verdict"]
+__all__ = ["about_baseline", "p_number", "p_text", "seeds_text", "verdict"]
 
 FEWEST = 5  # seeds for a verdict: an interval from fewer rests on its assumptions alone
 
@@ -65,7 +65,13 @@ def about_baseline(summary: Summary) -> str | None:
 
 def p_text(p: float) -> str:
     """Write a p with two significant digits, such as `p = 0.031`, or `p < 0.0001`."""
-    return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
+    number = p_number(p)
+    return f"p {number}" if number.startswith("<") else f"p = {number}"
+
+
+def p_number(p: float) -> str:
+    """Write a p with two significant digits and without its name, such as `0.031`, or `< 0.0001`."""
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
 
 
 def seeds_text(n: int) -> str:

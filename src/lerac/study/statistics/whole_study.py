@@ -35,7 +35,7 @@ class _Table:
     measured: Mapping[str, Mapping[int, float | None]]
 
     def summaries(self, baseline: str | None) -> list[Summary]:
-        return summarise(self.measured, baseline or BASELINE)
+        return summarise(self.measured, baseline)
 
 
 def choose_baseline(regimes: Sequence[str], asked: str | None = None) -> str | None:
@@ -95,7 +95,8 @@ def analyse(
             reach = None if one.difference is None else outlook(one.difference, len(comparisons), claim, power)
             cells.append(_cell(table, one, base, evidence.get(key), reach, networks.get(key, ())))
     pooled = _pooled(tables, cells, chosen)
-    return Analysis(chosen, len(comparisons), tuple(cells), pooled, _notes(cells, chosen, len(comparisons)))
+    notes = _notes(cells, chosen, len(comparisons))
+    return Analysis(chosen, len(comparisons), tuple(cells), pooled, notes, claims, power)
 
 
 def _tables(results: Sequence["Result"], split: str) -> list[_Table]:
@@ -169,7 +170,7 @@ def _pooled(tables: Sequence[_Table], cells: Sequence[Cell], baseline: str | Non
 
 def _notes(cells: Sequence[Cell], baseline: str | None, comparisons: int) -> tuple[str, ...]:
     if baseline is None:
-        return (f"No comparison: {BASELINE} is not among the regimes.",)
+        return (f"No comparison: {BASELINE} is not among the regimes; any of them can be made the baseline.",)
     notes = []
     n = max((cell.summary.difference.n for cell in cells if cell.summary.difference), default=0)
     if n and comparisons * smallest_p(n) > ALPHA:
