@@ -30,7 +30,7 @@ __all__ = ["FOLDER", "MOST", "NAME", "check_imagenet200", "load_imagenet200"]
 NAME, FOLDER = "imagenet200", "ILSVRC"
 CLASSES, ALL_CLASSES, PER_CLASS_VAL = 200, 1000, 50
 COUNTS = {"val": CLASSES * PER_CLASS_VAL}
-FEWEST, MOST = 732, 1300  # training images of a class in ILSVRC 2012 (Russakovsky et al., table 2)
+FEWEST, MOST = 732, 1300  # training images of a class in ILSVRC 2012 (Russakovsky et al., IJCV 2015)
 FIRST, LAST = "n01440764", "n02097298"  # of the 200, in the sorted list of ILSVRC 2012
 
 
