@@ -107,7 +107,9 @@ def test_latex_has_the_same_numbers_in_a_tabular_that_compiles(troubled):
         assert row.count("{") == row.count("}")
         assert set(re.findall(r"\\([a-zA-Z]+|.)", row)) <= {"pm", "\\", "%"}
         assert not re.search(r"(?<!\\)[%#_~^]", row)
-    assert r"small-cnn/digits, accuracy, \% & conventional & $82.00 \pm 1.58$ & -- & -- & 5 & 0 & $89.20 \pm 0.43$" in text
+    assert (
+        r"small-cnn/digits, accuracy, \% & conventional & $82.00 \pm 1.58$ & -- & -- & 5 & 0 & $89.20 \pm 0.43$" in text
+    )
     assert stdev([80, 85, 82, 83, 84]) == pytest.approx(1.92, abs=0.005)
     assert r" & lerac & $82.80 \pm 1.92$ & $+0.80$ $[-1.42, +3.02]$ & $0.75$ & 5 & 0 & $89.56 \pm 0.16$ \\" in text
     assert re.search(r" & cbs & \S+ \\pm \S+ & \$\+0\.00\$ \$\[\+0\.00, \+0\.00\]\$ & -- & 2 & 2 & -- \\\\", text)
@@ -197,7 +199,9 @@ def test_the_page_says_that_times_depend_on_the_load(page):
 )
 def test_times_are_shown_in_a_unit_that_fits(seconds, unit, digits):
     study = make_study()
-    times = times_of(results_of(study, {("conventional", 0): 0.5}, {("conventional", 0): seconds}), study.regimes, "conventional")
+    times = times_of(
+        results_of(study, {("conventional", 0): 0.5}, {("conventional", 0): seconds}), study.regimes, "conventional"
+    )
     shown = unit_of(times)
     assert (shown.name, shown.digits) == (unit, digits)
     assert unit_of(times_of(results_of(study, {}), study.regimes, "conventional")) is None

@@ -140,7 +140,9 @@ def test_another_baseline():
 def test_one_regime_only(values):
     found = analyse(results_of({"a/digits": {"lerac": values}}))
     assert (found.baseline, found.comparisons, found.pooled) == (None, 0, ())
-    assert found.notes == ("No comparison: conventional is not among the regimes; any of them can be made the baseline.",)
+    assert found.notes == (
+        "No comparison: conventional is not among the regimes; any of them can be made the baseline.",
+    )
     assert [cell.verdict for cell in found.cells] == [None] * len(found.cells)
 
 

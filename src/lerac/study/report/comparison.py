@@ -69,8 +69,8 @@ class Comparison:
         seeds = _span([outlook.n for outlook in outlooks], 0)
         size = _span([self.metric.factor * outlook.detectable for outlook in outlooks], 2)
         return (
-            f"With {seeds} paired seeds, a true difference to {self.baseline} of {size} {self.metric.difference} is shown "
-            f"with {self.analysis.power:.0%} power; a smaller one can go unseen."
+            f"With {seeds} paired seeds, a true difference to {self.baseline} of {size} {self.metric.difference} is "
+            f"shown with {self.analysis.power:.0%} power; a smaller one can go unseen."
         )
 
     @property
