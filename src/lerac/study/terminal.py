@@ -148,15 +148,19 @@ def print_summaries(
     unit = f", {unit}" if unit else ""
     table = Table(title=title or what, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("regime", overflow="fold")
-    table.add_column(f"{what}{unit}" if title else f"mean{unit}", justify="right", no_wrap=True)
+    beside = any(summary.regime in published for summary in summaries)
+    heading = f"{what}{unit}" if title else f"mean{unit}"
+    if beside and any(summary.diverged for summary in summaries):  # crowded
+        heading = heading.replace(" ", "\n", 1)
+    table.add_column(heading, justify="right", no_wrap=True)
     if baseline is not None:
         named = baseline if len(baseline) <= LONGEST else "baseline"
         table.add_column(f"− {named} [{CONFIDENCE:.0%}]".replace("[", r"\["), justify="right", no_wrap=True)
     if evidence:
         several = any(found.comparisons > 1 for found in evidence.values())
         table.add_column("p (Holm)" if several else "p", justify="right")
-    table.add_column("n", justify="right")
-    if beside := any(summary.regime in published for summary in summaries):
+    table.add_column("n", justify="right", min_width=min(8, max(len(_count(summary)) for summary in summaries)))
+    if beside:
         table.add_column("paper", justify="right", no_wrap=True)
     for summary in summaries:
         row = [summary.regime, _mean(summary, factor)]
