@@ -11,6 +11,8 @@ import lerac.study.training
 from lerac.study.order import EpochOrder
 from lerac.study.training import Training
 
+pytestmark = pytest.mark.wide
+
 WAYS = {
     "plain": {},
     "accumulated": {"overrides": ("training.batch_size=15", "training.accumulate=4", "training.clip_norm=1")},

@@ -20,6 +20,8 @@ from lerac.study.runs import RunFolder
 from lerac.study.training import Training
 from lerac.study.training import build as plain_build
 
+pytestmark = pytest.mark.wide
+
 # Networks without batch statistics and dropout; parts of equal size, and a last batch of a single example.
 PLAIN = {
     "equal shards": ("lenet/digits", "lerac", ()),
