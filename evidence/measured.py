@@ -92,7 +92,7 @@ def sign_flip_p(differences: Sequence[float]) -> float:
 
     found = stats.permutation_test(
         (np.round(differences, 9),),
-        lambda sample, axis: np.mean(sample, axis=axis),
+        lambda sample, axis: np.round(np.sum(sample, axis=axis), 9),  # equal sums are equal in spite of rounding
         permutation_type="samples",
         vectorized=True,
         n_resamples=FLIPS,

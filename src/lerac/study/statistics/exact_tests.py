@@ -143,7 +143,8 @@ def _flip(values: "NDArray[np.float64]") -> ExactTest:
         return ExactTest(1.0, n, method, flips)
     found = stats.permutation_test(
         (values,),
-        lambda sample, axis: np.mean(sample, axis=axis),
+        # Rounded, or sums that are equal but for rounding would count as less extreme than the one measured.
+        lambda sample, axis: np.round(np.sum(sample, axis=axis), DIGITS),
         permutation_type="samples",
         vectorized=True,
         n_resamples=FLIPS,
