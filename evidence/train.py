@@ -11,12 +11,12 @@ import json
 import resource
 import shutil
 import sys
-from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 
 from arithmetic import fingerprint
 from lerac.cli import run
+from measured import canonical, read
 from questions import CHOSEN, HERE, Study, evaluation, read_chosen, tuning
 
 RESULTS = HERE / "results"
@@ -78,22 +78,8 @@ def note_environment(folder: Path) -> None:
 
 def best_of(study: Study) -> str:
     """Give the regime with the highest mean validation accuracy, the first of several; failures count as chance."""
-    values = defaultdict(list)
-    with (RESULTS / f"{study.name}.csv").open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if (row["split"], row["metric"]) == ("validation", "accuracy"):
-                value = float(row["value"])
-                values[row["regime"]].append(value if value == value else 0.1)
-    written = {canonical(regime): regime for regime in study.regimes}
-    means = {written[regime]: fmean(of_seeds) for regime, of_seeds in values.items()}
-    return max(study.regimes, key=means.__getitem__)
-
-
-def canonical(regime: str) -> str:
-    """Write a regime as tables do."""
-    from lerac.study.regimes import parse_regime
-
-    return str(parse_regime(regime))
+    values = read(study.name, split="validation")
+    return max(study.regimes, key=lambda regime: fmean(values[canonical(regime)].values()))
 
 
 def core_seconds() -> float:

@@ -16,6 +16,7 @@ EVIDENCE = Path(__file__).parents[1] / "evidence"
 sys.path.insert(0, str(EVIDENCE))
 from arithmetic import fingerprint  # noqa: E402
 from questions import CHOSEN, GRIDS, evaluation, read_chosen, tuning  # noqa: E402
+from train import best_of  # noqa: E402
 
 TOLERANCE = 0.06  # accuracy; another machine rounds otherwise, and training magnifies it
 
@@ -56,6 +57,10 @@ def test_every_table_has_every_run():
             continue
         runs = {(row["regime"], int(row["seed"])) for row in table(study.name)}
         assert len(runs) == len(study.regimes) * len(parse_seeds(study.seeds)), study.name
+
+
+def test_what_was_chosen_is_what_the_rule_of_the_protocol_gives():
+    assert read_chosen() == {study.name: best_of(study) for study in tuning()}
 
 
 @pytest.mark.wide

@@ -82,17 +82,17 @@ def compare_command(
         recipes, regimes, parse_seeds(seeds), overrides, source, device, precision, here=engine == "local"
     )
     folder = out or default_out(asked)
-    question = request_question(extend_study(folder, asked), baseline, claims, power)
+    study = extend_study(folder, asked)
+    question = request_question(study, baseline, claims, power)
     if plan:
-        results = collect(folder, extend_study(folder, asked).runs())
+        results = collect(folder, study.runs())
         print_plan(Console(), results, Estimate.of(results), _side_by_side(workers, engine, device), as_json=as_json)
         return
     require_data(asked)
     with claim(folder):
-        study = extend_study(folder, asked)
+        study = extend_study(folder, asked)  # again: it may have been extended meanwhile
         write_study(folder, study)
-        runs = study.runs()
-        failures = _train(folder, runs, workers, engine)
+        failures = _train(folder, study.runs(), workers, engine)
         results = collect(folder, study.runs())
         write_tables(folder, results)
         _tell(folder, study, results, question, [folder], as_json=as_json)
