@@ -3,6 +3,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from processes import children
 from studies import make_run, make_study, train_here
 
 from lerac.study.engines import machine
@@ -28,19 +29,6 @@ class Watch:
 
     def tick(self) -> None:
         self.on_tick(self)
-
-
-def children() -> set[int]:
-    """Processes of ours that run, zombies apart."""
-    found = set()
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent = status.read_text().rpartition(")")[2].split()[:2]
-        except OSError:
-            continue
-        if int(parent) == os.getpid() and state != "Z":
-            found.add(int(status.parent.name))
-    return found
 
 
 def test_number_of_workers_does_not_change_a_byte(tmp_path):
@@ -74,12 +62,12 @@ def test_a_failed_run_does_not_stop_the_others(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the worker in /proc")
 def test_a_killed_worker_is_reported_and_replaced(tmp_path):
-    before = children()
+    before = children(os.getpid())
     victim, other = make_study(seeds=(0, 1), epochs=200).runs()[0], make_run(seeds=(1,), epochs=1)
 
     def kill(watch):
         if watch.running == [victim] and RunFolder(tmp_path, victim).history():
-            for pid in children() - before:
+            for pid in children(os.getpid()) - before:
                 if "resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_text():
                     os.kill(pid, signal.SIGKILL)
 
@@ -94,7 +82,7 @@ def test_a_killed_worker_is_reported_and_replaced(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the worker in /proc")
 def test_an_interrupt_ends_the_workers_at_once(tmp_path):
-    before = children()
+    before = children(os.getpid())
     run = make_run(epochs=100_000)
 
     def interrupt(watch):
@@ -103,7 +91,9 @@ def test_an_interrupt_ends_the_workers_at_once(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         train_all(tmp_path, [run], workers=1, progress=Watch(interrupt))
-    left = [p for p in children() - before if "resource_tracker" not in Path(f"/proc/{p}/cmdline").read_text()]
+    left = [
+        p for p in children(os.getpid()) - before if "resource_tracker" not in Path(f"/proc/{p}/cmdline").read_text()
+    ]
     assert left == []
     assert RunFolder(tmp_path, run).status() is None
 

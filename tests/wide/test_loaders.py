@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "study"))
+from processes import children
 from small_recipes import small_recipe, write_samples
 from studies import untimed
 
@@ -26,19 +27,6 @@ class Watch:
     def started(self, run): ...
 
     def ended(self, run, failure): ...
-
-
-def children(*parents: int) -> set[int]:
-    """Processes of these that run, zombies apart."""
-    found = set()
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent = status.read_text().rpartition(")")[2].split()[:2]
-        except OSError:
-            continue
-        if int(parent) in parents and state != "Z":
-            found.add(int(status.parent.name))
-    return found
 
 
 def alive(pid: int) -> bool:
