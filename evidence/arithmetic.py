@@ -1,15 +1,27 @@
-"""A fingerprint of this machine's arithmetic: two machines with the same one round a small training alike."""
+"""How the evidence's machines compute: kernels that most of them have, and a fingerprint of how these round."""
 
 import hashlib
+import os
 
 import torch
 from torch import nn
 
-__all__ = ["fingerprint"]
+__all__ = ["PINNED", "fingerprint", "pin"]
+
+PINNED = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1"}
+"""Environment variables under which x86-64 machines with AVX2 use the same kernels; newer ones would round otherwise."""
+
+
+def pin() -> None:
+    """Set `PINNED` for this process and its children; torch reads them when it first computes."""
+    os.environ.update(PINNED)
 
 
 def fingerprint() -> str:
-    """Train a small network of plain torch for a few steps on one thread; give a hash of its weights."""
+    """Train a small network of plain torch for a few steps on one thread; give a hash of its weights.
+
+    Two machines with the same one round a small training alike.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with torch.random.fork_rng():

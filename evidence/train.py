@@ -1,6 +1,6 @@
 """Trains what the protocol asks for and keeps every value as CSV; a second call trains what is missing.
 
-    python evidence/train.py [--only NAME] [--out runs/evidence] [--workers N]
+    python evidence/train.py [--only NAME ...] [--out runs/evidence] [--workers N]
 
 First the studies that choose values, then, with the values chosen, those that answer the questions.
 """
@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 from statistics import fmean
 
-from arithmetic import fingerprint
+from arithmetic import fingerprint, pin
 from lerac.cli import run
+from lerac.study.runs import environment
 from measured import canonical, read
 from questions import CHOSEN, HERE, Study, evaluation, read_chosen, tuning
 
@@ -27,25 +28,28 @@ ENVIRONMENT = RESULTS / "environment.json"
 def main() -> None:
     """Train, choose, train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help="name of one study")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="names of studies")
     parser.add_argument("--out", type=Path, default=Path("runs/evidence"))
     parser.add_argument("--workers", type=int)
     asked = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
+    pin()
     choosing = tuning()
     for study in choosing:
-        train(study, asked)
+        train(study, "tuning", asked)
     if asked.only is None and not CHOSEN.exists():
         lines = (f'{study.name} = "{best_of(study)}"\n' for study in choosing)
         CHOSEN.write_text("".join(lines), encoding="utf-8")
     for study in evaluation(read_chosen()):
-        train(study, asked)
+        train(study, "evaluation", asked)
 
 
-def train(study: Study, asked: argparse.Namespace) -> None:
+def train(study: Study, stage: str, asked: argparse.Namespace) -> None:
     """Train what a study lacks, copy its table, and add the processor time it took to the ledger."""
-    if asked.only not in (None, study.name):
+    if asked.only is not None and study.name not in asked.only:
         return
+    arithmetic = fingerprint()
+    check_environment(stage, environment("cpu") | {"arithmetic": arithmetic}, "this machine")
     command = study.command(asked.out) + ([] if asked.workers is None else ["--workers", str(asked.workers)])
     print("lerac", " ".join(command), flush=True)
     before = core_seconds()
@@ -54,26 +58,25 @@ def train(study: Study, asked: argparse.Namespace) -> None:
     if code:
         sys.exit(code)
     shutil.copyfile(asked.out / study.name / "results.csv", RESULTS / f"{study.name}.csv")
-    note_environment(asked.out / study.name)
+    for status in sorted((asked.out / study.name).glob("runs/*/*/status.json")):
+        found = json.loads(status.read_text(encoding="utf-8"))["environment"]
+        check_environment(stage, found | {"arithmetic": arithmetic}, str(status))
 
 
-def note_environment(folder: Path) -> None:
-    """Keep the versions and the kind of machine of a study; all studies must have the same, or runs are not comparable.
+def check_environment(stage: str, found: dict[str, str], where: str) -> None:
+    """Keep the versions and the kind of machine of a stage; all its studies must have the same, or runs are not comparable.
 
     Raises:
         SystemExit: if another study, or another run of this one, has another environment.
     """
-    arithmetic = fingerprint()
-    for status in sorted(folder.glob("runs/*/*/status.json")):
-        found = json.loads(status.read_text(encoding="utf-8"))["environment"] | {"arithmetic": arithmetic}
-        if not ENVIRONMENT.exists():
-            ENVIRONMENT.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        known = json.loads(ENVIRONMENT.read_text(encoding="utf-8"))
-        if found != known:
-            sys.exit(
-                f"{status} is from {found}, but other runs are from {known}: they are the same on one kind of machine "
-                f"and one version only; to train all of them here, remove {RESULTS} and call this with another --out"
-            )
+    known = json.loads(ENVIRONMENT.read_text(encoding="utf-8")) if ENVIRONMENT.exists() else {}
+    if known.setdefault(stage, found) != found:
+        sys.exit(
+            f"{where} is {found}, but other runs of the {stage} are from {known[stage]}: numbers are the same on one "
+            f"kind of machine and one version only; to train all of them here, remove {RESULTS} and call this with "
+            "another --out"
+        )
+    ENVIRONMENT.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 
 
 def best_of(study: Study) -> str:
