@@ -36,7 +36,8 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 evidence: $(VENV)/.study ## train what is missing of the evidence, and write docs/evidence.md (hours; continues)
-	OMP_NUM_THREADS=1 $(BIN)/python evidence/train.py
+	$(BIN)/python evidence/train.py
+	$(BIN)/python evidence/rounding.py
 	$(BIN)/python evidence/write.py
 
 clean:

@@ -79,7 +79,7 @@ class Measured(NamedTuple):
     Args:
         layers: names, nearest to the input first.
         sizes: weights of each layer.
-        shares: (K, layers) of weights in [0, 1] that the step left as they were; NaN from the step on at which a
+        shares: (k, layers) of weights in [0, 1] that the step left as they were; NaN from the step on at which a
             weight was not finite.
         lost_at: that step, None if there was none.
     """
@@ -90,7 +90,7 @@ class Measured(NamedTuple):
     lost_at: int | None
 
 
-def measure(case: Case, seed: int) -> Measured:
+def measure(case: Case, seed: int, k: int = K) -> Measured:
     """Train through the curriculum, and compare the weights before and after every step."""
     torch.manual_seed(seed)
     model = NETWORKS[case.network]()
@@ -98,11 +98,11 @@ def measure(case: Case, seed: int) -> Measured:
     model.to(DTYPES[case.dtype])
     optimizer = OPTIMIZERS[case.optimizer](model.parameters())
     if case.ratio < 1:
-        lerac.LeRaC(optimizer, model, k=K, ratio=case.ratio, layers=layers)
+        lerac.LeRaC(optimizer, model, k=k, ratio=case.ratio, layers=layers)
     named = dict(model.named_parameters())
-    shares = torch.full((K, len(layers)), torch.nan)
+    shares = torch.full((k, len(layers)), torch.nan)
     lost_at = None
-    for step, (images, labels) in zip(range(K), batches(seed), strict=False):
+    for step, (images, labels) in zip(range(k), batches(seed), strict=False):
         optimizer.zero_grad()
         loss = functional.cross_entropy(model(images.to(DTYPES[case.dtype])).float(), labels)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -9,7 +9,7 @@ from torch import nn
 __all__ = ["PINNED", "fingerprint", "pin"]
 
 PINNED = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1"}
-"""Environment variables under which x86-64 machines with AVX2 use the same kernels; newer ones would round otherwise."""
+"""Environment variables with which x86-64 machines use kernels for AVX2; newer ones would round otherwise."""
 
 
 def pin() -> None:

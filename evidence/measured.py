@@ -3,14 +3,15 @@
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Literal
 
 from lerac.study.regimes import parse_regime
 from lerac.study.statistics import Difference, holm, paired_difference
-from questions import HERE, read_chosen
+from questions import RESULTS, read_chosen
 
-__all__ = ["Answer", "Values", "canonical", "compared", "hypotheses", "read", "sign_flip_p"]
+__all__ = ["OF_INTEREST", "Answer", "Values", "canonical", "compared", "failed", "hypotheses", "read", "sign_flip_p"]
 
 Values = Mapping[str, Mapping[int, float]]
 """Regime → seed → points of accuracy."""
@@ -19,13 +20,14 @@ CHANCE = 10.0  # points, what a run whose loss is not finite counts as
 OF_INTEREST = 0.25  # points, the smallest difference that matters
 LEVEL = 0.05
 FLIPS = 100_000
-CLAIMS = (
-    ("H1", "LeRaC is better than conventional training", "conventional"),
-    ("H2", "LeRaC is better than the exponential warm-up: it is more than a warm-up", "warmup-exponential"),
-    ("H3", "LeRaC is better than reversed LeRaC: the direction matters", "lerac-reversed"),
-    ("H4", "LeRaC is better than shuffled LeRaC: the order matters", "lerac-shuffled"),
-    ("H5", "LeRaC is better than CBS", "cbs"),
-)
+CLAIMS = {
+    "H1": ("conventional", "LeRaC is better than conventional training"),
+    "H2": ("warmup-exponential", "LeRaC is better than the exponential warm-up, so more than a warm-up"),
+    "H3": ("lerac-reversed", "LeRaC is better than reversed LeRaC, so the direction matters"),
+    "H4": ("lerac-shuffled", "LeRaC is better than shuffled LeRaC, so the order matters"),
+    "H5": ("cbs", "LeRaC is better than CBS"),
+}
+"""Hypothesis → what LeRaC is compared with, and the claim."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Answer:
 
     Args:
         name: H1 to H5.
+        other: the regime that LeRaC is compared with.
         claim: in words.
         difference: LeRaC minus the other regime, in points, over the seeds that both have.
         p: of the sign-flip test, two-sided.
@@ -41,6 +44,7 @@ class Answer:
     """
 
     name: str
+    other: str
     claim: str
     difference: Difference
     p: float
@@ -57,26 +61,33 @@ class Answer:
         return "refuted" if self.adjusted < LEVEL or high < OF_INTEREST else "undecided"
 
 
-def read(study: str, *, split: str = "test", results: Path = HERE / "results") -> Values:
+def read(study: str, *, split: str = "test", results: Path = RESULTS) -> Values:
     """Read the accuracies of a study, in points; a run that failed counts as chance."""
-    values: dict[str, dict[int, float]] = {}
-    with (results / f"{study}.csv").open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if (row["split"], row["metric"]) == (split, "accuracy"):
-                value = 100 * float(row["value"])
-                values.setdefault(row["regime"], {})[int(row["seed"])] = CHANCE if value != value else value
-    return values
+    return {
+        regime: {seed: CHANCE if isnan(value) else value for seed, value in of_seeds.items()}
+        for regime, of_seeds in _as_written(study, split, results).items()
+    }
+
+
+def failed(study: str, *, results: Path = RESULTS) -> dict[str, list[int]]:
+    """List the seeds of each regime whose loss was not finite."""
+    return {
+        regime: [seed for seed, value in of_seeds.items() if isnan(value)]
+        for regime, of_seeds in _as_written(study, "test", results).items()
+    }
 
 
 def hypotheses() -> list[Answer]:
     """Test what the protocol asks for."""
     values = {**read("primary"), **read("primary-controls")}
     chosen = {name.removeprefix("tuning-"): canonical(regime) for name, regime in read_chosen().items()}
-    differences = [_difference(values, chosen["lerac"], chosen[other]) for _, _, other in CLAIMS]
+    differences = [_difference(values, chosen["lerac"], chosen[other]) for other, _ in CLAIMS.values()]
     ps = [sign_flip_p(list(difference.by_seed.values())) for difference in differences]
     return [
-        Answer(name, claim, difference, p, 1.0 if adjusted is None else adjusted)
-        for (name, claim, _), difference, p, adjusted in zip(CLAIMS, differences, ps, holm(ps), strict=True)
+        Answer(name, other, claim, difference, p, 1.0 if adjusted is None else adjusted)
+        for (name, (other, claim)), difference, p, adjusted in zip(
+            CLAIMS.items(), differences, ps, holm(ps), strict=True
+        )
     ]
 
 
@@ -105,6 +116,15 @@ def sign_flip_p(differences: Sequence[float]) -> float:
 def canonical(regime: str) -> str:
     """Write a regime as tables do."""
     return str(parse_regime(regime))
+
+
+def _as_written(study: str, split: str, results: Path) -> dict[str, dict[int, float]]:
+    values: dict[str, dict[int, float]] = {}
+    with (results / f"{study}.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if (row["split"], row["metric"]) == (split, "accuracy"):
+                values.setdefault(row["regime"], {})[int(row["seed"])] = 100 * float(row["value"])
+    return values
 
 
 def _difference(values: Values, regime: str, baseline: str) -> Difference:

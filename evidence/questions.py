@@ -6,14 +6,38 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-__all__ = ["CHOSEN", "GRIDS", "Study", "evaluation", "read_chosen", "tuning"]
+__all__ = [
+    "CHOSEN",
+    "CUT",
+    "ENVIRONMENTS",
+    "GRIDS",
+    "HERE",
+    "KS",
+    "LEDGER",
+    "RATIOS",
+    "RESULTS",
+    "ROUNDING",
+    "Study",
+    "chosen_lerac",
+    "evaluation",
+    "read_chosen",
+    "tuning",
+]
 
 HERE = Path(__file__).parent
-CHOSEN = HERE / "results" / "chosen.toml"
+RESULTS = HERE / "results"
+CHOSEN = RESULTS / "chosen.toml"
+LEDGER = RESULTS / "core-seconds.csv"
+ROUNDING = RESULTS / "rounding.csv"
+ENVIRONMENTS = RESULTS / "environments.json"
 
 RATES = (0.01, 0.03)
 BETWEEN = 10**-3.5  # where the exponential warm-up starts when LeRaC starts the last layer at 1e-7
-MANY, FEW, MORE, PILOT, TUNING, QUICK = "100-353", "100-139", "400-409", "400-439", "2000-2005", "2000-2002"
+MANY, FEW, MORE, TUNING, QUICK = "100-353", "100-139", "400-409", "2000-2005", "2000-2002"
+KS = (1, 2, 3, 5, 7, 10, 15)  # epochs
+RATIOS = tuple(f"1e-{n}" for n in range(2, 9))
+CUT = ("bf16",)
+"""Studies of the protocol for which its budget of compute did not suffice; `train.py --only` trains them."""
 
 
 def _curricula(name: str, ratios: tuple[float, ...], more: str = "") -> list[str]:
@@ -82,6 +106,12 @@ def read_chosen() -> dict[str, str]:
     return tomllib.loads(CHOSEN.read_text(encoding="utf-8"))
 
 
+def chosen_lerac(chosen: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Give the values of LeRaC that tuning has chosen: lr, k in epochs, ratio."""
+    regime = (chosen or read_chosen())["tuning-lerac"]
+    return dict(part.split("=") for part in regime[len("lerac(") : -1].split(","))
+
+
 def evaluation(chosen: Mapping[str, str]) -> list[Study]:
     """List the studies that answer the questions, in the order of the protocol."""
     best = {name: chosen[f"tuning-{name}"] for name in GRIDS}
@@ -89,7 +119,7 @@ def evaluation(chosen: Mapping[str, str]) -> list[Study]:
         best[name] for name in ("conventional", "warmup-exponential", "lerac", "lerac-reversed")
     )
     four = (conventional, warmup, lerac, reverse)
-    own = dict(part.split("=") for part in lerac[len("lerac(") : -1].split(","))
+    own = chosen_lerac(chosen)
 
     def changed(**values: object) -> str:
         return f"lerac({','.join(f'{key}={value}' for key, value in {**own, **values}.items())})"
@@ -109,12 +139,11 @@ def evaluation(chosen: Mapping[str, str]) -> list[Study]:
             f"lerac-reversed(k=5,lr={lr},ratio=1e-4)",
         )
         studies.append(Study(recipe, recipe, regimes, MORE))
-    ks, ratios = (1, 2, 3, 5, 7, 10, 15), tuple(f"1e-{n}" for n in range(2, 9))
     rules = ("exponential", "linear", "logarithmic", "cosine", "staircase")
     shuffled = changed().replace("lerac(", "lerac-shuffled(", 1)
     studies += [
-        Study("k", "small-cnn", (conventional, *(changed(k=k) for k in ks)), MORE),
-        Study("ratio", "small-cnn", (conventional, *(changed(ratio=ratio) for ratio in ratios)), MORE),
+        Study("k", "small-cnn", (conventional, *(changed(k=k) for k in KS)), MORE),
+        Study("ratio", "small-cnn", (conventional, *(changed(ratio=ratio) for ratio in RATIOS)), MORE),
         Study("rules", "small-cnn", (conventional, *(changed(curve=rule) for rule in rules)), MORE),
         Study("depth", "small-cnn", (conventional, changed(), changed(depth="registered"), shuffled), MORE),
         *(
@@ -122,7 +151,7 @@ def evaluation(chosen: Mapping[str, str]) -> list[Study]:
             for gain in (1.0, 0.3, 0.1)
         ),
         Study("bf16", "small-cnn", (conventional, warmup, lerac), MORE, precision="bf16"),
-        Study("pilot", "small-cnn", _pilots_regimes(), PILOT),
+        Study("pilot", "small-cnn", _pilots_regimes(), MORE),  # the protocol has 40 seeds: see CUT
     ]
     return studies
 

@@ -2,7 +2,8 @@
 
     python evidence/train.py [--only NAME ...] [--out runs/evidence] [--workers N]
 
-First the studies that choose values, then, with the values chosen, those that answer the questions.
+First the studies that choose values, then, with the values chosen, those that answer the questions. Tables in results/
+are replaced by those of this machine.
 """
 
 import argparse
@@ -16,13 +17,8 @@ from statistics import fmean
 
 from arithmetic import fingerprint, pin
 from lerac.cli import run
-from lerac.study.runs import environment
 from measured import canonical, read
-from questions import CHOSEN, HERE, Study, evaluation, read_chosen, tuning
-
-RESULTS = HERE / "results"
-LEDGER = RESULTS / "core-seconds.csv"
-ENVIRONMENT = RESULTS / "environment.json"
+from questions import CHOSEN, CUT, ENVIRONMENTS, LEDGER, RESULTS, Study, evaluation, read_chosen, tuning
 
 
 def main() -> None:
@@ -32,24 +28,37 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/evidence"))
     parser.add_argument("--workers", type=int)
     asked = parser.parse_args()
-    RESULTS.mkdir(exist_ok=True)
     pin()
+    RESULTS.mkdir(exist_ok=True)
     choosing = tuning()
+    known = {study.name for study in choosing}
+    if CHOSEN.exists():
+        known |= {study.name for study in evaluation(read_chosen())}
+    if unknown := set(asked.only or ()) - known:
+        parser.error(f"no such study: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
     for study in choosing:
-        train(study, "tuning", asked)
-    if asked.only is None and not CHOSEN.exists():
-        lines = (f'{study.name} = "{best_of(study)}"\n' for study in choosing)
-        CHOSEN.write_text("".join(lines), encoding="utf-8")
+        train(study, asked)
+    if asked.only is None:
+        choose(choosing)
     for study in evaluation(read_chosen()):
-        train(study, "evaluation", asked)
+        if asked.only is not None or study.name not in CUT:
+            train(study, asked)
 
 
-def train(study: Study, stage: str, asked: argparse.Namespace) -> None:
+def choose(choosing: list[Study]) -> None:
+    """Keep the values that tuning chooses; those that were published stay, whatever this machine would choose."""
+    found = {study.name: best_of(study) for study in choosing}
+    if not CHOSEN.exists():
+        CHOSEN.write_text("".join(f'{name} = "{regime}"\n' for name, regime in found.items()), encoding="utf-8")
+    for name, regime in read_chosen().items():
+        if found[name] != regime:
+            print(f"{name} has chosen {regime}, which stays; with the arithmetic of this machine it is {found[name]}")
+
+
+def train(study: Study, asked: argparse.Namespace) -> None:
     """Train what a study lacks, copy its table, and add the processor time it took to the ledger."""
     if asked.only is not None and study.name not in asked.only:
         return
-    arithmetic = fingerprint()
-    check_environment(stage, environment("cpu") | {"arithmetic": arithmetic}, "this machine")
     command = study.command(asked.out) + ([] if asked.workers is None else ["--workers", str(asked.workers)])
     print("lerac", " ".join(command), flush=True)
     before = core_seconds()
@@ -57,26 +66,29 @@ def train(study: Study, stage: str, asked: argparse.Namespace) -> None:
     note_time(study.name, core_seconds() - before)
     if code:
         sys.exit(code)
+    note_environment(study.name, asked.out / study.name)
     shutil.copyfile(asked.out / study.name / "results.csv", RESULTS / f"{study.name}.csv")
-    for status in sorted((asked.out / study.name).glob("runs/*/*/status.json")):
-        found = json.loads(status.read_text(encoding="utf-8"))["environment"]
-        check_environment(stage, found | {"arithmetic": arithmetic}, str(status))
 
 
-def check_environment(stage: str, found: dict[str, str], where: str) -> None:
-    """Keep the versions and the kind of machine of a stage; all its studies must have the same, or runs are not comparable.
+def note_environment(name: str, folder: Path) -> None:
+    """Keep the versions, the kind of machine and its arithmetic, which all runs of a study must share.
 
     Raises:
-        SystemExit: if another study, or another run of this one, has another environment.
+        SystemExit: if runs of this study have different environments.
     """
-    known = json.loads(ENVIRONMENT.read_text(encoding="utf-8")) if ENVIRONMENT.exists() else {}
-    if known.setdefault(stage, found) != found:
-        sys.exit(
-            f"{where} is {found}, but other runs of the {stage} are from {known[stage]}: numbers are the same on one "
-            f"kind of machine and one version only; to train all of them here, remove {RESULTS} and call this with "
-            "another --out"
-        )
-    ENVIRONMENT.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+    found: dict[str, str] | None = None
+    for status in sorted(folder.glob("runs/*/*/status.json")):
+        of_run = json.loads(status.read_text(encoding="utf-8"))["environment"]
+        if found is not None and found != of_run:
+            sys.exit(
+                f"{status} is from {of_run}, other runs of {name} are from {found}: their numbers cannot be compared. "
+                f"Remove {folder} and call this again"
+            )
+        found = of_run
+    assert found is not None
+    known = json.loads(ENVIRONMENTS.read_text(encoding="utf-8")) if ENVIRONMENTS.exists() else {}
+    known[name] = found | {"arithmetic": fingerprint()}
+    ENVIRONMENTS.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 
 
 def best_of(study: Study) -> str:

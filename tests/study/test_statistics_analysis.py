@@ -127,6 +127,13 @@ def test_an_exact_test_that_disagrees_is_said():
     )
 
 
+def test_conventional_training_with_values_of_its_own_is_the_baseline_if_it_is_the_only_one():
+    tuned = {"conventional(lr=0.01)": BASE, "lerac": BETTER}
+    assert analyse(results_of({"a/digits": tuned})).baseline == "conventional(lr=0.01)"
+    assert analyse(results_of({"a/digits": {**tuned, "conventional(lr=0.1)": BASE}})).baseline is None
+    assert analyse(results_of({"a/digits": {**tuned, "conventional": BASE}})).baseline == "conventional"
+
+
 def test_another_baseline():
     found = analyse(results_of({"a/digits": {"conventional": BASE, "lerac": BETTER}}), baseline="lerac")
     conventional, lerac = found.cells

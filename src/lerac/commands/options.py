@@ -39,7 +39,7 @@ Tracker = Annotated[list[str], typer.Option(help="Log to it, too: tensorboard, w
 DataRoot = Annotated[Path | None, typer.Option(help="Folder with the data sets' folders; default: LERAC_DATA.")]
 Weights = Annotated[Path | None, typer.Option(help="Folder with published weights; default: LERAC_WEIGHTS.")]
 Baseline = Annotated[
-    str | None, typer.Option(metavar="REGIME", help="Compare with this regime; default: conventional, if there.")
+    str | None, typer.Option(metavar="REGIME", help="Compare with this regime; default: conventional.")
 ]
 Claims = Annotated[
     list[str],

@@ -1,12 +1,14 @@
 """What a comparison shows, in plain words that agree with its interval, its p and the exact test."""
 
+from collections.abc import Iterable
+
 from lerac.study.metrics import ACCURACY, Metric
 from lerac.study.statistics.evidence import Evidence
 from lerac.study.statistics.exact_tests import ALPHA, fewest_seeds
 from lerac.study.statistics.student import ROUNDING
 from lerac.study.statistics.summary import BASELINE, Difference, Summary
 
-__all__ = ["about_baseline", "p_number", "p_text", "seeds_text", "verdict"]
+__all__ = ["about_baseline", "p_number", "p_text", "seed_ranges", "seeds_text", "verdict"]
 
 FEWEST = 5  # seeds for a verdict: an interval from fewer rests on its assumptions alone
 
@@ -55,9 +57,9 @@ def about_baseline(summary: Summary) -> str | None:
     """Say what is wrong with the baseline itself, or None."""
     wrong = []
     if summary.missing:
-        wrong.append(f"has not ended on seeds {', '.join(map(str, summary.missing))}")
+        wrong.append(f"has not ended on seeds {seed_ranges(summary.missing)}")
     if summary.diverged:
-        wrong.append(f"diverged on seeds {', '.join(map(str, summary.diverged))}")
+        wrong.append(f"diverged on seeds {seed_ranges(summary.diverged)}")
     if not wrong:
         return None
     return f"{summary.regime} itself {' and '.join(wrong)}; no regime is compared on these."
@@ -77,6 +79,21 @@ def p_number(p: float) -> str:
 def seeds_text(n: int) -> str:
     """Write a number of seeds."""
     return "1 seed" if n == 1 else f"{n} seeds"
+
+
+def seed_ranges(seeds: Iterable[int]) -> str:
+    """Write seeds in order, three or more that follow one another as a range.
+
+    >>> seed_ranges([4, 9, 7, 8, 0, 3])
+    '0, 3, 4, 7-9'
+    """
+    runs: list[list[int]] = []
+    for seed in sorted(seeds):
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
 
 
 def _weighed(difference: Difference, evidence: Evidence | None, *, apart: bool, shown: bool) -> str:
@@ -109,7 +126,7 @@ def _exact(difference: Difference, evidence: Evidence) -> str:
 def _caveat(summary: Summary) -> str:
     caveats = []
     if summary.diverged:
-        seeds = ", ".join(map(str, summary.diverged))
+        seeds = seed_ranges(summary.diverged)
         caveats.append(f" Diverged: {len(summary.diverged)} of {len(summary.diverged) + summary.n} runs.")
         caveats.append(f" Not counted, because their loss was not finite: seeds {seeds}.")
     if summary.missing:

@@ -39,13 +39,16 @@ class _Table:
 
 
 def choose_baseline(regimes: Sequence[str], asked: str | None = None) -> str | None:
-    """Give the regime to compare with: the one asked for, or `conventional` if it is there.
+    """Give the regime to compare with: the one asked for, or `conventional`, or the only one with values of its own.
 
     Raises:
         StudyError: if the one asked for is not among the regimes.
     """
     if asked is None:
-        return BASELINE if BASELINE in regimes else None
+        if BASELINE in regimes:
+            return BASELINE
+        with_values = [regime for regime in regimes if regime.startswith(f"{BASELINE}(")]
+        return with_values[0] if len(with_values) == 1 else None
     if asked not in regimes:
         raise StudyError(f"baseline {asked} is not among the regimes of the study: {', '.join(regimes)}")
     return asked
@@ -64,7 +67,7 @@ def analyse(
 
     Args:
         results: of all runs of the plan, those that have not ended included.
-        baseline: canonical text of a regime; by default `conventional`, or no comparison if that was not trained.
+        baseline: canonical text of a regime; by default the one that `choose_baseline` gives; None: no comparison.
         split: `test` or `validation`.
         claims: metric name → difference that is to be shown, in the metric's own unit ({"accuracy": 0.01} is one
             point); where there is none, seeds are computed for a difference as large as the one measured.
