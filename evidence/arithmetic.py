@@ -13,8 +13,9 @@ PINNED = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "ONEDNN_MAX_CPU_ISA
 
 
 def pin() -> None:
-    """Set `PINNED` for this process and its children; torch reads them when it first computes."""
+    """Set `PINNED` for this process and its children; torch reads it when it first computes, but for the threads."""
     os.environ.update(PINNED)
+    torch.set_num_threads(1)
 
 
 def fingerprint() -> str:

@@ -85,11 +85,11 @@ class Study:
     sets: tuple[str, ...] = ()
     precision: str = "float32"
 
-    def command(self, out: Path, recipes: Path = HERE / "recipes") -> list[str]:
-        """Give the arguments of `lerac` that train it."""
+    def command(self, out: Path) -> list[str]:
+        """Give the arguments of `lerac` that train it, to be called from the root of the repository."""
         sets = [word for one in self.sets for word in ("--set", one)]
         precision = [] if self.precision == "float32" else ["--precision", self.precision]
-        recipe = str(recipes / f"{self.recipe}.toml")
+        recipe = f"evidence/recipes/{self.recipe}.toml"
         regimes = ["--regimes", ",".join(self.regimes), "--seeds", self.seeds]
         return ["compare", recipe, *regimes, *sets, *precision, "--out", str(out / self.name)]
 

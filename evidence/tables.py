@@ -187,7 +187,7 @@ def commands() -> str:
     """Give the commands, as they can be typed."""
     lines = []
     for study in [*tuning(), *trained()]:
-        words = study.command(Path("runs/evidence"), Path("evidence/recipes"))
+        words = study.command(Path("runs/evidence"))
         lines.append("    lerac " + " ".join(f'"{w}"' if "(" in w else w for w in words))
     return "\n".join(lines)
 

@@ -28,6 +28,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/evidence"))
     parser.add_argument("--workers", type=int)
     asked = parser.parse_args()
+    if not Path("evidence/recipes").is_dir():
+        parser.error(f"call it from the root of the repository, not from {Path.cwd()}")
     pin()
     RESULTS.mkdir(exist_ok=True)
     choosing = tuning()

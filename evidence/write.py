@@ -1,6 +1,7 @@
 """Writes docs/evidence.md, its figures and results/answers.json from results/*.csv: `python evidence/write.py`."""
 
 import json
+import re
 from pathlib import Path
 
 from measured import Answer, canonical, compared, hypotheses, read
@@ -56,6 +57,8 @@ def page(answers: list[Answer]) -> str:
         if f"@{word}@" not in text:
             raise ValueError(f"evidence.md.in does not show @{word}@: every study has its table on the page")
         text = text.replace(f"@{word}@", value)
+    if left := re.findall(r"@[A-Z0-9.-]+@", text):
+        raise ValueError(f"evidence.md.in has words that nothing replaces: {', '.join(left)}")
     return text
 
 

@@ -107,7 +107,7 @@ def test_says_how_to_do_it_again(report, finished):
     words = shlex.split(command)
     assert words[:3] == ["lerac", "compare", "small-cnn/digits"]
     assert words[words.index("--regimes") + 1] == ",".join(study.regimes)
-    assert words[words.index("--seeds") + 1] == "0,1,2"
+    assert words[words.index("--seeds") + 1] == "0-2"
     sets = {words[i + 1] for i, word in enumerate(words) if word == "--set"}
     assert {"data.train=90", "training.epochs=2"} <= sets
     import torch
@@ -212,3 +212,9 @@ def test_the_command_names_the_source_of_a_recipe_that_has_several(tmp_path):
     assert commands_of(study, analysis) == [f"lerac compare {word} --source ours --regimes conventional --seeds 0-0"]
     (tmp_path / "mine.toml").unlink()
     assert "--source ours" in commands_of(study, analysis)[0]
+
+
+def test_the_command_names_the_precision(tmp_path):
+    study = request_study(["digits"], "conventional", [4, 5, 6, 9], [], None, "cpu", "bf16")
+    [command] = commands_of(study, analyse(collect(tmp_path, study.runs())))
+    assert command.endswith("--regimes conventional --seeds 4-6,9 --precision bf16")

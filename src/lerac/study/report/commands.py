@@ -8,7 +8,7 @@ from lerac.study.errors import StudyError
 from lerac.study.metrics import metric_of
 from lerac.study.plan import Study
 from lerac.study.recipe import Recipe, recipe_sources
-from lerac.study.statistics import BASELINE, POWER, Analysis
+from lerac.study.statistics import BASELINE, POWER, Analysis, seed_ranges
 
 __all__ = ["changed_values", "commands_of"]
 
@@ -22,10 +22,12 @@ def commands_of(study: Study, analysis: Analysis) -> list[str]:
         "--regimes",
         ",".join(study.regimes),
         "--seeds",
-        ",".join(f"{seed}-{seed}" if len(study.seeds) == 1 else str(seed) for seed in study.seeds),
+        f"{study.seeds[0]}-{study.seeds[0]}" if len(study.seeds) == 1 else seed_ranges(study.seeds).replace(" ", ""),
     ]
     if study.device != "cpu":
         common += ["--device", study.device]
+    if study.precision != "float32":
+        common += ["--precision", study.precision]
     if analysis.baseline not in (None, BASELINE):
         common += ["--baseline", str(analysis.baseline)]
     if analysis.power != POWER:

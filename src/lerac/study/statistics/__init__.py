@@ -19,7 +19,7 @@ from lerac.study.statistics.pooling import Estimate, PooledDifference, interquar
 from lerac.study.statistics.seeds_needed import POWER, SeedsNeeded, detectable_difference, seeds_needed
 from lerac.study.statistics.student import CONFIDENCE, student_interval, student_p
 from lerac.study.statistics.summary import BASELINE, Difference, Summary, paired_difference, summarise
-from lerac.study.statistics.verdicts import p_number, p_text, seeds_text, verdict
+from lerac.study.statistics.verdicts import p_number, p_text, seed_ranges, seeds_text, verdict
 from lerac.study.statistics.whole_study import analyse, choose_baseline
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "pool",
     "probability_of_improvement",
     "read_predictions",
+    "seed_ranges",
     "seeds_needed",
     "seeds_text",
     "sign_flip_test",
