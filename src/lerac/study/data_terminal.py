@@ -89,5 +89,6 @@ def print_split(name: str, data: Splits, *, as_json: bool) -> None:
 def _with_files(name: str) -> DataSet:
     known = [other for other, data in DATASETS.items() if data.check is not None]
     if name not in known:
-        raise StudyError(f"data set {name!r} is unknown or has no files; give one of {', '.join(known)}")
+        what = "has no files, it comes with its package" if name in DATASETS else "is unknown"
+        raise StudyError(f"data set {name!r} {what}; give one of {', '.join(known)}")
     return DATASETS[name]
