@@ -39,8 +39,8 @@ evidence: $(VENV)/.study ## train what is missing of the evidence, and write doc
 	$(BIN)/python evidence/train.py
 	$(BIN)/python evidence/rounding.py
 	$(BIN)/python evidence/write.py
-	$(BIN)/lerac report runs/evidence/primary runs/evidence/primary-controls --claim 0.25 --out runs/evidence
-	cp runs/evidence/report.html docs/evidence.html
+	$(BIN)/lerac report runs/evidence/primary --claim 0.25
+	cp runs/evidence/primary/report.html docs/evidence.html
 
 clean:
 	rm -rf $(VENV) runs dist build

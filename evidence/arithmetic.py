@@ -6,7 +6,9 @@ import os
 import torch
 from torch import nn
 
-__all__ = ["PINNED", "fingerprint", "pin"]
+from lerac.study import runs
+
+__all__ = ["PINNED", "environment", "fingerprint", "pin"]
 
 PINNED = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1"}
 """Environment variables with which x86-64 machines use kernels for AVX2; newer ones would round otherwise."""
@@ -16,6 +18,11 @@ def pin() -> None:
     """Set `PINNED` for this process and its children; torch reads it when it first computes, but for the threads."""
     os.environ.update(PINNED)
     torch.set_num_threads(1)
+
+
+def environment() -> dict[str, str]:
+    """Name what equal numbers depend on: the versions, the kind of machine, and how it rounds."""
+    return {**runs.environment("cpu"), "arithmetic": fingerprint()}
 
 
 def fingerprint() -> str:

@@ -11,7 +11,19 @@ from lerac.study.regimes import parse_regime
 from lerac.study.statistics import Difference, holm, paired_difference
 from questions import RESULTS, read_chosen
 
-__all__ = ["OF_INTEREST", "Answer", "Values", "canonical", "compared", "failed", "hypotheses", "read", "sign_flip_p"]
+__all__ = [
+    "LEVEL",
+    "OF_INTEREST",
+    "Answer",
+    "Values",
+    "canonical",
+    "compared",
+    "failed",
+    "hypotheses",
+    "read",
+    "read_as_written",
+    "sign_flip_p",
+]
 
 Values = Mapping[str, Mapping[int, float]]
 """Regime → seed → points of accuracy."""
@@ -21,13 +33,13 @@ OF_INTEREST = 0.25  # points, the smallest difference that matters
 LEVEL = 0.05
 FLIPS = 100_000
 CLAIMS = {
-    "H1": ("conventional", "LeRaC is better than conventional training"),
-    "H2": ("warmup-exponential", "LeRaC is better than the exponential warm-up, so more than a warm-up"),
-    "H3": ("lerac-reversed", "LeRaC is better than reversed LeRaC, so the direction matters"),
-    "H4": ("lerac-shuffled", "LeRaC is better than shuffled LeRaC, so the order matters"),
-    "H5": ("cbs", "LeRaC is better than CBS"),
+    "H1": ("conventional", "LeRaC is better than conventional training", ""),
+    "H2": ("warmup-exponential", "LeRaC is better than the exponential warm-up", "it is more than a warm-up"),
+    "H3": ("lerac-reversed", "LeRaC is better than reversed LeRaC", "the direction matters"),
+    "H4": ("lerac-shuffled", "LeRaC is better than shuffled LeRaC", "the order matters"),
+    "H5": ("cbs", "LeRaC is better than CBS", ""),
 }
-"""Hypothesis → what LeRaC is compared with, and the claim."""
+"""Hypothesis → what LeRaC is compared with, the claim, and what it would mean."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,7 @@ class Answer:
         name: H1 to H5.
         other: the regime that LeRaC is compared with.
         claim: in words.
+        meaning: what the claim would show, if it says more than itself.
         difference: LeRaC minus the other regime, in points, over the seeds that both have.
         p: of the sign-flip test, two-sided.
         adjusted: by Holm over the hypotheses.
@@ -46,6 +59,7 @@ class Answer:
     name: str
     other: str
     claim: str
+    meaning: str
     difference: Difference
     p: float
     adjusted: float
@@ -65,7 +79,7 @@ def read(study: str, *, split: str = "test", results: Path = RESULTS) -> Values:
     """Read the accuracies of a study, in points; a run that failed counts as chance."""
     return {
         regime: {seed: CHANCE if isnan(value) else value for seed, value in of_seeds.items()}
-        for regime, of_seeds in _as_written(study, split, results).items()
+        for regime, of_seeds in read_as_written(results / f"{study}.csv", split=split).items()
     }
 
 
@@ -73,19 +87,29 @@ def failed(study: str, *, results: Path = RESULTS) -> dict[str, list[int]]:
     """List the seeds of each regime whose loss was not finite."""
     return {
         regime: [seed for seed, value in of_seeds.items() if isnan(value)]
-        for regime, of_seeds in _as_written(study, "test", results).items()
+        for regime, of_seeds in read_as_written(results / f"{study}.csv").items()
     }
+
+
+def read_as_written(table: Path, *, split: str = "test") -> Values:
+    """Read the accuracies of a table, in points; NaN for a run that failed."""
+    values: dict[str, dict[int, float]] = {}
+    with table.open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if (row["split"], row["metric"]) == (split, "accuracy"):
+                values.setdefault(row["regime"], {})[int(row["seed"])] = 100 * float(row["value"])
+    return values
 
 
 def hypotheses() -> list[Answer]:
     """Test what the protocol asks for."""
     values = {**read("primary"), **read("primary-controls")}
     chosen = {name.removeprefix("tuning-"): canonical(regime) for name, regime in read_chosen().items()}
-    differences = [_difference(values, chosen["lerac"], chosen[other]) for other, _ in CLAIMS.values()]
+    differences = [_difference(values, chosen["lerac"], chosen[other]) for other, _, _ in CLAIMS.values()]
     ps = [sign_flip_p(list(difference.by_seed.values())) for difference in differences]
     return [
-        Answer(name, other, claim, difference, p, 1.0 if adjusted is None else adjusted)
-        for (name, (other, claim)), difference, p, adjusted in zip(
+        Answer(name, other, claim, meaning, difference, p, 1.0 if adjusted is None else adjusted)
+        for (name, (other, claim, meaning)), difference, p, adjusted in zip(
             CLAIMS.items(), differences, ps, holm(ps), strict=True
         )
     ]
@@ -116,15 +140,6 @@ def sign_flip_p(differences: Sequence[float]) -> float:
 def canonical(regime: str) -> str:
     """Write a regime as tables do."""
     return str(parse_regime(regime))
-
-
-def _as_written(study: str, split: str, results: Path) -> dict[str, dict[int, float]]:
-    values: dict[str, dict[int, float]] = {}
-    with (results / f"{study}.csv").open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if (row["split"], row["metric"]) == (split, "accuracy"):
-                values.setdefault(row["regime"], {})[int(row["seed"])] = 100 * float(row["value"])
-    return values
 
 
 def _difference(values: Values, regime: str, baseline: str) -> Difference:

@@ -1,7 +1,6 @@
-"""The figures of docs/evidence.md, as SVG."""
+"""The figures of docs/evidence.md."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -10,9 +9,10 @@ from matplotlib.figure import Figure
 from lerac.study.figures import STYLE
 from lerac.study.statistics import Difference
 
-__all__ = ["forest", "save", "sweeps"]
+__all__ = ["forest", "sweeps"]
 
 
+@matplotlib.rc_context(STYLE)
 def forest(panels: Mapping[str, Mapping[str, Difference]]) -> Figure:
     """Draw differences to conventional training with their intervals: a panel per title, a row per regime."""
     figure = Figure(figsize=(8.5, 2.7), layout="constrained")
@@ -29,6 +29,7 @@ def forest(panels: Mapping[str, Mapping[str, Difference]]) -> Figure:
     return figure
 
 
+@matplotlib.rc_context(STYLE)
 def sweeps(
     ks: Mapping[float, Difference], ratios: Mapping[float, Difference], unchanged: Mapping[float, float]
 ) -> Figure:
@@ -40,25 +41,19 @@ def sweeps(
         unchanged: ratio → percent of weights that a step of the curriculum leaves as they were.
     """
     figure = Figure(figsize=(8.5, 2.7), layout="constrained")
-    by_k, by_ratio, lost = figure.subplots(1, 3)
+    by_k = figure.add_subplot(1, 3, 1)
+    by_ratio, lost = figure.add_subplot(1, 3, 2, sharey=by_k), figure.add_subplot(1, 3, 3)
     _against(by_k, ks)
     by_k.set_xlabel("k in epochs")
     by_k.set_ylabel("minus conventional, in points")
     _against(by_ratio, ratios)
     by_ratio.set_xscale("log")
     by_ratio.set_xlabel("ratio")
-    by_ratio.sharey(by_k)
     lost.plot(list(unchanged), list(unchanged.values()), "o-")
     lost.set_xscale("log")
     lost.set_xlabel("ratio")
     lost.set_ylabel("updates lost in rounding, in %")
     return figure
-
-
-def save(figure: Figure, file: Path) -> None:
-    """Write a figure, the same bytes every time."""
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(file, format="svg", metadata={"Date": None})
 
 
 def _against(axes: Axes, found: Mapping[float, Difference]) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean, stdev
 
+from arithmetic import PINNED
 from lerac.study.statistics import Difference, seeds_needed
-from measured import OF_INTEREST, Answer, Values, canonical, compared, failed, read
+from measured import LEVEL, OF_INTEREST, Answer, Values, canonical, compared, failed, read
 from questions import CUT, ENVIRONMENTS, GRIDS, LEDGER, ROUNDING, Study, evaluation, read_chosen, tuning
 
 __all__ = [
@@ -19,7 +20,7 @@ __all__ = [
     "failures_sentence",
     "machine_sentence",
     "numbers",
-    "primary_table",
+    "primary_tables",
     "rounding_shares",
     "rounding_table",
     "secondary_table",
@@ -52,40 +53,51 @@ def chosen_regimes() -> dict[str, str]:
 
 def answers_table(answers: list[Answer]) -> str:
     """Give a row per hypothesis."""
-    rows = [
+    rows = [  # three decimals, since verdicts hang on ends of intervals
         "| | LeRaC minus | difference in points | pairs | p | adjusted p | the protocol calls it |",
         "|---|---|---|---|---|---|---|",
     ]
     for a in answers:
-        cells = (a.name, a.other, numbers(a.difference), a.difference.n, f"{a.p:.2g}", f"{a.adjusted:.2g}", a.verdict)
+        cells = (
+            a.name,
+            NAMES[a.other],
+            numbers(a.difference, digits=3),
+            a.difference.n,
+            f"{a.p:.2g}",
+            f"{a.adjusted:.2g}",
+            a.verdict,
+        )
         rows.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(rows)
 
 
 def sentence(answer: Answer) -> str:
     """Say in one sentence what came out."""
-    pairs = f"{answer.difference.n} pairs of runs, adjusted p {answer.adjusted:.2g}"
-    found = f"{numbers(answer.difference)} points over {pairs}"
+    difference = answer.difference
+    found = (
+        f"{numbers(difference, digits=3)} points over {difference.n} pairs of runs, adjusted p {answer.adjusted:.2g}"
+    )
+    meaning = f", so {answer.meaning}" if answer.meaning else ""
     match answer.verdict:
         case "supported":
-            said = f"{answer.claim}: {found}"
+            return f"{answer.claim}{meaning}: {found}."
         case "supported, but too small to matter here":
-            said = f"{answer.claim}, but by less than the {OF_INTEREST} points that would matter here: {found}"
-        case "undecided":
-            said = (
-                f"Whether {answer.claim} is open, since neither none nor {OF_INTEREST} points can be excluded: {found}"
-            )
-        case "refuted" if answer.difference.mean < 0 and answer.adjusted < 0.05:
-            said = f"No, it is the other way round; “{answer.claim}” fails: {found}"
+            return f"{answer.claim}, but by less than the {OF_INTEREST} points that would matter here: {found}."
+        case "refuted" if difference.mean < 0 and answer.adjusted < LEVEL:
+            return f"It is the other way round than “{answer.claim}”: {found}."
         case "refuted":
-            said = f"No; if {answer.claim}, then by less than the {OF_INTEREST} points that would matter here: {found}"
-    return said[0].upper() + said[1:] + "."
+            return f"Not shown that {answer.claim}, and a gain of {OF_INTEREST} points is excluded: {found}."
+        case "undecided":
+            return f"Not shown that {answer.claim}, nor is a gain of {OF_INTEREST} points excluded: {found}."
 
 
-def primary_table(values: Values) -> str:
-    """Give the table of the primary question."""
+def primary_tables() -> tuple[str, str]:
+    """Give the tables of the primary question: of the regimes with many seeds, and of all on the seeds they share."""
+    many, controls = read("primary"), read("primary-controls")
+    shared = set.intersection(*(set(of_seeds) for of_seeds in controls.values()))
+    few = {regime: {seed: row[seed] for seed in sorted(shared)} for regime, row in {**many, **controls}.items()}
     names = {regime: f"{name}: `{regime}`" for name, regime in chosen_regimes().items()}
-    return _regimes_table(values, names, list(names), {})
+    return _regimes_table(many, names, [r for r in names if r in many], {}), _regimes_table(few, names, list(names), {})
 
 
 def secondary_table(study: Study) -> str:
@@ -118,14 +130,16 @@ def _regimes_table(values: Values, names: Mapping[str, str], order: list[str], f
 def tuning_table() -> str:
     """Give what was chosen for each regime, with its mean validation accuracy and that of the others."""
     chosen = read_chosen()
-    rows = ["| tuned | tries | chosen | validation accuracy in %: best | median | worst |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| tuned | tries | chosen | validation accuracy in %: chosen | median | worst |",
+        "|---|---|---|---|---|---|",
+    ]
     for study in tuning():
         values = read(study.name, split="validation")
-        means = sorted(fmean(of_seeds.values()) for of_seeds in values.values())
-        name = study.name.removeprefix("tuning-")
-        cells = (NAMES.get(name, name), len(means), f"`{canonical(chosen[study.name])}`")
-        accuracies = (f"{mean:.2f}" for mean in (means[-1], means[len(means) // 2], means[0]))
-        rows.append(f"| {' | '.join(map(str, (*cells, *accuracies)))} |")
+        means = {regime: fmean(of_seeds.values()) for regime, of_seeds in values.items()}
+        name, best, others = study.name.removeprefix("tuning-"), canonical(chosen[study.name]), sorted(means.values())
+        accuracies = (f"{mean:.2f}" for mean in (means[best], others[len(others) // 2], others[0]))
+        rows.append(f"| {' | '.join([NAMES.get(name, name), str(len(means)), f'`{best}`', *accuracies])} |")
     return "\n".join(rows)
 
 
@@ -189,7 +203,8 @@ def commands() -> str:
     for study in [*tuning(), *trained()]:
         words = study.command(Path("runs/evidence"))
         lines.append("    lerac " + " ".join(f'"{w}"' if "(" in w else w for w in words))
-    return "\n".join(lines)
+    first = "    export " + " ".join(f"{name}={value}" for name, value in PINNED.items())
+    return "\n".join([first, *lines])
 
 
 def core_minutes() -> float:
@@ -198,10 +213,10 @@ def core_minutes() -> float:
         return sum(float(row["core_seconds"]) for row in csv.DictReader(file)) / 60
 
 
-def numbers(difference: Difference, sign: int = 1) -> str:
+def numbers(difference: Difference, *, sign: int = 1, digits: int = 2) -> str:
     """Write mean and interval, in points."""
     low, high = difference.low, difference.high
     assert low is not None
     assert high is not None
     low, high = sorted((sign * low, sign * high))
-    return f"{sign * difference.mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+    return f"{sign * difference.mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"

@@ -2,10 +2,14 @@
 
 import json
 import re
-from pathlib import Path
+from collections.abc import Iterable
 
+from matplotlib.figure import Figure
+
+from lerac.study.figures import svg
+from lerac.study.statistics import Difference
 from measured import Answer, canonical, compared, hypotheses, read
-from pictures import forest, save, sweeps
+from pictures import forest, sweeps
 from questions import HERE, KS, RATIOS, RESULTS
 from tables import (
     answers_table,
@@ -14,7 +18,7 @@ from tables import (
     core_minutes,
     failures_sentence,
     machine_sentence,
-    primary_table,
+    primary_tables,
     rounding_shares,
     rounding_table,
     secondary_table,
@@ -32,16 +36,19 @@ def main() -> None:
     answers = hypotheses()
     (DOCS / "evidence.md").write_text(page(answers), encoding="utf-8")
     (RESULTS / "answers.json").write_text(json.dumps(summary(answers), indent=2) + "\n", encoding="utf-8")
-    draw(DOCS / "images")
+    for name, figure in figures().items():
+        (DOCS / "images" / f"{name}.svg").write_text(svg(figure), encoding="utf-8")
 
 
 def page(answers: list[Answer]) -> str:
     """Give the text of docs/evidence.md: evidence.md.in with its words between @ replaced."""
+    many, few = primary_tables()
     words = {
         "TUNING": tuning_table(),
         "ANSWERS": answers_table(answers),
         "SENTENCES": "\n".join(f"- **{a.name}: {a.verdict}.** {sentence(a)}" for a in answers),
-        "PRIMARY": primary_table({**read("primary"), **read("primary-controls")}),
+        "PRIMARY": many,
+        "PRIMARY-CONTROLS": few,
         "SEEDS": seeds_sentence(answers),
         "FAILURES": failures_sentence(),
         "MACHINE": machine_sentence(),
@@ -78,31 +85,29 @@ def summary(answers: list[Answer]) -> dict[str, dict[str, object]]:
     }
 
 
-def draw(folder: Path) -> None:
+def figures() -> dict[str, Figure]:
     """Draw differences to conventional training: of the primary question and the pilot's setting, and of the sweeps."""
-    primary = {**read("primary"), **read("primary-controls")}
-    chosen = chosen_regimes()
-    conventional = chosen["conventional"]
-    pilot = next(study for study in trained() if study.name == "pilot")
-    as_in_pilot = dict(zip(chosen, map(canonical, pilot.regimes), strict=True))
+    studies, chosen = {study.name: study for study in trained()}, chosen_regimes()
+    as_in_pilot = dict(zip(chosen, map(canonical, studies["pilot"].regimes), strict=True))
     panels = {
-        "every regime at its best values": (primary, chosen),
+        "every regime at its best values": ({**read("primary"), **read("primary-controls")}, chosen),
         "the pilot's values, lr 0.1 for all": (read("pilot"), as_in_pilot),
     }
     found = {
         title: {name: compared(values, names["conventional"])[names[name]] for name in names if name != "conventional"}
         for title, (values, names) in panels.items()
     }
-    save(forest(found), folder / "evidence-regimes.svg")
-    studies = {study.name: study for study in trained()}
-    swept = {name: compared(read(name), conventional) for name in ("k", "ratio")}
-    ks = {float(k): swept["k"][canonical(regime)] for k, regime in zip(KS, studies["k"].regimes[1:], strict=True)}
-    ratios = {
-        float(ratio): swept["ratio"][canonical(regime)]
-        for ratio, regime in zip(RATIOS, studies["ratio"].regimes[1:], strict=True)
-    }
+
+    def swept(name: str, values: Iterable[float]) -> dict[float, Difference]:
+        differences = compared(read(name), chosen["conventional"])
+        regimes = studies[name].regimes[1:]
+        return {at: differences[canonical(regime)] for at, regime in zip(values, regimes, strict=True)}
+
     lost = {float(ratio): every for ratio, (every, _) in rounding_shares().items() if ratio in RATIOS}
-    save(sweeps(ks, ratios, lost), folder / "evidence-sweeps.svg")
+    return {
+        "evidence-regimes": forest(found),
+        "evidence-sweeps": sweeps(swept("k", KS), swept("ratio", map(float, RATIOS)), lost),
+    }
 
 
 if __name__ == "__main__":

@@ -224,7 +224,7 @@ def test_command_line(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["data", "check", "digits", "--root", "."], "'digits' has no files, it comes with its package; give one of cifar10"),
+        (["data", "check", "digits", "--root", "."], "'digits' has no files, it comes with its package; give one of"),
         (["data", "check", "nope", "--root", "."], "'nope' is unknown"),
         (["data", "check", "cifar10", "--root", "nowhere"], "data root nowhere is no folder"),
         (["data", "check", "cifar10", "--root", "."], "cifar10: no folder cifar-10-batches-py or cifar10 in ."),
