@@ -219,4 +219,5 @@ def numbers(difference: Difference, *, sign: int = 1, digits: int = 2) -> str:
     assert low is not None
     assert high is not None
     low, high = sorted((sign * low, sign * high))
-    return f"{sign * difference.mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+    text = f"{sign * difference.mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+    return text.replace("-", "−")

@@ -110,6 +110,16 @@ def test_the_python_of_the_page_finds_the_same(answers, monkeypatch, capsys):
         assert p == pytest.approx(answer.p, abs=0.02)  # of 10,000 flips of its own
 
 
+def test_the_readme_quotes_the_tables():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    values, chosen = {**measured.read("primary"), **measured.read("primary-controls")}, tables.chosen_regimes()
+    assert f"({sum(values[chosen['conventional']].values()) / 254:.2f} % of test images right)" in readme
+    differences = measured.compared(values, chosen["conventional"])
+    names = ("LeRaC", "exponential warm-up", "linear warm-up", "CBS", "reversed LeRaC", "shuffled LeRaC")
+    row = " | ".join(tables.numbers(differences[chosen[name]]) for name in names)
+    assert f"| {row} |" in readme.replace("**", "")
+
+
 def answer_of(mean, low, high, adjusted):
     difference = measured.Difference({1: mean, 2: mean}, mean, low, high)
     return measured.Answer("H3", "cbs", "LeRaC is better than CBS", "the sun shines", difference, adjusted, adjusted)
@@ -135,7 +145,7 @@ def test_verdicts_are_those_of_the_protocol(mean, low, high, adjusted, verdict):
     said = tables.sentence(answer)
     assert ("other way round" in said) == (mean == -0.5)
     assert ("the sun shines" in said) == (verdict == "supported")
-    assert f"[{low:+.3f}, {high:+.3f}]" in said
+    assert f"[{low:+.3f}, {high:+.3f}]".replace("-", "−") in said
 
 
 def test_a_failed_run_counts_as_chance_and_is_named(tmp_path):
