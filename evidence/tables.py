@@ -86,9 +86,9 @@ def sentence(answer: Answer) -> str:
         case "refuted" if difference.mean < 0 and answer.adjusted < LEVEL:
             return f"It is the other way round than “{answer.claim}”: {found}."
         case "refuted":
-            return f"Not shown that {answer.claim}, and a gain of {OF_INTEREST} points is excluded: {found}."
+            return f"It is not shown that {answer.claim}, and a gain of {OF_INTEREST} points is excluded: {found}."
         case "undecided":
-            return f"Not shown that {answer.claim}, nor is a gain of {OF_INTEREST} points excluded: {found}."
+            return f"It is not shown that {answer.claim}, and a gain of {OF_INTEREST} points is not excluded: {found}."
 
 
 def primary_tables() -> tuple[str, str]:

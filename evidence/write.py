@@ -90,8 +90,8 @@ def figures() -> dict[str, Figure]:
     studies, chosen = {study.name: study for study in trained()}, chosen_regimes()
     as_in_pilot = dict(zip(chosen, map(canonical, studies["pilot"].regimes), strict=True))
     panels = {
-        "every regime at its best values": ({**read("primary"), **read("primary-controls")}, chosen),
-        "the pilot's values, lr 0.1 for all": (read("pilot"), as_in_pilot),
+        "tuned, each by itself": ({**read("primary"), **read("primary-controls")}, chosen),
+        "the pilot's values": (read("pilot"), as_in_pilot),
     }
     found = {
         title: {name: compared(values, names["conventional"])[names[name]] for name in names if name != "conventional"}
