@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 
 from arithmetic import PINNED
 from lerac.study.statistics import Difference, seeds_needed
@@ -137,8 +137,8 @@ def tuning_table() -> str:
     for study in tuning():
         values = read(study.name, split="validation")
         means = {regime: fmean(of_seeds.values()) for regime, of_seeds in values.items()}
-        name, best, others = study.name.removeprefix("tuning-"), canonical(chosen[study.name]), sorted(means.values())
-        accuracies = (f"{mean:.2f}" for mean in (means[best], others[len(others) // 2], others[0]))
+        name, best = study.name.removeprefix("tuning-"), canonical(chosen[study.name])
+        accuracies = (f"{mean:.2f}" for mean in (means[best], median(means.values()), min(means.values())))
         rows.append(f"| {' | '.join([NAMES.get(name, name), str(len(means)), f'`{best}`', *accuracies])} |")
     return "\n".join(rows)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from matplotlib.figure import Figure
 
 from lerac.study.figures import svg
-from lerac.study.statistics import Difference
+from lerac.study.statistics import Difference, paired_difference
 from measured import Answer, canonical, compared, hypotheses, read
 from pictures import forest, sweeps
 from questions import HERE, KS, RATIOS, RESULTS
@@ -18,6 +18,7 @@ from tables import (
     core_minutes,
     failures_sentence,
     machine_sentence,
+    numbers,
     primary_tables,
     rounding_shares,
     rounding_table,
@@ -56,6 +57,7 @@ def page(answers: list[Answer]) -> str:
         "CORE-MINUTES": f"{core_minutes():.0f}",
         "ROUNDING": rounding_table(),
     }
+    words |= costs()
     for study in trained():
         if not study.name.startswith("primary"):
             words[study.name.upper()] = secondary_table(study)
@@ -67,6 +69,18 @@ def page(answers: list[Answer]) -> str:
     if left := re.findall(r"@[A-Z0-9.-]+@", text):
         raise ValueError(f"evidence.md.in has words that nothing replaces: {', '.join(left)}")
     return text
+
+
+def costs() -> dict[str, str]:
+    """Give what smaller weights and the pilot's rate cost on the same seeds, in points."""
+    best, usual = chosen_regimes(), read("depth")
+    lost = {
+        f"{study}-{name}".upper(): paired_difference(usual[best[name]], read(study)[best[name]])
+        for study in ("gain-0.3", "gain-0.1")
+        for name in ("conventional", "LeRaC")
+    }
+    lost["PILOT-RATE"] = paired_difference(usual[best["conventional"]], read("pilot")["conventional(lr=0.1)"])
+    return {word: numbers(difference) for word, difference in lost.items() if difference is not None}
 
 
 def summary(answers: list[Answer]) -> dict[str, dict[str, object]]:
