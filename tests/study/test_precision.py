@@ -121,7 +121,7 @@ def test_a_step_that_loss_scaling_skips_is_not_counted(monkeypatch):
 
 
 def test_curricula_do_not_count_it_either(monkeypatch):
-    run = make_run("cbs+lerac(k=2,every=0.4,decay=0.5)", epochs=2)
+    run = make_run("cbs+lerac(k=2,sigma=1,every=0.4,decay=0.5)", epochs=2)
     training = Overflowing(monkeypatch, (1, 5)).train(run)
     assert (training.steps, training._curriculum.steps, training._smoothing.steps) == (4, 4, 4)
     assert [entry["sigma"] for entry in training.history] == [0.5, 0.0625]  # of steps 1 and 4

@@ -63,14 +63,14 @@ def test_runs_of_a_configuration_differ_in_the_last_folder_only():
 def test_defaults_of_other_regimes_do_not_move_a_run():
     assert make_run(overrides=("lerac.ratio=0.5",)).folder == make_run().folder
     assert make_run("lerac", overrides=("lerac.ratio=0.5",)).folder != make_run("lerac").folder
-    assert make_run("lerac", overrides=("cbs.sigma=0.5",)).folder == make_run("lerac").folder
-    assert make_run("cbs", overrides=("cbs.sigma=0.5",)).folder != make_run("cbs").folder
+    assert make_run("lerac", overrides=("cbs.sigma=0.25",)).folder == make_run("lerac").folder
+    assert make_run("cbs", overrides=("cbs.sigma=0.25",)).folder != make_run("cbs").folder
     assert make_run("cbs", overrides=("lerac.ratio=0.5",)).folder == make_run("cbs").folder
 
 
 def test_what_can_change_a_result_moves_a_run_and_nothing_else_does():
     different = ["conventional", "conventional(lr=0.5)", "warmup", "warmup(curve=exponential)", "warmup(ratio=0.5)",
-                 "cbs", "cbs(sigma=0.5)", "cbs(decay=0.5)", "cbs(every=2)", "lerac", "lerac(k=2)", "lerac(ratio=0.5)",
+                 "cbs", "cbs.sigma=0.25)", "cbs(decay=0.5)", "cbs(every=2)", "lerac", "lerac(k=2)", "lerac(ratio=0.5)",
                  "lerac(curve=linear)", "lerac(curve=staircase,updates=3)", "lerac(curve=staircase,updates=2)",
                  "lerac(curve=staircase,updates=2,base=2)", "lerac(depth=registered)", "lerac-reversed",
                  "lerac-shuffled", "cbs+lerac"]  # fmt: skip

@@ -160,7 +160,7 @@ def test_history_follows_the_planned_sigma():
 
 @pytest.mark.parametrize("continued", [False, True])
 def test_the_network_that_was_chosen_is_tested_with_its_blur(continued):
-    run = make_run("cbs(every=1,decay=0.5)", epochs=4)
+    run = make_run("cbs(sigma=1,every=1,decay=0.5)", epochs=4)
     training = Training(run)
     training.run_epoch()
     at_first = training.measure(training.test_split).loss
