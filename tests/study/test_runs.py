@@ -70,7 +70,7 @@ def test_defaults_of_other_regimes_do_not_move_a_run():
 
 def test_what_can_change_a_result_moves_a_run_and_nothing_else_does():
     different = ["conventional", "conventional(lr=0.5)", "warmup", "warmup(curve=exponential)", "warmup(ratio=0.5)",
-                 "cbs", "cbs.sigma=0.25)", "cbs(decay=0.5)", "cbs(every=2)", "lerac", "lerac(k=2)", "lerac(ratio=0.5)",
+                 "cbs", "cbs(sigma=0.25)", "cbs(decay=0.5)", "cbs(every=2)", "lerac", "lerac(k=2)", "lerac(ratio=0.5)",
                  "lerac(curve=linear)", "lerac(curve=staircase,updates=3)", "lerac(curve=staircase,updates=2)",
                  "lerac(curve=staircase,updates=2,base=2)", "lerac(depth=registered)", "lerac-reversed",
                  "lerac-shuffled", "cbs+lerac"]  # fmt: skip
