@@ -12,12 +12,12 @@ from tempfile import TemporaryDirectory
 from arithmetic import environment, pin
 from lerac.cli import run
 from measured import canonical, read_as_written
-from questions import CUT, ENVIRONMENTS, RESULTS, evaluation, read_chosen, tuning
+from questions import ENVIRONMENTS, RESULTS, trained, tuning
 
 
 def main() -> None:
     """Train, and print both numbers, and whether this machine and torch should give the same to the last digit."""
-    studies = {study.name: study for study in (*tuning(), *evaluation(read_chosen())) if study.name not in CUT}
+    studies = {study.name: study for study in (*tuning(), *trained())}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=studies)
     parser.add_argument("regime", type=canonical)

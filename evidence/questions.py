@@ -21,6 +21,7 @@ __all__ = [
     "chosen_lerac",
     "evaluation",
     "read_chosen",
+    "trained",
     "tuning",
 ]
 
@@ -154,6 +155,11 @@ def evaluation(chosen: Mapping[str, str]) -> list[Study]:
         Study("pilot", "small-cnn", _pilots_regimes(), LEAST),  # the budget allowed 8 of the protocol's 40 seeds
     ]
     return studies
+
+
+def trained() -> list[Study]:
+    """List the studies that answer the questions and were not cut."""
+    return [study for study in evaluation(read_chosen()) if study.name not in CUT]
 
 
 def _pilots_regimes() -> tuple[str, ...]:

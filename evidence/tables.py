@@ -9,7 +9,7 @@ from statistics import fmean, median, stdev
 from arithmetic import PINNED
 from lerac.study.statistics import Difference, seeds_needed
 from measured import LEVEL, OF_INTEREST, Answer, Values, canonical, compared, failed, read
-from questions import CUT, ENVIRONMENTS, GRIDS, LEDGER, ROUNDING, Study, evaluation, read_chosen, tuning
+from questions import ENVIRONMENTS, GRIDS, LEDGER, ROUNDING, Study, read_chosen, trained, tuning
 
 __all__ = [
     "NAMES",
@@ -26,7 +26,6 @@ __all__ = [
     "secondary_table",
     "seeds_sentence",
     "sentence",
-    "trained",
     "tuning_table",
 ]
 
@@ -39,11 +38,6 @@ NAMES = {
     "lerac-reversed": "reversed LeRaC",
     "lerac-shuffled": "shuffled LeRaC",
 }
-
-
-def trained() -> list[Study]:
-    """List the studies that answer the questions and were not cut."""
-    return [study for study in evaluation(read_chosen()) if study.name not in CUT]
 
 
 def chosen_regimes() -> dict[str, str]:

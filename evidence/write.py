@@ -10,7 +10,7 @@ from lerac.study.figures import svg
 from lerac.study.statistics import Difference, paired_difference
 from measured import Answer, canonical, compared, hypotheses, read
 from pictures import forest, sweeps
-from questions import HERE, KS, RATIOS, RESULTS
+from questions import HERE, KS, RATIOS, RESULTS, trained
 from tables import (
     answers_table,
     chosen_regimes,
@@ -25,7 +25,6 @@ from tables import (
     secondary_table,
     seeds_sentence,
     sentence,
-    trained,
     tuning_table,
 )
 

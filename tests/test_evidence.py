@@ -19,10 +19,10 @@ sys.path.insert(0, str(EVIDENCE))
 import measured  # noqa: E402
 import tables  # noqa: E402
 import write  # noqa: E402
-from questions import CUT, ENVIRONMENTS, GRIDS, LEDGER, evaluation, read_chosen, tuning  # noqa: E402
+from questions import ENVIRONMENTS, GRIDS, LEDGER, evaluation, read_chosen, trained, tuning  # noqa: E402
 
 TOLERANCE = 10  # points of accuracy; another machine rounds otherwise, and training magnifies it
-STUDIES = [*tuning(), *(study for study in evaluation(read_chosen()) if study.name not in CUT)]
+STUDIES = [*tuning(), *trained()]
 
 
 def table(name):
@@ -70,7 +70,7 @@ def test_every_study_has_its_time_and_its_environment():
 
 def test_equal_runs_of_two_studies_are_equal():
     found = {}
-    for study in (s for s in evaluation(read_chosen()) if s in STUDIES):
+    for study in trained():
         cell = (study.recipe, study.sets)
         for regime, of_seeds in measured.read(study.name).items():
             for seed, value in of_seeds.items():
