@@ -8,9 +8,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from lerac.study.plan import Study
-from lerac.study.recipe import load_recipe
-from lerac.study.training import Training, build
+from lerac.study.plan.study import Study
+from lerac.study.recipes.recipe import load_recipe
+from lerac.study.training.training import Training, build
 
 SEEDS, IMAGES = [0, 1, 2], 100
 

@@ -35,10 +35,10 @@ from torchvision import transforms
 
 from interleaved import machine, ratio, rounds
 from lerac.study.data import DATASETS, HeldSplit, Splits
-from lerac.study.data.images import HALF, Normalise
-from lerac.study.plan import Run, Study
-from lerac.study.recipe import load_recipe
-from lerac.study.training import Training, build
+from lerac.study.data.pictures.images import HALF, Normalise
+from lerac.study.plan.study import Run, Study
+from lerac.study.recipes.recipe import load_recipe
+from lerac.study.training.training import Training, build
 
 BATCH = 64
 

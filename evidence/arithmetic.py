@@ -6,7 +6,7 @@ import os
 import torch
 from torch import nn
 
-from lerac.study import runs
+from lerac.study.runs import run as runs
 
 __all__ = ["PINNED", "environment", "fingerprint", "pin"]
 

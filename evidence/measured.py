@@ -7,7 +7,7 @@ from math import isnan
 from pathlib import Path
 from typing import Literal
 
-from lerac.study.regimes import parse_regime
+from lerac.study.recipes.regimes import parse_regime
 from lerac.study.statistics import Difference, holm, paired_difference
 from questions import RESULTS, read_chosen
 

@@ -6,7 +6,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lerac.study.figures import STYLE
+from lerac.study.figures.style import STYLE
 from lerac.study.statistics import Difference
 
 __all__ = ["forest", "sweeps"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from matplotlib.figure import Figure
 
-from lerac.study.figures import svg
+from lerac.study.figures.style import svg
 from lerac.study.statistics import Difference, paired_difference
 from measured import Answer, canonical, compared, hypotheses, read
 from pictures import forest, sweeps

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lerac.study.requests import parse_seeds, request_study
+from lerac.study.plan.request import parse_seeds, request_study
 
 ROOT = Path(__file__).parents[1]
 EVIDENCE = ROOT / "evidence"

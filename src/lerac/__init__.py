@@ -1,7 +1,7 @@
 """Learning Rate Curriculum (LeRaC) for PyTorch: see `lerac.LeRaC`, and `lerac.CBS` for Curriculum by Smoothing."""
 
 from lerac import curves, snr
-from lerac.curriculum import LeRaC
+from lerac.curriculum.lerac import LeRaC
 from lerac.depth import find_layers, measure_depths
 from lerac.layers import Layer, group_layers, layers_from_timm, override_layers
 from lerac.smoothing import CBS

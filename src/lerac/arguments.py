@@ -9,9 +9,9 @@ from torch import nn
 from torch.optim import LBFGS, Optimizer, Rprop
 from torch.optim.lr_scheduler import LRScheduler
 
+from lerac.curriculum.stand_in import ParamGroup, innermost
 from lerac.curves import CURVES, Curve
 from lerac.layers import Layer, named_parameters, plain_name
-from lerac.stand_in import ParamGroup, innermost
 
 __all__ = [
     "check_curve",

@@ -7,9 +7,9 @@ import typer
 from lerac.commands.data import data_app
 from lerac.commands.figures import figure_app
 from lerac.commands.models import layers_command, schedule_command, snr_command
+from lerac.commands.named_models import ModelNameError
 from lerac.commands.recipes import recipes_app
 from lerac.commands.study import compare_command, report_command, train_command
-from lerac.named_models import ModelNameError
 from lerac.study.errors import StudyError
 
 __all__ = ["app", "run"]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lerac.arguments import check_curve, check_factor, check_k, check_ratio, some
+from lerac.curriculum.state import curve_name
 from lerac.curves import Curve
 from lerac.layers import Layer, start_ratios
-from lerac.state import curve_name
 
 try:
     import jax

@@ -4,8 +4,8 @@ import pytest
 from pages import Page, page_of
 from studies import make_study, train_here
 
-from lerac.study.folder import collect
-from lerac.study.plan import Study
+from lerac.study.plan.study import Study
+from lerac.study.runs.folder import collect
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from lerac.study.data import DATASETS
-from lerac.study.plan import Study
-from lerac.study.recipe import Recipe, load_recipe
-from lerac.study.training import Training
+from lerac.study.plan.study import Study
+from lerac.study.recipes.recipe import Recipe, load_recipe
+from lerac.study.training.training import Training
 
 EXAMPLES = ("data.train=12", "data.validation=6", "data.test=6")
 LENGTH = ("training.epochs=2", "training.batch_size=6", "lerac.k=1", "warmup.k=1", "cbs.every=1")

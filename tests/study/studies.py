@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lerac.study.folder import collect, write_study, write_tables
-from lerac.study.plan import Run, Study
-from lerac.study.recipe import load_recipe
-from lerac.study.runs import train_run
-from lerac.study.training import Training
+from lerac.study.plan.study import Run, Study
+from lerac.study.recipes.recipe import load_recipe
+from lerac.study.runs.folder import collect, write_study, write_tables
+from lerac.study.runs.run import train_run
+from lerac.study.training.training import Training
 
 SMALL = (
     "data.train=90",

@@ -8,9 +8,9 @@ import time
 import pytest
 import torch
 
-from lerac.study.plan import Study
-from lerac.study.recipe import load_recipe
-from lerac.study.training import Training
+from lerac.study.plan.study import Study
+from lerac.study.recipes.recipe import load_recipe
+from lerac.study.training.training import Training
 
 pytestmark = [pytest.mark.wide, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 SMALL = ("data.train=90", "data.validation=40", "data.test=60", "training.batch_size=32", "training.epochs=2")

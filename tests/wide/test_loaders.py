@@ -14,8 +14,8 @@ from small_recipes import small_recipe, write_samples
 from studies import untimed
 
 from lerac.study.engines.local import train_all
-from lerac.study.plan import Study
-from lerac.study.runs import RunFolder
+from lerac.study.plan.study import Study
+from lerac.study.runs.run import RunFolder
 
 pytestmark = [pytest.mark.wide, pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")]
 

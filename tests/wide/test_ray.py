@@ -13,8 +13,8 @@ from studies import make_run, make_study, train_here
 
 from lerac.study.engines import engine_of
 from lerac.study.errors import StudyError
-from lerac.study.folder import collect, write_study, write_tables
-from lerac.study.runs import RunFolder
+from lerac.study.runs.folder import collect, write_study, write_tables
+from lerac.study.runs.run import RunFolder
 
 ray = pytest.importorskip("ray")
 pytestmark = [

@@ -10,7 +10,7 @@ from networks import needed
 from small_recipes import small_official_run, small_run, train_to_the_end, write_samples
 
 from lerac.study.data import DATASETS
-from lerac.study.recipe import recipe_names, recipe_sources
+from lerac.study.recipes.recipe import recipe_names, recipe_sources
 
 pytestmark = pytest.mark.wide
 NAMES = recipe_names()

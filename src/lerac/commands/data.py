@@ -18,7 +18,7 @@ data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check 
 @data_app.command("check")
 def data_check_command(name: DataName, root: DataRoot = None, as_json: Json = False) -> None:
     """Read every file of a data set: counts, labels, images. The first faulty file is named."""
-    from lerac.study.data_terminal import check_data, print_checked
+    from lerac.study.terminal.data import check_data, print_checked
 
     print_checked(check_data(name, root), as_json=as_json)
 
@@ -30,7 +30,7 @@ def data_sample_command(
     as_json: Json = False,
 ) -> None:
     """Write a tiny generated data set in the official layout, always the same; never over anything."""
-    from lerac.study.data_terminal import print_checked, write_sample
+    from lerac.study.terminal.data import print_checked, write_sample
 
     check_folder(root, "--root")
     print_checked(write_sample(name, root), as_json=as_json)
@@ -47,7 +47,7 @@ def data_split_command(
     as_json: Json = False,
 ) -> None:
     """Print which examples are in which part; it is the same for every seed."""
-    from lerac.study.data_terminal import print_split, split_data
+    from lerac.study.terminal.data import print_split, split_data
 
     sizes = {"train": train, "validation": validation, "test": test}
     print_split(name, split_data(name, root, sizes, sample=sample), as_json=as_json)

@@ -11,8 +11,8 @@ from lerac.commands.options import DataRoot, Device, Json, Recipe, SeedList, Set
 from lerac.commands.over_time import OverTime
 from lerac.study.errors import StudyError
 from lerac.study.files import check_folder
-from lerac.study.regimes import DEFAULT_REGIMES, parse_regime
-from lerac.study.requests import parse_seeds, request_study, set_places
+from lerac.study.plan.request import parse_seeds, request_study, set_places
+from lerac.study.recipes.regimes import DEFAULT_REGIMES, parse_regime
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,7 +58,7 @@ def schedule_command(
     except StudyError as error:
         raise StudyError(f"--regime takes one regime, got {regime}: {error}") from None
     asked = request_study([recipe], one, [0], overrides, source, "cpu")
-    from lerac.study.paper_figures.schedule import draw_schedule
+    from lerac.study.figures.schedule import draw_schedule
 
     figure, shown = draw_schedule(asked.runs()[0])
     files = _write(figure, out, "figure-1")
@@ -75,7 +75,7 @@ def convolutions_command(
 ) -> None:
     """Signal-to-noise ratio of an image under repeated random convolutions. Trains nothing."""
     check_folder(out, "--out")
-    from lerac.study.paper_figures.convolutions import draw_convolutions
+    from lerac.study.figures.convolutions import draw_convolutions
 
     figure, shown = draw_convolutions(draws)
     files = _write(figure, out, "figure-2")
@@ -125,7 +125,8 @@ def snr_command(
     check_folder(out, "--out")
     set_places(data_root, weights)
     numbers = parse_seeds(seeds)
-    from lerac.study import snr, snr_report
+    from lerac.study import snr
+    from lerac.study.terminal import snr as snr_report
 
     recipe = snr.snr_recipe(model, data, overrides, images)
     say = Console(stderr=True).print
@@ -153,7 +154,7 @@ def update_rules_command(
     as_json: Json = False,
 ) -> None:
     """Validation metric under LeRaC's update rules against epochs and seconds. Trains what is missing."""
-    from lerac.study.paper_figures.over_time import UPDATE_RULES
+    from lerac.study.figures.over_time import UPDATE_RULES
 
     set_places(data_root, weights)
     rules = regimes or UPDATE_RULES
@@ -171,7 +172,7 @@ def _draw(wanted: OverTime, recipe: str | None, *, every: bool, as_json: bool) -
 
 
 def _write(figure: "Figure", folder: Path, name: str) -> list[Path]:
-    from lerac.study.figures import write_figure
+    from lerac.study.figures.style import write_figure
 
     return write_figure(figure, folder / name)
 

@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lerac.commands.layer_table import print_layers
+from lerac.commands.named_models import KINDS, ModelNameError, named_model
 from lerac.commands.options import DataRoot, Json, Recipe, SeedList, Sets, SourceOption, Weights
 from lerac.depth import find_layers
 from lerac.layers import named_parameters
-from lerac.named_models import KINDS, ModelNameError, named_model
 from lerac.study.errors import StudyError
-from lerac.study.recipe import load_recipe
-from lerac.study.requests import parse_seeds, set_places
+from lerac.study.plan.request import parse_seeds, set_places
+from lerac.study.recipes.recipe import load_recipe
+from lerac.study.terminal.layers import print_layers
 
 __all__ = ["layers_command", "schedule_command", "snr_command"]
 
@@ -52,8 +52,8 @@ def schedule_command(
     as_json: Json = False,
 ) -> None:
     """Show the learning rate of every layer over the whole training with LeRaC, without training."""
-    from lerac.study.schedule import schedule_of
-    from lerac.study.schedule_table import plot_schedule, print_schedule
+    from lerac.study.plan.schedule import schedule_of
+    from lerac.study.terminal.schedule import plot_schedule, print_schedule
 
     loaded = load_recipe(recipe, source=source)
     schedule = schedule_of(loaded, steps_per_epoch)
@@ -86,7 +86,7 @@ def snr_command(
 
     What is signal and what is noise, and why, is explained in docs/snr.md. Trains each run anew; keeps nothing.
     """
-    from lerac.study.snr_command import SNRRequest, answer
+    from lerac.commands.snr import SNRRequest, answer
 
     if regimes and not during:
         raise StudyError("--regimes is for --during-training; without it, training is conventional")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lerac.study.recipe import Source
+from lerac.study.recipes.recipe import Source
 
 __all__ = [
     "Baseline",

@@ -13,12 +13,12 @@ from rich.console import Console
 from lerac.study.data import DATASETS
 from lerac.study.errors import StudyError
 from lerac.study.files import check_folder
-from lerac.study.folder import Result, collect, extend_study, write_study, write_tables
 from lerac.study.lock import claim
-from lerac.study.plan import Study
-from lerac.study.recipe import Source, recipe_names
-from lerac.study.requests import request_study, require_data
-from lerac.study.terminal import print_summaries, summary_json
+from lerac.study.plan.request import request_study, require_data
+from lerac.study.plan.study import Study
+from lerac.study.recipes.recipe import Source, recipe_names
+from lerac.study.runs.folder import Result, collect, extend_study, write_study, write_tables
+from lerac.study.terminal.study import print_summaries, summary_json
 
 __all__ = ["OverTime"]
 
@@ -130,8 +130,8 @@ class OverTime:
         results = _trained(folder, asked, self.workers)
         if results is None:
             return None
-        from lerac.study.figures import write_figure
-        from lerac.study.paper_figures.over_time import draw_over_time, outcomes
+        from lerac.study.figures.over_time import draw_over_time, outcomes
+        from lerac.study.figures.style import write_figure
 
         name, seeds, metric = asked.recipes[0].name, len(asked.seeds), results[0].metric
         title = f"{name}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
@@ -158,7 +158,7 @@ def _why_not(dataset: str, **settings: Any) -> str | None:
 
 def _trained(folder: Path, asked: Study, workers: int | None) -> list[Result] | None:
     """Train what is missing of a study, in a folder that may hold more of it; None if a run failed."""
-    from lerac.study.progress import train_shown
+    from lerac.study.engines.progress import train_shown
 
     # First, so that a folder with another study is refused before anything is written there.
     extend_study(folder, asked, option="--study")

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from lerac.commands.options import Json
 from lerac.study.errors import StudyError
-from lerac.study.recipe import recipe_text
-from lerac.study.recipe_table import known_recipes, print_recipes
+from lerac.study.recipes.recipe import recipe_text
+from lerac.study.terminal.recipes import known_recipes, print_recipes
 
 __all__ = ["recipes_app"]
 

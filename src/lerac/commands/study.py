@@ -27,22 +27,22 @@ from lerac.commands.options import (
 )
 from lerac.study.engines import require_engine
 from lerac.study.engines.machine import side_by_side
-from lerac.study.estimate import Estimate
-from lerac.study.folder import Result, collect, extend_study, write_study, write_tables
-from lerac.study.launch import is_main, launched_processes, refuse_launch
 from lerac.study.lock import claim
-from lerac.study.plan import Run, Study
-from lerac.study.questions import Question, request_question
-from lerac.study.regimes import DEFAULT_REGIMES, parse_regime
-from lerac.study.requests import (
+from lerac.study.plan.request import (
     default_out,
     parse_seeds,
     request_study,
     require_data,
     set_places,
 )
+from lerac.study.plan.study import Run, Study
+from lerac.study.recipes.regimes import DEFAULT_REGIMES, parse_regime
+from lerac.study.runs.estimate import Estimate
+from lerac.study.runs.folder import Result, collect, extend_study, write_study, write_tables
 from lerac.study.statistics import POWER, analyse
-from lerac.study.terminal import print_plan, print_study, study_json
+from lerac.study.statistics.question import Question, request_question
+from lerac.study.terminal.study import print_plan, print_study, study_json
+from lerac.study.training.launch import is_main, launched_processes, refuse_launch
 
 __all__ = ["compare_command", "report_command", "train_command"]
 
@@ -159,7 +159,7 @@ def report_command(
 
 
 def _train(folder: Path, runs: list[Run], workers: int | None, engine: str = "local") -> int:
-    from lerac.study.progress import train_shown  # here, because it takes longer to load than `--help` should
+    from lerac.study.engines.progress import train_shown  # here, because it takes longer to load than `--help` should
 
     return train_shown(folder, runs, workers, engine)
 
@@ -178,7 +178,7 @@ def _train_together(folder: Path, run: Run) -> int:
 def _track(names: list[str]) -> None:
     if not names and not os.environ.get("LERAC_TRACKERS"):
         return
-    from lerac.study.trackers import set_trackers  # here, because it takes long to load
+    from lerac.study.training.trackers import set_trackers  # here, because it takes long to load
 
     set_trackers(names)
 

@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 from lerac.arguments import check_k
-from lerac.curriculum import LeRaC
+from lerac.curriculum.lerac import LeRaC
 
 __all__ = ["check_duration", "check_fits", "layer_rates", "missing", "steps_of"]
 

@@ -7,14 +7,14 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from lerac.curriculum import LeRaC
+from lerac.curriculum.lerac import LeRaC
+from lerac.curriculum.ranks import agreed
+from lerac.curriculum.stand_in import innermost
+from lerac.curriculum.step_count import read_count
 from lerac.curves import Curve
 from lerac.depth import find_layers
 from lerac.integrations import check_duration, check_fits, layer_rates, missing, steps_of
 from lerac.layers import Layer, named_parameters
-from lerac.ranks import agreed
-from lerac.stand_in import innermost
-from lerac.step_count import read_count
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer

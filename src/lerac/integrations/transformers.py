@@ -7,12 +7,12 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from lerac.curriculum import LeRaC
+from lerac.curriculum.lerac import LeRaC
+from lerac.curriculum.stand_in import innermost
+from lerac.curriculum.step_count import read_count
 from lerac.curves import Curve
 from lerac.integrations import check_duration, check_fits, layer_rates, missing, steps_of
 from lerac.layers import Layer
-from lerac.stand_in import innermost
-from lerac.step_count import read_count
 
 try:
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments

@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from lerac.arguments import check_curve, check_k, check_ratio
-from lerac.curriculum import LeRaC
+from lerac.curriculum.lerac import LeRaC
+from lerac.curriculum.step_count import read_count
 from lerac.curves import Curve
 from lerac.depth import find_layers
 from lerac.integrations import check_duration, check_fits, steps_of
 from lerac.layers import Layer, named_parameters
-from lerac.step_count import read_count
 
 __all__ = ["Attached", "attach"]
 

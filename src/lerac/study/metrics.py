@@ -55,7 +55,7 @@ MAE = Metric("mae", "mean absolute error", 1, "years", "years", 2, "years", high
 
 
 MAP50 = Metric("map50", "mAP@0.5", 100, "%", "points", 1, "", higher_is_better=True, others=("map50-95",))
-"""Mean average precision, see `lerac.study.average_precision`, of boxes that overlap by half, in [0, 1]; shown in %.
+"""Mean average precision, of boxes that overlap by half (`training.average_precision`), in [0, 1]; shown in %.
 
 Beside it, `map50-95` is the mean over least overlaps of 0.5, 0.55, …, 0.95."""
 

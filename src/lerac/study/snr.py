@@ -14,11 +14,11 @@ from torch import nn
 from lerac.snr import LayerSNR, layer_snr, with_weight_noise
 from lerac.study.data import Inputs, Splits
 from lerac.study.errors import StudyError
-from lerac.study.plan import Run, Study
-from lerac.study.recipe import Recipe, load_recipe
+from lerac.study.plan.study import Run, Study
+from lerac.study.recipes.recipe import Recipe, load_recipe
 from lerac.study.seeds import derive
 from lerac.study.statistics import BASELINE, Difference, paired_difference
-from lerac.study.training import Training, build
+from lerac.study.training.training import Training, build
 
 __all__ = [
     "ENOUGH_DB",

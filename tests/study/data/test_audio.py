@@ -12,8 +12,9 @@ import pytest
 import soundfile
 import torch
 
-from lerac.study.data import audio, cremad, esc50
-from lerac.study.data.audio_files import fitted, read_wave, resampled
+from lerac.study.data.audio import cremad, esc50
+from lerac.study.data.audio import recordings as audio
+from lerac.study.data.audio.files import fitted, read_wave, resampled
 from lerac.study.data.loading import in_order, load_batches
 from lerac.study.data.places import mark_sample
 from lerac.study.errors import StudyError

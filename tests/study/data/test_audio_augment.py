@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lerac.study.data.audio_augment import Augmentations
+from lerac.study.data.audio.augment import Augmentations
 from lerac.study.errors import StudyError
 
 NONE = dict.fromkeys(["noise", "shift", "speed", "mixup", "mask"], 0)

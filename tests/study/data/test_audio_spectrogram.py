@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lerac.study.data.audio_spectrogram import Spectrogram
+from lerac.study.data.audio.spectrogram import Spectrogram
 
 SETTINGS = {"cremad": (16_000, 64), "esc50": (44_100, 128)}
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lerac.study.data.detection import BoxAugmentations, DetectionSplit, Fit, Objects
-from lerac.study.data.images import FilePictures, drawing
+from lerac.study.data.boxes.detection import BoxAugmentations, DetectionSplit, Fit, Objects
 from lerac.study.data.loading import load_batches
+from lerac.study.data.pictures.images import FilePictures, drawing
 from lerac.study.errors import StudyError
 
 tv_tensors = pytest.importorskip("torchvision.tv_tensors")

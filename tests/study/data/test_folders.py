@@ -7,8 +7,8 @@ from handmade import FACES, faces, food, imagenet, picture, tiny_imagenet, trunc
 from PIL import Image
 
 from lerac.study.data import DATASETS
-from lerac.study.data.images import decode
-from lerac.study.data.utkface import mean_absolute_error, parse_face
+from lerac.study.data.pictures.images import decode
+from lerac.study.data.pictures.utkface import mean_absolute_error, parse_face
 from lerac.study.errors import StudyError
 
 MAKERS = {"tiny-imagenet": tiny_imagenet, "imagenet200": imagenet, "food101": food, "utkface": faces}
@@ -108,7 +108,7 @@ def test_the_first_and_last_class_of_imagenet200_are_those_that_timm_lists():
     resources = pytest.importorskip("timm").__path__[0]
     from pathlib import Path
 
-    from lerac.study.data import imagenet200
+    from lerac.study.data.pictures import imagenet200
 
     wnids = (Path(resources) / "data" / "_info" / "imagenet_synsets.txt").read_text().split()
     assert wnids == sorted(wnids)

@@ -9,11 +9,11 @@ from torch import nn
 
 from lerac.cli import run
 from lerac.study.data import DATASETS
-from lerac.study.data.images import to_bytes
+from lerac.study.data.boxes.voc import CLASSES
 from lerac.study.data.loading import in_order, load_batches, loader_workers
-from lerac.study.data.voc import CLASSES
+from lerac.study.data.pictures.images import to_bytes
 from lerac.study.errors import StudyError
-from lerac.study.training import Training
+from lerac.study.training.training import Training
 
 SIZES = {
     "cifar10": (150, 50, 50),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lerac.study.data import HeldSplit
-from lerac.study.data.images import HALF, IMAGENET, Normalise
+from lerac.study.data.pictures.images import HALF, IMAGENET, Normalise
 
 ROWS = [5, 0, 5, 3]
 LABELS = torch.arange(6)

@@ -7,11 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from lerac.study.data.boolq import BOOLQ
 from lerac.study.data.loading import in_order, load_batches
 from lerac.study.data.places import mark_sample
-from lerac.study.data.qnli import QNLI
-from lerac.study.data.rte import RTE
+from lerac.study.data.text.boolq import BOOLQ
+from lerac.study.data.text.qnli import QNLI
+from lerac.study.data.text.rte import RTE
 from lerac.study.errors import StudyError
 
 ALL = {"boolq": BOOLQ, "qnli": QNLI, "rte": RTE}

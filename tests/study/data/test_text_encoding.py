@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from lerac.study.data.text_encoding import BERT, BertPieces, WholeWords, shortened, words_of
-from lerac.study.data.text_files import Pairs
+from lerac.study.data.text.encoding import BERT, BertPieces, WholeWords, shortened, words_of
+from lerac.study.data.text.files import Pairs
 from lerac.study.errors import StudyError
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -5,8 +5,8 @@ import torch
 from handmade import picture, truncate, voc, voc_note
 
 from lerac.study.data import DATASETS
-from lerac.study.data.voc import CLASSES, read_objects
-from lerac.study.data.voc_yolo import write_yolo
+from lerac.study.data.boxes.voc import CLASSES, read_objects
+from lerac.study.data.boxes.voc_yolo import write_yolo
 from lerac.study.errors import StudyError
 
 SIZES = {"train": 2, "validation": 2, "test": 1, "sample": True}

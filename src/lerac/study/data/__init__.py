@@ -7,25 +7,25 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from lerac.study.data import samples
-from lerac.study.data.audio_augment import Augmentations
-from lerac.study.data.boolq import BOOLQ
-from lerac.study.data.cifar import CIFAR10, CIFAR100, Cifar
-from lerac.study.data.cremad import check_cremad, load_cremad, sample_cremad
-from lerac.study.data.detection import BoxAugmentations
+from lerac.study.data.audio.augment import Augmentations
+from lerac.study.data.audio.cremad import check_cremad, load_cremad, sample_cremad
+from lerac.study.data.audio.esc50 import check_esc50, load_esc50, sample_esc50
+from lerac.study.data.boxes.detection import BoxAugmentations
+from lerac.study.data.boxes.voc import check_voc, load_voc
+from lerac.study.data.boxes.voc_sample import sample_voc
 from lerac.study.data.digits import load_digits
-from lerac.study.data.esc50 import check_esc50, load_esc50, sample_esc50
-from lerac.study.data.food101 import check_food101, load_food101
-from lerac.study.data.imagenet200 import MOST, check_imagenet200, load_imagenet200
+from lerac.study.data.pictures import samples
+from lerac.study.data.pictures.cifar import CIFAR10, CIFAR100, Cifar
+from lerac.study.data.pictures.food101 import check_food101, load_food101
+from lerac.study.data.pictures.imagenet200 import MOST, check_imagenet200, load_imagenet200
+from lerac.study.data.pictures.tiny_imagenet import check_tiny_imagenet, load_tiny_imagenet
+from lerac.study.data.pictures.utkface import check_utkface, load_utkface
 from lerac.study.data.places import Checked
-from lerac.study.data.qnli import QNLI
-from lerac.study.data.rte import RTE
 from lerac.study.data.splits import HeldSplit, Inputs, Split, Splits, Task
-from lerac.study.data.text import TextPairs
-from lerac.study.data.tiny_imagenet import check_tiny_imagenet, load_tiny_imagenet
-from lerac.study.data.utkface import check_utkface, load_utkface
-from lerac.study.data.voc import check_voc, load_voc
-from lerac.study.data.voc_sample import sample_voc
+from lerac.study.data.text.boolq import BOOLQ
+from lerac.study.data.text.pairs import TextPairs
+from lerac.study.data.text.qnli import QNLI
+from lerac.study.data.text.rte import RTE
 
 __all__ = ["DATASETS", "Checked", "DataSet", "HeldSplit", "Inputs", "Split", "Splits", "Task"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from lerac.study.data.images import decode
+from lerac.study.data.pictures.images import decode
 from lerac.study.errors import StudyError
 
 __all__ = ["HubPictures", "hub_labels", "hub_table"]

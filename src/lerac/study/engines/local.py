@@ -15,8 +15,8 @@ from lerac.study.engines import machine
 from lerac.study.engines.protocol import Failure, Progress
 from lerac.study.engines.worker import Answer, serve
 from lerac.study.errors import StorageError
-from lerac.study.plan import Run
-from lerac.study.runs import RunFolder
+from lerac.study.plan.study import Run
+from lerac.study.runs.run import RunFolder
 
 __all__ = ["train_all"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from lerac.study.plan import Run
+from lerac.study.plan.study import Run
 
 __all__ = ["Engine", "Failure", "Progress"]
 

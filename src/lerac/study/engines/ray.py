@@ -22,8 +22,8 @@ from lerac.study.engines.protocol import Failure, Progress
 from lerac.study.engines.worker import Answer, attempt
 from lerac.study.errors import StorageError, StudyError
 from lerac.study.files import write_text
-from lerac.study.plan import Run
-from lerac.study.runs import RunFolder
+from lerac.study.plan.study import Run
+from lerac.study.runs.run import RunFolder
 
 __all__ = ["train_all"]
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from accelerate import PartialState  # type: ignore[import-untyped]
 from rich.console import Console
 
-from lerac.study.accelerator import build_accelerator
+from lerac.study.engines.progress import TerminalProgress, report_failure
 from lerac.study.engines.worker import attempt
-from lerac.study.launch import check_agreement, is_main
-from lerac.study.plan import Run
-from lerac.study.progress import TerminalProgress, report_failure
-from lerac.study.runs import RunFolder, train_run
+from lerac.study.plan.study import Run
+from lerac.study.runs.run import RunFolder, train_run
+from lerac.study.training.accelerator import build_accelerator
+from lerac.study.training.launch import check_agreement, is_main
 
 __all__ = ["train_together"]
 

@@ -11,8 +11,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from lerac.study.errors import FolderInUseError, StorageError
-from lerac.study.plan import Run
-from lerac.study.runs import RunFolder, train_run
+from lerac.study.plan.study import Run
+from lerac.study.runs.run import RunFolder, train_run
 
 __all__ = ["Answer", "attempt", "serve"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from lerac.study.errors import StudyError
 from lerac.study.metrics import metric_of
-from lerac.study.plan import Study
-from lerac.study.recipe import Recipe, recipe_sources
+from lerac.study.plan.study import Study
+from lerac.study.recipes.recipe import Recipe, recipe_sources
 from lerac.study.statistics import BASELINE, POWER, Analysis, seed_ranges
 
 __all__ = ["changed_values", "commands_of"]

@@ -10,14 +10,14 @@ import jinja2
 from markupsafe import Markup
 
 from lerac.study.files import write_text
-from lerac.study.folder import RESULTS, Result, result_rows
 from lerac.study.metrics import Metric
-from lerac.study.plan import Study
+from lerac.study.plan.study import Study
 from lerac.study.report.commands import changed_values, commands_of
-from lerac.study.report.comparison import Comparison
 from lerac.study.report.pictures import colour_rules
 from lerac.study.report.sections import PARTS, section_of
 from lerac.study.report.statistics_section import tests_of
+from lerac.study.runs.comparison import Comparison
+from lerac.study.runs.folder import RESULTS, Result, result_rows
 from lerac.study.statistics import ALPHA, CONFIDENCE, Analysis, p_number
 
 __all__ = ["write_report"]
@@ -77,7 +77,7 @@ def embedded(results: Sequence[Result]) -> dict[str, list[Any]]:
 
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lerac.study"),
+        loader=jinja2.PackageLoader("lerac.study.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -8,7 +8,7 @@ from html import escape
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from lerac.study.figures import svg
+from lerac.study.figures.style import svg
 
 __all__ = ["colour_rules", "inline_svg", "variable"]
 

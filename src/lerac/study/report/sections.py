@@ -5,15 +5,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lerac.study import figures
-from lerac.study.folder import Result
-from lerac.study.plan import Run, Study, steps_per_epoch
-from lerac.study.recipe import Recipe
-from lerac.study.report.comparison import Comparison
-from lerac.study.report.figures import SIZE, curve_figure, differences_figure, seeds_figure
+from lerac.study.figures import style as figures
+from lerac.study.figures.comparison import SIZE, curve_figure, differences_figure, seeds_figure
+from lerac.study.plan.study import Run, Study, steps_per_epoch
+from lerac.study.recipes.recipe import Recipe
 from lerac.study.report.pictures import inline_svg, variable
 from lerac.study.report.tables import PUBLISHED_RUNS, table_rows
 from lerac.study.report.times import times_of, unit_of
+from lerac.study.runs.comparison import Comparison
+from lerac.study.runs.folder import Result
 
 __all__ = ["PARTS", "section_of"]
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lerac.study.report.comparison import Comparison
+from lerac.study.runs.comparison import Comparison
 from lerac.study.statistics import tally
 
 __all__ = ["tests_of"]

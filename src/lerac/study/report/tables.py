@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lerac.study.files import write_text
-from lerac.study.folder import csv_text
 from lerac.study.metrics import Metric
-from lerac.study.report.comparison import Comparison
+from lerac.study.runs.comparison import Comparison
+from lerac.study.runs.folder import csv_text
 from lerac.study.statistics import CONFIDENCE, Cell, Summary, p_number
 
 __all__ = ["PUBLISHED_RUNS", "Row", "table_csv", "table_rows", "table_tex", "write_summary"]

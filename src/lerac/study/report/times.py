@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from lerac.study.folder import Result
+from lerac.study.runs.folder import Result
 from lerac.study.statistics import Summary, summarise
 
 __all__ = ["Time", "Unit", "times_of", "unit_of"]

@@ -8,7 +8,7 @@ from lerac.study.metrics import ACCURACY
 from lerac.study.statistics.networks import Disagreement, Predictions, disagreement, read_predictions
 
 if TYPE_CHECKING:
-    from lerac.study.folder import Result
+    from lerac.study.runs.folder import Result
 
 __all__ = ["compare_networks"]
 

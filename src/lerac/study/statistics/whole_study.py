@@ -21,7 +21,7 @@ from lerac.study.statistics.summary import BASELINE, Summary, summarise
 from lerac.study.statistics.verdicts import about_baseline, p_text, seeds_text, verdict
 
 if TYPE_CHECKING:
-    from lerac.study.folder import Result
+    from lerac.study.runs.folder import Result
 
 __all__ = ["analyse", "choose_baseline"]
 

@@ -1,0 +1,194 @@
+"""PASCAL VOC 2007 and 2012: photographs with boxes around objects of 20 classes; a detection.
+
+Source: Everingham et al., "The PASCAL Visual Object Classes Challenge", IJCV 2010. Form: `VOCdevkit/VOC20xx` with
+`Annotations`, `ImageSets/Main` and `JPEGImages`. Learned from is trainval of both years (16,551 images), tested is on
+test of 2007 (4,952), as is usual; the paper's choice is not known. The validation part is cut from trainval (10 %, each
+year by its share) and not the official half, which would leave half of the usual training data.
+
+Boxes: the files have corners (xmin, ymin, xmax, ymax) as pixels counted from 1, both inside the box. Here a box is
+(xmin − 1, ymin − 1, xmax, ymax): edges counted from 0 at the image's left and upper border, so that a box of one pixel
+has width 1 and the box of the whole image is (0, 0, width, height).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from xml.etree import ElementTree
+
+import torch
+from torch import Tensor
+
+from lerac.study.data.boxes.detection import BoxAugmentations, DetectionSplit, Objects
+from lerac.study.data.parts import Sizes, choose
+from lerac.study.data.pictures.classification import read_lines
+from lerac.study.data.pictures.images import FilePictures
+from lerac.study.data.pictures.listing import read_all
+from lerac.study.data.places import Checked, Place, data_root, locate
+from lerac.study.data.splits import Splits
+from lerac.study.errors import StudyError
+
+__all__ = ["CLASSES", "FOLDER", "NAME", "check_voc", "load_voc", "read_objects"]
+
+NAME, FOLDER = "voc", "VOCdevkit"
+CLASSES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+COUNTS = {"2007 trainval": 5011, "2012 trainval": 11_540, "2007 test": 4952}
+
+
+def load_voc(
+    seed: int,
+    *,
+    train: int | None = None,
+    validation: int | Literal["test"],
+    test: int,
+    label_noise: float = 0.0,
+    size: int = 640,
+    augment: Mapping[str, Any] | None = None,
+    sample: bool = False,
+    root: Path | None = None,
+) -> Splits:
+    """Give images as inputs (batch, 3, size, size), read when a batch is asked for, and the objects on them.
+
+    `DetectionSplit` says what a batch is; `voc_yolo` writes the same images and boxes down for Ultralytics' trainer.
+
+    Args:
+        seed: of the augmentation; the split is fixed.
+        train: number of training images; with `validation` at most 16,551; None: all that are left.
+        validation: number of images that choose the epoch; or `test`: the test images do.
+        test: number of images that are looked at once, at most 4,952.
+        label_noise: must be 0.
+        size: height and width that images are fitted into with their proportions kept, a multiple of 32.
+        augment: values of `BoxAugmentations` for training; None: no augmentation.
+        sample: whether a generated sample is wanted instead of the real data.
+        root: data root; None: LERAC_DATA.
+
+    Raises:
+        StudyError: if files are missing or damaged, there are fewer images than asked for, a measured part has no
+            object that counts, or label noise or another size is asked for; when a batch is read, if an image is
+            damaged.
+    """
+    if label_noise:
+        raise StudyError(f"{NAME}: label_noise {label_noise:g} asked for, which is for classification; use 0")
+    place = _place(data_root(root), sample)
+    names = _read(place)
+    learned, tested = [*names["2007 trainval"], *names["2012 trainval"]], names["2007 test"]
+    years = [0] * len(names["2007 trainval"]) + [1] * len(names["2012 trainval"])
+    sizes = Sizes(train, validation, test)
+    chosen = choose(NAME, (learned, years), (tested, [0] * len(tested)), sizes)
+    pictures = FilePictures(place.folder, [*learned, *tested])
+
+    changes = None if augment is None else BoxAugmentations.of(augment)
+
+    def make(index: Tensor, changes: BoxAugmentations | None = None) -> DetectionSplit:
+        objects = [read_objects(_annotation(pictures, i)) for i in index.tolist()]
+        return DetectionSplit(pictures, objects, index, size, len(CLASSES), changes, seed)
+
+    tests = make(chosen.test + len(learned))
+    validates = tests if chosen.validation is None else make(chosen.validation)
+    for part, split in (("validation", validates), ("test", tests)):
+        if all(objects.difficult.all() for objects in split.labels):
+            raise StudyError(
+                f"{NAME}: none of the {len(split)} {part} images has an object that is not difficult, so there is "
+                f"nothing to find; ask for more by data.{part}"
+            )
+    return Splits(
+        make(chosen.train, changes),
+        validates,
+        tests,
+        classes=len(CLASSES),
+        task="detection",
+        channels=3,
+    )
+
+
+def check_voc(root: Path) -> Checked:
+    """Read every image and annotation of trainval 2007 and 2012 and test 2007.
+
+    Raises:
+        StudyError: with the first faulty file.
+    """
+    place = _place(root, None)
+    names = _read(place)
+    pictures = FilePictures(place.folder, [name for part in names.values() for name in part])
+    read_all(pictures)
+    for i in range(len(pictures)):
+        objects = read_objects(_annotation(pictures, i))
+        if (found := pictures.open(i).size) != objects.size:
+            size, said = ("×".join(map(str, pair)) for pair in (found, objects.size))
+            raise StudyError(
+                f"{_annotation(pictures, i)}: an image of {said} pixels, but {pictures.name(i)} has {size}"
+            )
+    counts = {part: len(there) for part, there in names.items()}
+    return Checked(NAME, place.folder, "official", place.sample, counts, len(CLASSES))
+
+
+def read_objects(path: Path) -> Objects:
+    """Read an annotation.
+
+    Raises:
+        StudyError: if it is missing or no such XML, or a class is unknown or a box not inside the image.
+    """
+    try:
+        tree = ElementTree.parse(path).getroot()
+        size = int(_text(tree, "size/width")), int(_text(tree, "size/height"))
+        found = [_read_object(element, *size) for element in tree.iterfind("object")]
+    except FileNotFoundError:
+        raise StudyError(f"{path}: this file is missing; unpack the data set again") from None
+    except ElementTree.ParseError as error:
+        raise StudyError(f"{path}: cannot be read as XML ({error}); unpack the data set again") from None
+    except (ValueError, OSError) as error:
+        raise StudyError(f"{path}: {error}; unpack the data set again") from None
+    return Objects(
+        torch.tensor([box for box, _, _ in found], dtype=torch.float32).view(-1, 4),
+        torch.tensor([label for _, label, _ in found], dtype=torch.int64),
+        torch.tensor([difficult for _, _, difficult in found], dtype=torch.bool),
+        size,
+    )
+
+
+def _read_object(element: ElementTree.Element, width: int, height: int) -> tuple[tuple[float, ...], int, bool]:
+    name, flag = _text(element, "name"), _text(element, "difficult")
+    if name not in CLASSES or flag not in ("0", "1"):
+        raise ValueError(f"class {name!r} with difficult {flag!r}: a class of VOC with 0 or 1 expected")
+    left, upper, right, lower = (float(_text(element, f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax"))
+    if not (1 <= left <= right <= width and 1 <= upper <= lower <= height):
+        box = f"({left:g}, {upper:g}, {right:g}, {lower:g})"
+        raise ValueError(f"box {box} of {name} is not inside the image of {width}×{height} pixels")
+    return (left - 1, upper - 1, right, lower), CLASSES.index(name), flag == "1"
+
+
+def _text(element: ElementTree.Element, path: str) -> str:
+    text = element.findtext(path)
+    if text is None:
+        raise ValueError(f"{path} is missing")
+    return text.strip()
+
+
+def _place(root: Path, sample: bool | None) -> Place:
+    return locate(NAME, (FOLDER,), COUNTS, root, sample=sample)
+
+
+def _read(place: Place) -> dict[str, list[str]]:
+    """Give the names of the images of each part, below the folder."""
+    names = {}
+    for part in COUNTS:
+        year, lists = part.split()
+        path = place.folder / f"VOC{year}" / "ImageSets" / "Main" / f"{lists}.txt"
+        ids = [line.strip() for line in read_lines(path)]
+        if len(set(ids)) < len(ids):
+            raise StudyError(f"{path}: {next(i for i in ids if ids.count(i) > 1)} is listed twice")
+        place.require_count(part, len(ids), path)
+        names[part] = [f"VOC{year}/JPEGImages/{i}.jpg" for i in ids]
+        for name in names[part]:
+            if not (place.folder / name).is_file():
+                raise StudyError(f"{place.folder / name}: this image is missing, but {path} lists it")
+    if both := sorted(set(names["2007 trainval"]) & set(names["2007 test"])):
+        raise StudyError(f"{place.folder / both[0]}: both in trainval and in test")
+    return names
+
+
+def _annotation(pictures: FilePictures, i: int) -> Path:
+    image = Path(pictures.name(i))
+    return image.parent.parent / "Annotations" / f"{image.stem}.xml"

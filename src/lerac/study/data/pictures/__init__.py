@@ -1,0 +1,1 @@
+"""Data sets of pictures with a class or a number each."""

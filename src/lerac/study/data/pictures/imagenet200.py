@@ -1,0 +1,189 @@
+"""ImageNet-200: the first 200 classes of ILSVRC 2012 by WordNet id; about 1,300 training images each, 50 to test.
+
+Source: Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015. Form: `ILSVRC` with
+`Data/CLS-LOC/{train/<wnid>,val}` and `Annotations/CLS-LOC/val/*.xml`, which has the classes of the validation images.
+
+Preprocessing (authors' data_handlers.py): random crop of 8 to 100 % of the area resized to 224, flip, colour jitter of
+0.4 (brightness, contrast, saturation), mean and standard deviation of ImageNet. To measure: the shorter side resized
+to 256, then the centre 224; the authors crop at random there, too, which makes their numbers depend on chance. The
+official validation images are the test part; the validation part is cut from the training images (paper: 10 %).
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+from xml.etree import ElementTree
+
+from PIL import Image
+from torch import Tensor
+
+from lerac.study.data.parts import Sizes
+from lerac.study.data.pictures.classification import Part, Parts, assemble
+from lerac.study.data.pictures.images import IMAGENET, FilePictures, Normalise, StreamedImages, to_bytes
+from lerac.study.data.pictures.listing import check_pictures, folder_names, image_names
+from lerac.study.data.places import Checked, Place, data_root, locate
+from lerac.study.data.splits import Splits
+from lerac.study.errors import StudyError
+
+__all__ = ["FOLDER", "MOST", "NAME", "check_imagenet200", "load_imagenet200"]
+
+NAME, FOLDER = "imagenet200", "ILSVRC"
+CLASSES, ALL_CLASSES, PER_CLASS_VAL = 200, 1000, 50
+COUNTS = {"val": CLASSES * PER_CLASS_VAL}
+FEWEST, MOST = 732, 1300  # training images of a class in ILSVRC 2012 (Russakovsky et al., IJCV 2015)
+FIRST, LAST = "n01440764", "n02097298"  # of the 200, in the sorted list of ILSVRC 2012
+
+
+def load_imagenet200(
+    seed: int,
+    *,
+    train: int | None = None,
+    validation: int | Literal["test"],
+    test: int,
+    label_noise: float = 0.0,
+    size: int = 224,
+    crop: Literal["centre", "random"] = "centre",
+    sample: bool = False,
+    root: Path | None = None,
+) -> Splits:
+    """Give images as inputs (batch, 3, size, size), read and augmented when a batch is asked for.
+
+    Args:
+        seed: decides augmentation and label noise.
+        train: number of training examples; None: all that are left.
+        validation: number of examples that choose the epoch; or `test`: the test examples do, as in the authors' code.
+        test: number of examples that are looked at once, at most 10,000.
+        label_noise: share of the training labels to replace by another class, in [0, 1).
+        size: height and width, in pixels; to measure, the shorter side is resized to 8/7 of it.
+        crop: of images to measure on: `centre`; or `random`, as in the authors' code, drawn once by the seed.
+        sample: whether a generated sample is wanted instead of the real data.
+        root: data root; None: LERAC_DATA.
+
+    Raises:
+        StudyError: if files are missing, or there are fewer examples than asked for; when a batch is read, if an
+            image is damaged.
+    """
+    parts = _read(_place(data_root(root), sample))
+
+    def make(part: Part, index: Tensor, labels: Tensor, training: bool) -> StreamedImages:
+        assert not isinstance(part.pictures, Tensor)
+        transform = Augment(size) if training else Measure(size, crop)
+        return StreamedImages(part.pictures, labels, index, transform, Normalise(*IMAGENET), seed)
+
+    sizes = Sizes(train, validation, test)
+    return assemble(parts, make, seed=seed, sizes=sizes, label_noise=label_noise)
+
+
+def check_imagenet200(root: Path) -> Checked:
+    """Read every image and annotation of the 200 classes.
+
+    Raises:
+        StudyError: with the first faulty file.
+    """
+    return check_pictures(NAME, _read(_place(root, None)))
+
+
+class Augment:
+    """The authors' augmentation; draws from torch's generator.
+
+    Args:
+        size: height and width of the result, in pixels.
+    """
+
+    def __init__(self, size: int) -> None:
+        from torchvision.transforms import v2  # takes long to load
+
+        self._transform = v2.Compose(
+            [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), v2.ColorJitter(0.4, 0.4, 0.4)]
+        )
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        return to_bytes(self._transform(image))
+
+
+class Measure:
+    """Resizes the shorter side to 8/7 of `size` and takes the centre, or a random part, which is resized (official).
+
+    Args:
+        size: height and width of the result, in pixels.
+        crop: `centre` or `random`; the latter draws from torch's generator.
+    """
+
+    def __init__(self, size: int, crop: Literal["centre", "random"]) -> None:
+        from torchvision.transforms import v2
+
+        part = v2.CenterCrop(size) if crop == "centre" else v2.RandomResizedCrop(size)
+        self._transform = v2.Compose([v2.Resize(size * 8 // 7), part])
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        return to_bytes(self._transform(image))
+
+
+def _place(root: Path, sample: bool | None) -> Place:
+    return locate(NAME, (FOLDER,), COUNTS, root, sample=sample)
+
+
+def _read(place: Place) -> Parts:
+    wnids = _wnids(place)
+    return Parts(place, "official", CLASSES, _read_train(place, wnids), _read_val(place, wnids))
+
+
+def _wnids(place: Place) -> list[str]:
+    folder = place.folder / "Data" / "CLS-LOC" / "train"
+    wnids = folder_names(folder)
+    if len(wnids) not in (CLASSES, ALL_CLASSES):
+        raise StudyError(
+            f"{folder}: {ALL_CLASSES} classes, or the first {CLASSES}, expected; found {len(wnids)}, of which the "
+            f"first {CLASSES} could be other classes"
+        )
+    wnids = wnids[:CLASSES]
+    if not place.sample and (wnids[0], wnids[-1]) != (FIRST, LAST):
+        raise StudyError(
+            f"{folder}: the first {CLASSES} classes must be {FIRST} to {LAST}, not {wnids[0]} to {wnids[-1]}"
+        )
+    return wnids
+
+
+def _read_train(place: Place, wnids: list[str]) -> Part:
+    folder = place.folder / "Data" / "CLS-LOC" / "train"
+    names, labels = [], []
+    for label, wnid in enumerate(wnids):
+        found = image_names(folder / wnid)
+        if not place.sample and not FEWEST <= len(found) <= MOST:
+            raise StudyError(
+                f"{folder / wnid}: a wrong count: {len(found)} images, but every class has {FEWEST} to {MOST}"
+            )
+        names += [f"Data/CLS-LOC/train/{wnid}/{name}" for name in found]
+        labels += [label] * len(found)
+    if "train" in place.counts:  # of a sample; nobody publishes the number of the real 200
+        place.require_count("train", len(labels), folder)
+    return Part.of_pictures("train", labels, FilePictures(place.folder, names))
+
+
+def _read_val(place: Place, wnids: list[str]) -> Part:
+    folder, annotations = place.folder / "Data" / "CLS-LOC" / "val", place.folder / "Annotations" / "CLS-LOC" / "val"
+    position = {wnid: label for label, wnid in enumerate(wnids)}
+    names, labels = [], []
+    for file in image_names(folder):
+        wnid = _annotated(annotations / f"{Path(file).stem}.xml")
+        if wnid in position:
+            names.append(f"Data/CLS-LOC/val/{file}")
+            labels.append(position[wnid])
+    counts = Counter(labels)
+    each = place.counts["val"] // CLASSES
+    for label, wnid in enumerate(wnids):
+        if counts[label] != each:
+            raise StudyError(f"{annotations}: a wrong count: {counts[label]} images of {wnid}, but {each} expected")
+    return Part.of_pictures("val", labels, FilePictures(place.folder, names))
+
+
+def _annotated(path: Path) -> str:
+    try:
+        found = {element.text or "" for element in ElementTree.parse(path).iterfind("object/name")}
+    except FileNotFoundError:
+        raise StudyError(f"{path}: this file is missing; unpack the data set again") from None
+    except (ElementTree.ParseError, OSError) as error:
+        raise StudyError(f"{path}: cannot be read as XML ({error}); unpack the data set again") from None
+    if len(found) != 1:
+        raise StudyError(f"{path}: objects of one class expected, found {', '.join(sorted(found)) or 'none'}")
+    return found.pop()

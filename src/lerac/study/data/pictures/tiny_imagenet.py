@@ -1,0 +1,137 @@
+"""Tiny ImageNet: 100,000 training and 10,000 validation images of 64×64 in 200 classes, some of them grey.
+
+Source: Le and Yang, "Tiny ImageNet Visual Recognition Challenge", 2015 (CS231n, Stanford). Official form: the folder
+`tiny-imagenet-200`; Hub form: `zh-plus/tiny-imagenet` in a folder `tiny-imagenet`. Classes are the sorted WordNet ids.
+
+Preprocessing: 64×64 without augmentation (paper, section 6), mean and standard deviation 0.5 per channel (authors'
+data_handlers.py). The official validation images are the test part, as in the authors' code, because the official
+test images have no labels; the validation part is cut from the training images (paper: 10 %).
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from lerac.study.data.hub import HubPictures, hub_labels, hub_table
+from lerac.study.data.parts import Sizes
+from lerac.study.data.pictures.classification import Part, Parts, assemble, read_lines, require_labels
+from lerac.study.data.pictures.images import HALF, FilePictures, Normalise, hold
+from lerac.study.data.pictures.listing import check_pictures, folder_names, image_names, require_same
+from lerac.study.data.places import Checked, Place, data_root, locate
+from lerac.study.data.splits import HeldSplit, Splits
+from lerac.study.errors import StudyError
+
+__all__ = ["FOLDER", "NAME", "check_tiny_imagenet", "load_tiny_imagenet"]
+
+NAME, FOLDER, HUB_FOLDER = "tiny-imagenet", "tiny-imagenet-200", "tiny-imagenet"
+CLASSES, SIZE = 200, 64
+COUNTS = {"train": 100_000, "val": 10_000}
+
+
+def load_tiny_imagenet(
+    seed: int,
+    *,
+    train: int | None = None,
+    validation: int | Literal["test"],
+    test: int,
+    label_noise: float = 0.0,
+    size: int = SIZE,
+    sample: bool = False,
+    root: Path | None = None,
+) -> Splits:
+    """Give images as inputs (batch, 3, size, size), held in memory as bytes; 1.4 GB for all of them.
+
+    Args:
+        seed: decides the label noise, and nothing else.
+        train: number of training examples; with `validation` at most 100,000; None: all that are left.
+        validation: number of examples that choose the epoch; or `test`: the test examples do, as in the authors' code.
+        test: number of examples that are looked at once, at most 10,000: the official validation images.
+        label_noise: share of the training labels to replace by another class, in [0, 1).
+        size: height and width, in pixels.
+        sample: whether a generated sample is wanted instead of the real data.
+        root: data root; None: LERAC_DATA.
+
+    Raises:
+        StudyError: if files are missing or damaged, or there are fewer examples than asked for.
+    """
+    parts = _read(_place(data_root(root), sample))
+    normalise = Normalise(*HALF, size=size)
+
+    def make(part: Part, index: Tensor, labels: Tensor, training: bool) -> HeldSplit:
+        assert not isinstance(part.pictures, Tensor)
+        return HeldSplit(hold(part.pictures, SIZE, index.tolist()), labels, index, normalise)
+
+    sizes = Sizes(train, validation, test)
+    return assemble(parts, make, seed=seed, sizes=sizes, label_noise=label_noise)
+
+
+def check_tiny_imagenet(root: Path) -> Checked:
+    """Read everything.
+
+    Raises:
+        StudyError: with the first faulty file.
+    """
+    return check_pictures(NAME, _read(_place(root, None)), SIZE)
+
+
+def _place(root: Path, sample: bool | None) -> Place:
+    return locate(NAME, (FOLDER, HUB_FOLDER), COUNTS, root, sample=sample)
+
+
+def _read(place: Place) -> Parts:
+    if place.folder.name == FOLDER:
+        wnids = _wnids(place.folder / "wnids.txt")
+        train, val = _read_train(place, wnids), _read_val(place, wnids)
+        return Parts(place, "official", CLASSES, train, val)
+    train, val = (_read_table(place, part, files) for part, files in (("train", "train"), ("val", "valid")))
+    return Parts(place, "hub", CLASSES, train, val)
+
+
+def _wnids(path: Path) -> list[str]:
+    wnids = sorted(line.strip() for line in read_lines(path))
+    if len(set(wnids)) != CLASSES or len(wnids) != CLASSES:
+        raise StudyError(f"{path}: {CLASSES} different classes expected, found {len(set(wnids))} in {len(wnids)} lines")
+    return wnids
+
+
+def _read_train(place: Place, wnids: list[str]) -> Part:
+    folder = place.folder / "train"
+    require_same(folder, folder_names(folder), wnids, place.folder / "wnids.txt")
+    names, labels = [], []
+    for label, wnid in enumerate(wnids):
+        found = image_names(folder / wnid / "images")
+        if len(found) != place.counts["train"] // CLASSES:
+            place.require_count("train", len(found) * CLASSES, folder / wnid / "images")
+        names += [f"train/{wnid}/images/{name}" for name in found]
+        labels += [label] * len(found)
+    place.require_count("train", len(labels), folder)
+    return Part.of_pictures("train", labels, FilePictures(place.folder, names))
+
+
+def _read_val(place: Place, wnids: list[str]) -> Part:
+    path, folder = place.folder / "val" / "val_annotations.txt", place.folder / "val" / "images"
+    position = {wnid: label for label, wnid in enumerate(wnids)}
+    labels: dict[str, int] = {}
+    for number, line in enumerate(read_lines(path), start=1):
+        fields = line.split("\t")
+        if len(fields) != 6:
+            raise StudyError(f"{path}, line {number}: file, class and 4 numbers between tabs expected, got {line!r}")
+        if fields[1] not in position:
+            raise StudyError(f"{path}, line {number}: class {fields[1]!r} is not in wnids.txt")
+        if fields[0] in labels:
+            raise StudyError(f"{path}, line {number}: {fields[0]} is listed twice")
+        labels[fields[0]] = position[fields[1]]
+    require_same(folder, image_names(folder), labels, path)
+    place.require_count("val", len(labels), path)
+    names = sorted(labels)
+    pictures = FilePictures(place.folder, [f"val/images/{name}" for name in names])
+    return Part.of_pictures("val", [labels[name] for name in names], pictures)
+
+
+def _read_table(place: Place, part: str, files: str) -> Part:
+    table = hub_table(place.folder, files, ("image", "label"))
+    place.require_count(part, len(table))
+    pictures = HubPictures(table, "image", place.folder, files)
+    labels = require_labels(hub_labels(table, "label", place.folder), CLASSES, pictures.name)
+    return Part.of_pictures(part, labels, pictures)

@@ -1,0 +1,117 @@
+"""Progress of a study on the terminal, read from the metrics files of the runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from lerac.study.engines import engine_of
+from lerac.study.metrics import metric_of
+from lerac.study.plan.study import Run
+from lerac.study.runs.run import RunFolder
+
+__all__ = ["TerminalProgress", "report_failure", "train_shown"]
+
+
+def train_shown(folder: Path, runs: Sequence[Run], workers: int | None, engine: str = "local") -> int:
+    """Train what is left; say on stderr how it goes and which runs failed and why, and give their number."""
+    errors = Console(stderr=True)
+    runs = list({run.folder: run for run in runs}.values())  # a training may have several names, as `lerac(k=3)` does
+    left = [run for run in runs if RunFolder(folder, run).status() is None]
+    with TerminalProgress(errors, folder, runs) as progress:
+        failures = engine_of(engine)(folder, left, workers=workers, progress=progress)
+    for failure in failures:
+        report_failure(errors, folder, failure.run, failure.reason)
+    if failures:
+        errors.print(f"{len(failures)} of {len(runs)} runs failed; the same command tries them again")
+    return len(failures)
+
+
+def report_failure(console: Console, folder: Path, run: Run, reason: str) -> None:
+    """Say which run failed, why, and where more about it is."""
+    where = folder / run.folder / "error.txt"
+    console.print(f"failed: {run}: {reason} (see {where})", markup=False, soft_wrap=True)
+
+
+class TerminalProgress:
+    """A bar for the study and a line for each run in flight; on anything but a terminal a line per ended run.
+
+    Args:
+        console: where to.
+        study: the folder of the study.
+        runs: all of the study; those that have ended already count as done.
+    """
+
+    def __init__(self, console: Console, study: Path, runs: Sequence[Run]) -> None:
+        self._console, self._study, self._total = console, study, len(runs)
+        self._done = sum(RunFolder(study, run).status() is not None for run in runs)
+        self._bar_of: dict[str, TaskID] = {}  # by the run's folder
+        self._running: list[Run] = []
+        self._live: Progress | None = None
+        if console.is_terminal:
+            self._live = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=16),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeElapsedColumn(),
+                console=console,
+                transient=True,
+            )
+            self._overall = self._live.add_task("runs", total=self._total, completed=self._done, note="")
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def started(self, run: Run) -> None:
+        """Show a line for the run."""
+        self._running.append(run)
+        if self._live:
+            epochs = run.settings["training"]["epochs"]
+            self._bar_of[run.folder] = self._live.add_task(f"  {_short(run)}", total=epochs, note="")
+
+    def ended(self, run: Run, failure: str | None) -> None:
+        """Take its line away, or print how it went."""
+        self._running.remove(run)
+        self._done += failure is None
+        if self._live:
+            self._live.remove_task(self._bar_of.pop(run.folder))
+            self._live.update(self._overall, completed=self._done)
+        else:
+            width = len(str(self._total))
+            text = (failure and f"failed, {failure}") or _outcome(run, RunFolder(self._study, run).status() or {})
+            self._console.print(f"[{self._done:{width}}/{self._total}] {run}: {text}", markup=False, soft_wrap=True)
+
+    def tick(self) -> None:
+        """Bring the lines up to date with the runs' metrics."""
+        if not self._live:
+            return
+        for run in self._running:
+            if history := RunFolder(self._study, run).history():
+                metric = metric_of(run.settings["dataset"])
+                note = metric.text(history[-1][f"validation_{metric.name}"])
+                self._live.update(self._bar_of[run.folder], completed=len(history), note=note)
+
+
+def _short(run: Run) -> str:
+    text = f"{run.regime} seed {run.seed}"
+    return text if len(text) <= 36 else f"{text[:24]}…{text[-11:]}"
+
+
+def _outcome(run: Run, status: dict[str, Any]) -> str:
+    if status["state"] == "diverged":
+        return f"diverged at step {status['steps']} (loss not finite)"
+    metric = metric_of(run.settings["dataset"])
+    validation, test = (metric.text(status[split][metric.name]) for split in ("validation", "test"))
+    return f"validation {validation}, test {test} ({status['seconds']:.0f} s)"

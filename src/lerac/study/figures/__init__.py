@@ -1,0 +1,1 @@
+"""Pictures of the study, drawn with Matplotlib."""

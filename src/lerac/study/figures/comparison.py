@@ -1,0 +1,99 @@
+"""The figures of a report: narrow enough for a phone, to stand side by side on a wider page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lerac.study.figures.style import STYLE, colours, draw_mean
+from lerac.study.metrics import ACCURACY, Metric
+from lerac.study.statistics import Summary
+
+__all__ = ["SIZE", "curve_figure", "differences_figure", "seeds_figure"]
+
+SIZE = (4.4, 2.9)  # inches: on a narrow phone, text is still 10 pixels high
+WIDEST = 20  # signs of a regime's name that fit beside others
+GREY = "#888888"
+
+
+def seeds_figure(summaries: Sequence[Summary], metric: Metric = ACCURACY) -> Figure:
+    """Draw a dot for every run, a line through the runs of each seed, and a bar at each regime's mean."""
+    colour = colours([summary.regime for summary in summaries])
+    seeds = sorted({seed for summary in summaries for seed in summary.values})
+    figure, axes = _rows([summary.regime for summary in summaries])
+    with matplotlib.rc_context(STYLE):
+        for seed in seeds:
+            at = [(metric.factor * s.values[seed], row) for row, s in enumerate(summaries) if seed in s.values]
+            axes.plot(*zip(*at, strict=True), color=GREY, alpha=0.35, linewidth=0.8, zorder=1)
+        for row, summary in enumerate(summaries):
+            dots = [metric.factor * value for value in summary.values.values()]
+            axes.scatter(dots, [row] * len(dots), s=22, color=colour[summary.regime], alpha=0.75, linewidth=0, zorder=2)
+            if summary.mean is not None:
+                mean = metric.factor * summary.mean
+                axes.plot((mean, mean), (row - 0.28, row + 0.28), color=colour[summary.regime], linewidth=2.4)
+        axes.set_xlabel(f"test {metric.title}, {metric.unit}")
+    return figure
+
+
+def differences_figure(summaries: Sequence[Summary], baseline: str, metric: Metric = ACCURACY) -> Figure:
+    """Draw a dot per seed for each regime's difference to the baseline, with the mean and its interval.
+
+    Rows are those of `seeds_figure`, so that the two can stand side by side; the baseline's is empty.
+    """
+    colour = colours([summary.regime for summary in summaries])
+    unit = "percentage points" if metric.unit == "%" else metric.difference
+    figure, axes = _rows([summary.regime for summary in summaries])
+    with matplotlib.rc_context(STYLE):
+        axes.axvline(0, color=GREY, linewidth=1, zorder=1)
+        for row, summary in enumerate(summaries):
+            style: dict[str, Any] = {"color": colour[summary.regime]}
+            if (difference := summary.difference) is None:
+                continue
+            dots = [metric.factor * value for value in difference.by_seed.values()]
+            axes.scatter(dots, [row + 0.17] * len(dots), s=20, alpha=0.6, linewidth=0, **style)
+            axes.plot(metric.factor * difference.mean, row - 0.17, "D", markersize=6, **style)
+            if difference.low is not None and difference.high is not None:
+                ends = (metric.factor * difference.low, metric.factor * difference.high)
+                axes.plot(ends, (row - 0.17, row - 0.17), linewidth=2.2, solid_capstyle="round", **style)
+        axes.set_xlabel(f"difference to {baseline},{chr(10) if len(baseline) > WIDEST else ' '}{unit}")
+    return figure
+
+
+def curve_figure(
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], key: str, label: str, factor: float = 1
+) -> Figure:
+    """Draw one number of the history against the epoch: mean over seeds, band of one standard deviation.
+
+    Colours are those of `lerac.study.figures.style.colours`; the page has the legend.
+
+    Args:
+        histories: regime → one history per seed; where some are shorter, the mean is over those that go on.
+        key: of the number in a history's entries.
+        label: what it is, with its unit.
+        factor: from the number to what is drawn.
+    """
+    colour = colours(list(histories))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=SIZE, layout="constrained")
+        axes = figure.add_subplot()
+        for regime, runs in histories.items():
+            longest = max((len(run) for run in runs), default=0)
+            columns = [[factor * run[e][key] for run in runs if len(run) > e] for e in range(longest)]
+            draw_mean(axes, np.arange(1, longest + 1), columns, colour[regime], regime)
+        axes.set_xlabel("epoch")
+        axes.set_title(label, fontsize=10, loc="left")
+    return figure
+
+
+def _rows(names: Sequence[str]) -> tuple[Figure, Axes]:
+    """Give a figure with a row for each name, the first on top; a long name is broken at its bracket."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(SIZE[0], 0.9 + 0.55 * max(2, len(names))), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_yticks(range(len(names)), [name.replace("(", "\n(") if len(name) > WIDEST else name for name in names])
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+    return figure, axes

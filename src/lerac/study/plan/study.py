@@ -1,0 +1,175 @@
+"""What a study consists of: recipes × regimes × seeds, and the complete configuration of every run."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from lerac.study.errors import StudyError
+from lerac.study.plan.curriculum import Curriculum, Smoothing, resolve, smooth, steps_per_epoch
+from lerac.study.recipes.recipe import Recipe
+from lerac.study.recipes.regimes import Regime, parse_regime
+from lerac.study.recipes.sections import Section
+
+__all__ = ["Curriculum", "Run", "Smoothing", "Study", "resolve", "smooth", "steps_per_epoch"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: everything that can change its result.
+
+    Args:
+        recipe: MODEL/DATASET.
+        regime: canonical text.
+        settings: values of the recipe that matter to this regime, as plain types.
+        curriculum: None if the regime leaves the learning rates alone.
+        smoothing: None without Curriculum by Smoothing.
+        seed: decides split, noise, initial weights and data order.
+        device: as torch names it.
+        precision: of the arithmetic: a key of `lerac.study.plan.precision.MIXED`.
+        threads: that torch may use on the CPU.
+        processes: that train it together by data parallelism. They round otherwise than one, have batch statistics of
+            their own parts and dropout of their own, so their number belongs to the configuration.
+    """
+
+    recipe: str
+    regime: str
+    settings: dict[str, Any]
+    curriculum: Curriculum | None
+    smoothing: Smoothing | None
+    seed: int
+    device: str = "cpu"
+    precision: str = "float32"
+    threads: int = 1
+    processes: int = 1
+
+    def configuration(self) -> dict[str, Any]:
+        """Give all that can change the result but the seed, as plain types; a single process is not mentioned.
+
+        The text of the regime cannot: `lerac` and `lerac(k=3)` are one training where the recipe's k is 3.
+        """
+        fields = asdict(self)
+        del fields["seed"], fields["regime"]
+        if self.processes == 1:
+            del fields["processes"]
+        return fields
+
+    @property
+    def folder(self) -> str:
+        """Where the run is kept, relative to the study: runs/<slug>-<hash>/<seed>; equal trainings share it."""
+        text = json.dumps(self.configuration(), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+        return f"runs/{self.recipe.replace('/', '__')}-{parse_regime(self.regime).name}-{digest}/{self.seed}"
+
+    def __str__(self) -> str:
+        return f"{self.recipe} {self.regime} seed {self.seed}"
+
+
+class Study(Section):
+    """What was asked for; `study.json` is this as JSON.
+
+    `files` has the word by which each recipe was asked for, if that is not its name: a file, for example.
+
+    Raises:
+        ValidationError: if a field is missing, unknown or of the wrong type.
+    """
+
+    version: Literal[1] = 1
+    recipes: list[Recipe]
+    regimes: list[str]
+    seeds: list[int]
+    device: str = "cpu"
+    precision: str = "float32"
+    threads: int = 1
+    processes: int = 1
+    files: dict[str, str] = Field(default_factory=dict)
+
+    def runs(self) -> list[Run]:
+        """List every run: by recipe, then seed, then regime, so that regimes can be compared early.
+
+        Raises:
+            StudyError: if a regime cannot be trained, or its curriculum outlasts training.
+        """
+        return [
+            self.run(recipe, parse_regime(regime), seed)
+            for recipe in self.recipes
+            for seed in self.seeds
+            for regime in self.regimes
+        ]
+
+    def run(self, recipe: Recipe, regime: Regime, seed: int) -> Run:
+        """Give the configuration of one run; errors as for `runs`."""
+        if (lr := regime.options.get("lr")) is not None:
+            recipe = recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"lr": lr})})
+        settings = recipe.settings()
+        for section in ("warmup", "lerac", "cbs"):  # defaults of regimes, resolved here
+            settings.pop(section, None)
+        return Run(
+            recipe=recipe.name,
+            regime=str(regime),
+            settings=settings,
+            curriculum=resolve(regime, recipe),
+            smoothing=smooth(regime, recipe),
+            seed=seed,
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+            processes=self.processes,
+        )
+
+    def extend(self, other: "Study") -> "Study":
+        """Give the union with a study that only adds recipes, regimes or seeds.
+
+        Raises:
+            StudyError: if anything else differs; the message names it with both values.
+        """
+        for name in ("version", "device", "precision", "threads", "processes"):
+            if (old := getattr(self, name)) != (new := getattr(other, name)):
+                raise StudyError(f"it has {name} {old}, now asked for {new}")
+        known = {recipe.name: recipe for recipe in self.recipes}
+        for recipe in other.recipes:
+            if recipe.name in known and (found := _difference(known[recipe.name], recipe)):
+                raise StudyError(f"it has {recipe.name} with {found}")
+        return self.model_copy(
+            update={
+                "recipes": [*self.recipes, *(r for r in other.recipes if r.name not in known)],
+                "regimes": list(dict.fromkeys(self.regimes + other.regimes)),
+                "seeds": sorted({*self.seeds, *other.seeds}),
+                "files": {**other.files, **self.files},
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "Study":
+        """Read `study.json`.
+
+        Raises:
+            StudyError: if the text is no study of this version of the format.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise StudyError(f"study.json cannot be read: {where} {first['msg']}") from None
+
+
+def _difference(old: Recipe, new: Recipe) -> str:
+    before, after = dict(_flat(old.settings())), dict(_flat(new.settings()))
+    changed = [
+        f"{key} {before.get(key)}, now asked for {after.get(key)}"
+        for key in before | after
+        if before.get(key) != after.get(key)
+    ]
+    return "; ".join(changed)
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,295 @@
+"""Recipes: everything that decides a training run except the regime and the seed, as TOML files.
+
+A file has the settings of one source, named by `source`, or of several, each in a table of its own (`[paper]`,
+`[official]`, `[ours]`) with the same sections inside; what stands outside these tables holds for all of them.
+"""
+
+import math
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from lerac.study.data import DATASETS
+from lerac.study.errors import StudyError
+from lerac.study.models import MODELS
+from lerac.study.recipes.files import ALIASES, SOURCES, Source, read_settings, recipe_names, recipe_sources, recipe_text
+from lerac.study.recipes.official import official_ramp
+from lerac.study.recipes.regimes import parse_regime
+from lerac.study.recipes.sections import (
+    CBSSettings,
+    DataSettings,
+    LeRaCSettings,
+    OptimizerSettings,
+    ScheduleSettings,
+    Section,
+    TrainingSettings,
+    WarmupSettings,
+)
+
+__all__ = ["ALIASES", "Recipe", "Source", "load_recipe", "recipe_names", "recipe_sources", "recipe_text"]
+
+NOTES = ("cell", "published", "unknown", "parameters", "ranges", "surprises")
+Cell = Literal["known", "unknown", "none"]
+Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class Recipe(Section):
+    """A model, a data set and how to train, by one source.
+
+    Args:
+        model: which network.
+        dataset: which data set.
+        network: the model's own options, such as `depth` or `width`; what is not named keeps the model's default.
+        source: whose settings these are; single values may be from elsewhere, as `sources` says.
+        cell: whether this model on this data set is in the tables of the paper: `known`, with the numbers in
+            `published`; `unknown`: a later version may have it, with numbers that we do not know; `none`: it is not.
+            None: not said.
+        published: regime → [mean, standard deviation] of the metric that the paper reports, in the unit it is shown in:
+            accuracies and mAP in %.
+        unknown: what we do not know of the paper's experiment, in words.
+        parameters: number of the network's weights; None where it depends on the data, or is not said.
+        ranges: dotted key → [low, high], where the paper gives a range; the value chosen lies in it.
+        surprises: what these settings do that nobody would expect, in words.
+        sources: where each value comes from. Keys are sections (`training`) or dotted keys (`training.epochs`);
+            values start with `paper`, `official` or `ours`, then a colon and a word why.
+
+    Raises:
+        ValidationError: if a key is unknown or a value is out of its range.
+    """
+
+    model: str
+    dataset: str
+    source: Source
+    data: DataSettings
+    training: TrainingSettings
+    network: dict[str, Any] = Field(default_factory=dict)
+    optimizer: OptimizerSettings
+    schedule: ScheduleSettings
+    warmup: WarmupSettings
+    lerac: LeRaCSettings
+    cbs: CBSSettings | None = None
+    cell: Cell | None = None
+    published: dict[str, Pair] = Field(default_factory=dict)
+    unknown: list[str] = Field(default_factory=list)
+    parameters: Annotated[int, Field(ge=1)] | None = None
+    ranges: dict[str, Pair] = Field(default_factory=dict)
+    surprises: list[str] = Field(default_factory=list)
+    sources: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """MODEL/DATASET, as the command line takes it."""
+        return f"{self.model}/{self.dataset}"
+
+    @property
+    def slug(self) -> str:
+        """The name as a file name."""
+        return self.name.replace("/", "__")
+
+    def settings(self) -> dict[str, Any]:
+        """Give all values that can change a result, as plain types; what is not set is left out."""
+        return self.model_dump(exclude={"source", "sources", *NOTES}, exclude_none=True)
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        for kind, name, known in (("model", self.model, MODELS), ("dataset", self.dataset, DATASETS)):
+            if name not in known:
+                raise ValueError(f"{kind} must be one of {', '.join(known)}, got {name!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _network_options_are_the_models(self) -> Self:
+        MODELS[self.model].check(self.network)
+        return self
+
+    @model_validator(mode="after")
+    def _network_takes_the_data(self) -> Self:
+        network, data = MODELS[self.model], DATASETS[self.dataset]
+        if network.outputs == "detections" and data.task != "detection":
+            raise ValueError(f"{self.model} detects objects, but {self.dataset} has no boxes")
+        if network.outputs != "detections" and data.task == "detection":
+            raise ValueError(f"{self.dataset} has boxes for labels, but {self.model} detects no objects")
+        if (network.inputs == "text") != (data.inputs == "text"):
+            raise ValueError(f"{self.model} reads {network.inputs}, but {self.dataset} has {data.inputs}")
+        return self
+
+    @model_validator(mode="after")
+    def _data_settings_are_the_loaders(self) -> Self:
+        known, data = DATASETS[self.dataset], self.data
+        for key in data.model_dump(exclude_none=True):
+            if key not in known.settings:
+                allowed = ", ".join(known.settings)
+                raise ValueError(f"data: {self.dataset} takes no {key}; allowed in [data]: {allowed}")
+        if known.check is None and (data.train is None or data.validation == "test"):
+            raise ValueError(f"data: {self.dataset} has no parts of its own: train and validation must be numbers")
+        if data.augment is not None and known.augmentations is not None:
+            known.augmentations.of(data.augment)
+        if self.training.drop_last and data.train is not None and data.train < self.training.batch_size:
+            raise ValueError(f"training.drop_last: {data.train} examples fill no batch of {self.training.batch_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _sizes_fit_the_data(self) -> Self:
+        there, train, validation = DATASETS[self.dataset], self.data.train, self.data.validation
+        if train is None or isinstance(validation, str):
+            return self
+        sizes = (train, validation, self.data.test)
+        if sum(sizes) > there.examples:
+            asked = "data: train {} + validation {} + test {}".format(*sizes)
+            raise ValueError(f"{asked} = {sum(sizes)} examples asked for, but {self.dataset} has {there.examples}")
+        if there.check is None and min(sizes) < there.classes:  # its parts are cut by class
+            raise ValueError(f"data: every split needs at least {there.classes} examples, one per class")
+        return self
+
+    @model_validator(mode="after")
+    def _staircase_comes_to_k_and_ratio(self) -> Self:
+        if (stairs := self.lerac.staircase) is None:
+            return self
+        lr, parts = self.optimizer.lr, 4  # of an epoch: every update point is a whole number of them
+        last, _ = official_ramp(stairs, lr=lr, epochs=self.training.epochs, per_epoch=parts)[-1]
+        comes_to = {"k": last / parts, "ratio": min(stairs.starts.values()) / lr}
+        for key, value in comes_to.items():
+            if not math.isclose(getattr(self.lerac, key), value, rel_tol=1e-9):
+                raise ValueError(f"lerac.{key} must be {value:g}, what [lerac.staircase] comes to; change it there")
+        return self
+
+    @model_validator(mode="after")
+    def _sources_are_of_known_values(self) -> Self:
+        for key, source in self.sources.items():
+            if not self._is_key(key):
+                raise ValueError(f"sources: {key!r} is no key of a recipe")
+            if source.partition(":")[0] not in (*SOURCES, "set"):
+                raise ValueError(f"sources: {key} must start with {', '.join(SOURCES)} and a colon, got {source!r}")
+        return self
+
+    def _is_key(self, key: str) -> bool:
+        *path, last = key.split(".")
+        if path == ["network"]:
+            return last in MODELS[self.model].options
+        if path == ["data", "augment"]:
+            augmentations = DATASETS[self.dataset].augmentations
+            return augmentations is not None and last in {field.name for field in fields(augmentations)}
+        return last in _keys_of(path)
+
+    @model_validator(mode="after")
+    def _ranges_hold_what_was_chosen(self) -> Self:
+        for key, (low, high) in self.ranges.items():
+            number = self._number(key)
+            if self._was_set(key):
+                continue
+            if number is None:
+                raise ValueError(f"ranges: {key!r} is no number of this recipe")
+            if not low <= number <= high:
+                raise ValueError(f"ranges: {key} must be in [{low:g}, {high:g}], got {number:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _published_are_of_regimes(self) -> Self:
+        for regime in self.published:
+            if str(parse_regime(regime)) != regime:
+                raise ValueError(f"published: write {parse_regime(regime)} for {regime!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _cell_fits_what_is_published(self) -> Self:
+        if self.cell is not None and (self.cell == "known") != bool(self.published):
+            raise ValueError(f"cell is {self.cell!r}: known goes with numbers in [published], the others without")
+        if self.unknown and self.cell == "none":
+            raise ValueError("unknown: of what the paper does not have there is nothing to know, remove it")
+        return self
+
+    def _was_set(self, key: str) -> bool:
+        """Whether a value, or the section around it, was changed on the command line."""
+        parts = key.split(".")
+        around = (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+        return any(self.sources.get(outer, "").startswith("set:") for outer in around)
+
+    def _number(self, key: str) -> float | None:
+        value: Any = self
+        for name in key.split("."):
+            value = getattr(value, name, None)
+        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def load_recipe(name: str, overrides: Sequence[str] = (), source: Source | None = None) -> Recipe:
+    """Read and check a recipe.
+
+    Args:
+        name: of a recipe of ours, an alias, or the path of a TOML file.
+        overrides: `key=value` with dotted keys and TOML values, like `training.epochs=10`; the word `none` removes
+            a value or section that need not be there.
+        source: whose settings; None for those that the file has first.
+
+    Raises:
+        StudyError: if it is not found, is not TOML, has no settings from that source, an unknown key or a bad value.
+    """
+    values = read_settings(name, source)
+    for override in overrides:
+        _override(values, override)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise StudyError(f"recipe {name}: {_one_line(error)}") from None
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = (part.strip() for part in override.partition("="))
+    if not equals or not key or not text or "\n" in text:
+        raise StudyError(f"--set takes key=value like training.epochs=10, got {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = None if text == "none" else text  # a bare word, as people type it
+    if key == "source":
+        raise StudyError(f"--set {override}: the source says where a recipe's values come from; choose one by --source")
+    if (note := key.partition(".")[0]) in NOTES:
+        raise StudyError(f"--set {override}: {note} is what a recipe says about its values, not one of them")
+    *path, last = key.split(".")
+    section = values
+    for name in path:
+        section = section.setdefault(name, {})
+        if not isinstance(section, dict):
+            raise StudyError(f"--set {override}: {name!r} is a value, not a section")
+    if isinstance(section.get(last), dict) and value is not None:
+        raise StudyError(f"--set {override}: {key!r} is a section; its keys are {', '.join(section[last])}")
+    section[last] = value
+    if not key.startswith("sources"):
+        values.setdefault("sources", {})[key] = "set: on the command line"
+
+
+def _keys_of(path: Sequence[Any]) -> Mapping[str, Any]:
+    """Give the keys that may stand in the section at `path`, none if it is no section."""
+    section: type[Section] | None = Recipe
+    for name in path:
+        field = section.model_fields.get(str(name)) if section else None
+        section = next(_sections(field.annotation), None) if field else None
+    return section.model_fields if section else {}
+
+
+def _sections(annotation: Any) -> Iterator[type[Section]]:
+    for one in (annotation, *typing.get_args(annotation)):  # X, or X | None
+        if isinstance(one, type) and issubclass(one, Section):
+            yield one
+
+
+def _one_line(error: ValidationError) -> str:
+    """Say what is wrong first; pydantic's own report has a paragraph for every error."""
+    details = sorted(error.errors(), key=lambda d: d["type"] != "extra_forbidden")
+    first = details[0]
+    where = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        path = first["loc"][:-1]
+        allowed, section = _keys_of(path), ".".join(map(str, path))
+        return f"unknown key {where!r}; allowed{f' in [{section}]' if section else ''}: {', '.join(allowed)}{more}"
+    if first["type"] == "missing":
+        return f"{where} is missing{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{where}: {message}{more}" if where else f"{message}{more}"
+    received: Mapping[str, Any] | Any = first["input"]
+    return f"{where}: {message[:1].lower()}{message[1:]}, got {received!r}{more}"

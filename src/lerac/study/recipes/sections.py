@@ -1,0 +1,217 @@
+"""The sections of a recipe: which values there are, and what each may be."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from lerac.curves import CURVES
+
+__all__ = [
+    "CBSSettings",
+    "DataSettings",
+    "LeRaCSettings",
+    "OptimizerSettings",
+    "ScheduleSettings",
+    "Section",
+    "StaircaseSettings",
+    "TrainingSettings",
+    "WarmupSettings",
+]
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+SCHEDULES: dict[str, tuple[str, ...]] = {
+    "constant": (),
+    "cosine": (),
+    "step": ("epochs", "divide_by", "floor"),
+    "epoch-cosine": ("after", "floor"),
+    "plateau": ("divide_by", "patience"),
+}
+"""Base schedule → the keys of [schedule] that it takes, all of them needed."""
+
+
+class Section(BaseModel):
+    """Values that are checked, never converted, and do not change; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataSettings(Section):
+    """Which examples, and what is done to them before the network sees them.
+
+    What is None is left to the data set's loader, where the rest of its preprocessing is fixed and explained; a key
+    that its loader does not take is refused.
+
+    Args:
+        train: number of training examples; None where it is not known to us: all that validation leaves, counted
+            before training.
+        validation: the number, taken from the training examples where a data set has no validation split;
+            or `test`: epochs are chosen on the test split, as the authors' code does.
+        test: the number.
+        label_noise: share of the training labels that are made wrong, in [0, 1).
+        sample: true: a generated sample in place of the real data.
+        size: of images: height and width in pixels.
+        crop: of measured images: `random`, as the authors' code has it; None: in the centre.
+        tokens: of text: `bert`, or `words` of the training split.
+        max_length: of text: most tokens; what is longer is cut.
+        min_count: of text: how often a word must occur in the training split.
+        fold: of the test split of a cross-validation; None: the seed names it.
+        rate: of sound: samples per second.
+        hop: of sound: samples between two columns of the spectrogram.
+        columns: of sound: how many columns of the spectrogram are kept, from its start.
+        augment: of sound: values of `lerac.study.data.audio.augment.Augmentations`; of images with boxes: of
+            `lerac.study.data.boxes.detection.BoxAugmentations`; None: no augmentation.
+    """
+
+    train: Annotated[int, Field(ge=2)] | None = None
+    validation: Annotated[int, Field(ge=1)] | Literal["test"]
+    test: Count
+    label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    sample: Literal[True] | None = None
+    size: Count | None = None
+    crop: Literal["random"] | None = None
+    tokens: Literal["bert", "words"] | None = None
+    max_length: Count | None = None
+    min_count: Count | None = None
+    fold: Count | None = None
+    rate: Count | None = None
+    hop: Count | None = None
+    columns: Count | None = None
+    augment: dict[str, Any] | None = None
+
+
+class TrainingSettings(Section):
+    """Length of training.
+
+    Args:
+        epochs: the most there are.
+        batch_size: examples of a batch, of all processes together; the last batch of an epoch may be smaller.
+        drop_last: true: leave a smaller last batch out; None: use it.
+        accumulate: batches per optimizer step; the last step of an epoch may have fewer. All examples of a step weigh
+            the same, whatever batch they are in. None: 1; and 1 is written None, so that it is the same run.
+        clip_norm: the largest norm of the gradients of all parameters together; longer ones are scaled down to it
+            before each optimizer step. None: no limit.
+        compile: true: train the network compiled by torch.compile, with other rounding errors; None: as it is.
+        early_stopping: stop after this many epochs in a row without a better validation loss; None: never
+            (`--set training.early_stopping=none`).
+    """
+
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    drop_last: Literal[True] | None = None
+    accumulate: Annotated[int, Field(ge=1)] | None = None
+    clip_norm: Positive | None = None
+    compile: Literal[True] | None = None
+    early_stopping: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("accumulate")
+    @classmethod
+    def _one_is_none(cls, batches: int | None) -> int | None:
+        return None if batches == 1 else batches
+
+
+class OptimizerSettings(Section):
+    """One of torch's optimizers; what is not named keeps torch's default."""
+
+    name: Literal["sgd", "adam", "adamw", "adamax"]
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+    @model_validator(mode="after")
+    def _momentum_is_for_sgd(self) -> Self:
+        if self.momentum is not None and self.name != "sgd":
+            raise ValueError(f"momentum is an option of sgd; {self.name} has none, remove it")
+        return self
+
+
+class ScheduleSettings(Section):
+    """The base schedule, common to all regimes and all layers.
+
+    Args:
+        name: `constant`; `cosine`: half a wave from the full rate to 0 over all optimizer steps; `step`: divided
+            at the start of given epochs; `epoch-cosine`: half a wave towards `floor`, one value per epoch, that
+            starts late; `plateau`: divided when the validation loss no longer falls.
+        epochs: of `step`: where it divides, rising, counted from 1.
+        divide_by: of `step` and `plateau`, above 1.
+        floor: of `step`: a rate that is not above it is not divided; of `epoch-cosine`: the end of a whole wave.
+        after: of `epoch-cosine`: epoch e uses the wave at (e − 1 − after) / epochs of training, the full rate before.
+        patience: of `plateau`: epochs without a better validation loss before it divides.
+    """
+
+    name: Literal["constant", "cosine", "step", "epoch-cosine", "plateau"]
+    epochs: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)] | None = None
+    divide_by: Annotated[float, Field(gt=1)] | None = None
+    floor: Annotated[float, Field(ge=0)] | None = None
+    after: Annotated[int, Field(ge=0)] | None = None
+    patience: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _keys_fit_the_name(self) -> Self:
+        takes = SCHEDULES[self.name]
+        given = {key for key in type(self).model_fields if key != "name" and getattr(self, key) is not None}
+        if given != set(takes):
+            needs = f"needs {', '.join(takes)} and nothing else" if takes else "takes no other key"
+            raise ValueError(f"{self.name} {needs}, got {', '.join(sorted(given)) or 'none'}")
+        if self.epochs is not None and sorted(set(self.epochs)) != self.epochs:
+            raise ValueError(f"epochs must rise, got {self.epochs}")
+        return self
+
+
+class WarmupSettings(Section):
+    """Default length of the regime `warmup`, in epochs."""
+
+    k: Positive
+
+
+class StaircaseSettings(Section):
+    """The rule of the authors' code: at every update each rate is multiplied until the cap forbids it.
+
+    Args:
+        base: factor of an update, above 1.
+        cap: a rate is multiplied only if the result is below this (their `stop_lr`).
+        updates_per_epoch: 1: after the epoch; 2: and after floor(N/2) of its N steps; 4: and after floor(N/4) and
+            floor(3N/4), too.
+        before_epoch: no updates from this epoch on, counted from 1 (their `stop_update_epoch`); None: no such limit.
+        starts: block → initial learning rate. A block is a module, or a parameter, of our network; a parameter takes
+            the rate of the longest block that holds it.
+    """
+
+    base: Annotated[float, Field(gt=1)]
+    cap: Positive
+    updates_per_epoch: Literal[1, 2, 4]
+    before_epoch: Annotated[int, Field(ge=2)] | None = None
+    starts: Annotated[dict[str, Positive], Field(min_length=1)]
+
+
+class LeRaCSettings(Section):
+    """Defaults of the LeRaC regimes.
+
+    Args:
+        k: length in epochs.
+        ratio: where the lowest rate starts over the full rate, in (0, 1].
+        curve: a name in `lerac.curves.CURVES`, or `staircase`.
+        staircase: what the curve `staircase` needs.
+    """
+
+    k: Positive
+    ratio: Annotated[float, Field(gt=0, le=1)]
+    curve: str = "exponential"
+    staircase: StaircaseSettings | None = None
+
+    @model_validator(mode="after")
+    def _curve_is_known(self) -> Self:
+        if self.curve not in (*CURVES, "staircase"):
+            raise ValueError(f"curve must be one of {', '.join(CURVES)}, staircase, got {self.curve!r}")
+        if (self.curve == "staircase") != (self.staircase is not None):
+            raise ValueError("the curve staircase and the section [lerac.staircase] go together; one is missing")
+        return self
+
+
+class CBSSettings(Section):
+    """Defaults of the CBS regimes: `sigma` of the Gaussian in pixels, multiplied by `decay` every `every` epochs."""
+
+    sigma: Positive
+    decay: Annotated[float, Field(gt=0, le=1)]
+    every: Positive

@@ -1,0 +1,1 @@
+"""Runs and studies on disk: their folders, what came out of them, and what is read from it."""

@@ -1,0 +1,5 @@
+"""One run trained: see `Training`."""
+
+from lerac.study.training.training import Training, build
+
+__all__ = ["Training", "build"]

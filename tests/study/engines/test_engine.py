@@ -1,0 +1,112 @@
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from processes import children
+from studies import make_run, make_study, train_here
+
+from lerac.study.engines import machine
+from lerac.study.engines.local import train_all
+from lerac.study.plan.study import Run
+from lerac.study.runs.folder import collect, write_tables
+from lerac.study.runs.run import RunFolder
+
+
+class Watch:
+    """Notes what it is told; calls `on_tick` with itself."""
+
+    def __init__(self, on_tick=lambda watch: None):
+        self.running, self.outcomes, self.most, self.on_tick = [], {}, 0, on_tick
+
+    def started(self, run: Run) -> None:
+        self.running.append(run)
+        self.most = max(self.most, len(self.running))
+
+    def ended(self, run: Run, failure: str | None) -> None:
+        self.running.remove(run)
+        self.outcomes[str(run)] = failure
+
+    def tick(self) -> None:
+        self.on_tick(self)
+
+
+def test_number_of_workers_does_not_change_a_byte(tmp_path):
+    study = make_study("conventional", "lerac", seeds=(0, 1))
+    here = train_here(tmp_path / "here", study)
+    for workers in (1, 2):
+        folder, watch = tmp_path / str(workers), Watch()
+        assert train_all(folder, study.runs(), workers=workers, progress=watch) == []
+        assert watch.most == workers
+        write_tables(folder, collect(folder, study.runs()))
+        assert (folder / "results.csv").read_bytes() == (here / "results.csv").read_bytes()
+
+
+def test_a_failed_run_does_not_stop_the_others(tmp_path):
+    study = make_study(seeds=(0, 1), epochs=1)
+    bad, good = study.runs()
+    path = tmp_path / bad.folder / "checkpoint.pt"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no checkpoint")
+    watch = Watch()
+    [failure] = train_all(tmp_path, [bad, good], workers=1, progress=watch)
+    assert failure.run == bad
+    assert "\n" not in failure.reason
+    assert failure.reason.endswith("checkpoint.pt cannot be read; delete it to train this run from the start")
+    assert "Traceback" in RunFolder(tmp_path, bad).error()
+    assert watch.outcomes == {str(bad): failure.reason, str(good): None}
+    path.unlink()
+    assert train_all(tmp_path, [bad], workers=1, progress=Watch()) == []
+    assert RunFolder(tmp_path, bad).error() is None
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the worker in /proc")
+def test_a_killed_worker_is_reported_and_replaced(tmp_path):
+    before = children(os.getpid())
+    victim, other = make_study(seeds=(0, 1), epochs=200).runs()[0], make_run(seeds=(1,), epochs=1)
+
+    def kill(watch):
+        if watch.running == [victim] and RunFolder(tmp_path, victim).history():
+            for pid in children(os.getpid()) - before:
+                if "resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_text():
+                    os.kill(pid, signal.SIGKILL)
+
+    watch = Watch(kill)
+    [failure] = train_all(tmp_path, [victim, other], workers=1, progress=watch)
+    assert failure.run == victim
+    assert failure.reason == "the worker process died (killed by SIGKILL)"
+    assert RunFolder(tmp_path, victim).error().startswith(failure.reason)
+    assert RunFolder(tmp_path, other).status()["state"] == "done"
+    assert 0 < len(RunFolder(tmp_path, victim).history()) < 200
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the worker in /proc")
+def test_an_interrupt_ends_the_workers_at_once(tmp_path):
+    before = children(os.getpid())
+    run = make_run(epochs=100_000)
+
+    def interrupt(watch):
+        if RunFolder(tmp_path, run).history():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_all(tmp_path, [run], workers=1, progress=Watch(interrupt))
+    left = [
+        p for p in children(os.getpid()) - before if "resource_tracker" not in Path(f"/proc/{p}/cmdline").read_text()
+    ]
+    assert left == []
+    assert RunFolder(tmp_path, run).status() is None
+
+
+def test_workers_are_born_with_the_threads_of_the_run_and_the_parent_keeps_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with machine.born_with(machine.variables(3, 2)):
+        assert {os.environ[name] for name in machine.THREADS} == {"3"}
+        assert os.environ["LERAC_LOADERS"] == "2"
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "MKL_NUM_THREADS" not in os.environ
+
+
+def test_nothing_to_train(tmp_path):
+    assert train_all(tmp_path, [], workers=2, progress=Watch()) == []
