@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import lerac.__main__
-from lerac.cli import run
+from lerac.cli import app, run
 from lerac.study.runs.folder import collect, read_study, write_tables
 from lerac.study.runs.run import train_run
 
@@ -238,9 +238,35 @@ def test_without_the_extra_it_says_what_to_install(capsys, monkeypatch):
     assert capsys.readouterr().err == "lerac: the command line needs rich, typer: pip install 'lerac[study]'\n"
 
 
-def test_the_core_imports_nothing_of_the_study():
+# What takes long to load, and no help or list needs.
+LOADS_LONG = {"PIL", "accelerate", "jinja2", "lightning", "matplotlib", "numpy", "pandas", "ray", "scipy", "sklearn",
+              "statsmodels", "timm", "torch", "torchvision", "transformers"}  # fmt: skip
+
+
+def commands(app, *words):
+    """Every command of the command line, as words, and the groups that hold them."""
+    yield words
+    for command in app.registered_commands:
+        yield *words, command.name
+    for group in app.registered_groups:
+        yield from commands(group.typer_instance, *words, group.name)
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [[*words, "--help"] for words in commands(app)],
+        [["recipes"], ["recipes", "--json"], ["recipes", "show", "digits"]],
+        [["compare"], ["dance"], ["figure", "9"], ["report", "--power", "x"]],
+    ],
+    ids=["help", "recipes", "usage errors"],
+)
+def test_what_needs_no_torch_does_not_load_it(calls):
     code = (
-        "import sys, lerac; extra = {'typer', 'rich', 'pydantic', 'sklearn', 'scipy', 'accelerate', 'matplotlib',"
-        " 'jinja2'} & set(sys.modules); sys.exit(', '.join(extra) or 0)"
+        "import json, sys; from lerac.cli import run; codes = [run(call) for call in json.loads(sys.argv[1])]; "
+        "print(json.dumps([codes, sorted(sys.modules)]))"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(calls)], capture_output=True, text=True, check=True)
+    codes, loaded = json.loads(done.stdout.splitlines()[-1])
+    assert set(codes) == ({2} if ["dance"] in calls else {0})
+    assert LOADS_LONG.isdisjoint(loaded)

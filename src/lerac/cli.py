@@ -7,7 +7,6 @@ import typer
 from lerac.commands.data import data_app
 from lerac.commands.figures import figure_app
 from lerac.commands.models import layers_command, schedule_command, snr_command
-from lerac.commands.named_models import ModelNameError
 from lerac.commands.recipes import recipes_app
 from lerac.commands.study import compare_command, report_command, train_command
 from lerac.study.errors import StudyError
@@ -44,7 +43,7 @@ def run(arguments: list[str] | None = None) -> int:
             print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
             return 2
         return _refuse(error.format_message())  # type: ignore[attr-defined]
-    except (StudyError, ModelNameError) as error:
+    except StudyError as error:
         return _refuse(str(error))
     except OSError as error:
         return _refuse(f"{error.filename or 'file'}: {error.strerror or error}")

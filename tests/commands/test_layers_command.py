@@ -8,7 +8,8 @@ import torch
 
 import lerac
 from lerac.cli import run
-from lerac.commands.named_models import ModelNameError, named_model
+from lerac.commands.named_models import named_model
+from lerac.study.errors import StudyError
 from lerac.study.models import MODELS
 
 MODULE = """
@@ -135,5 +136,5 @@ def test_bad_names_are_one_line_and_exit_code_2(module, capsys, name, message):
 
 def test_a_missing_library_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ModelNameError, match="this needs timm: pip install 'timm'"):
+    with pytest.raises(StudyError, match="this needs timm: pip install 'timm'"):
         named_model("timm:resnet18")

@@ -1,21 +1,23 @@
-"""The command line `lerac figure …`: draws figures of the paper again, from runs made here."""
+"""The command line `lerac figure …`: draws figures of the paper again, from runs made here.
+
+What takes long to load is imported by the functions that use it, so that help is there at once.
+"""
 
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from lerac.commands.options import DataRoot, Device, Json, Recipe, SeedList, Sets, SourceOption, Weights, Workers
-from lerac.commands.over_time import OverTime
 from lerac.study.errors import StudyError
 from lerac.study.files import check_folder
-from lerac.study.plan.request import parse_seeds, request_study, set_places
 from lerac.study.recipes.regimes import DEFAULT_REGIMES, parse_regime
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from lerac.commands.over_time import OverTime
 
 __all__ = ["figure_app"]
 
@@ -57,6 +59,8 @@ def schedule_command(
         one = str(parse_regime(regime))
     except StudyError as error:
         raise StudyError(f"--regime takes one regime, got {regime}: {error}") from None
+    from lerac.study.plan.request import request_study
+
     asked = request_study([recipe], one, [0], overrides, source, "cpu")
     from lerac.study.figures.schedule import draw_schedule
 
@@ -102,6 +106,9 @@ def regimes_command(
     as_json: Json = False,
 ) -> None:
     """Validation metric of the regimes against epochs and seconds. Trains what is missing."""
+    from lerac.commands.over_time import OverTime
+    from lerac.study.plan.request import parse_seeds, set_places
+
     set_places(data_root, weights)
     wanted = OverTime(3, regimes, parse_seeds(seeds), overrides, source, out, study, workers, device)
     _draw(wanted, recipe, every=every, as_json=as_json)
@@ -122,19 +129,23 @@ def snr_command(
     as_json: Json = False,
 ) -> None:
     """Signal-to-noise ratio of each layer's features, as `lerac snr` measures it. Trains each run anew."""
+    from rich.console import Console
+
+    from lerac.study import snr
+    from lerac.study.figures.snr import ratios_figure
+    from lerac.study.plan.request import parse_seeds, set_places
+    from lerac.study.terminal.snr import print_ratios, snr_json
+
     check_folder(out, "--out")
     set_places(data_root, weights)
     numbers = parse_seeds(seeds)
-    from lerac.study import snr
-    from lerac.study.terminal import snr as snr_report
-
     recipe = snr.snr_recipe(model, data, overrides, images)
     say = Console(stderr=True).print
     measured = snr.measure_references(recipe, numbers, images=images, sizes=[0.1, 1.0], say=say)
-    files = _write(snr_report.ratios_figure(measured), out, "figure-4")
+    files = _write(ratios_figure(measured), out, "figure-4")
     if not as_json:
-        snr_report.print_ratios(Console(), recipe, measured)
-    _tell(4, files, snr_report.snr_json(recipe, numbers, images, measured), as_json=as_json)
+        print_ratios(Console(), recipe, measured)
+    _tell(4, files, snr_json(recipe, numbers, images, measured), as_json=as_json)
 
 
 @figure_app.command("5")
@@ -154,7 +165,9 @@ def update_rules_command(
     as_json: Json = False,
 ) -> None:
     """Validation metric under LeRaC's update rules against epochs and seconds. Trains what is missing."""
+    from lerac.commands.over_time import OverTime
     from lerac.study.figures.over_time import UPDATE_RULES
+    from lerac.study.plan.request import parse_seeds, set_places
 
     set_places(data_root, weights)
     rules = regimes or UPDATE_RULES
@@ -162,7 +175,7 @@ def update_rules_command(
     _draw(wanted, recipe, every=every, as_json=as_json)
 
 
-def _draw(wanted: OverTime, recipe: str | None, *, every: bool, as_json: bool) -> None:
+def _draw(wanted: "OverTime", recipe: str | None, *, every: bool, as_json: bool) -> None:
     if not every:
         wanted.draw(recipe or "digits", as_json=as_json)
     elif recipe is None:

@@ -1,4 +1,7 @@
-"""The commands about one network: `lerac layers`, `lerac schedule`, `lerac snr`."""
+"""The commands about one network: `lerac layers`, `lerac schedule`, `lerac snr`.
+
+What takes long to load is imported by the functions that use it, so that help is there at once.
+"""
 
 import json
 import sys
@@ -7,16 +10,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from lerac.commands.named_models import KINDS, ModelNameError, named_model
-from lerac.commands.options import DataRoot, Json, Recipe, SeedList, Sets, SourceOption, Weights
-from lerac.depth import find_layers
-from lerac.layers import named_parameters
+from lerac.commands.options import DataRoot, Json, ModelName, Recipe, SeedList, Sets, SourceOption, Weights
 from lerac.study.errors import StudyError
-from lerac.study.plan.request import parse_seeds, set_places
-from lerac.study.recipes.recipe import load_recipe
-from lerac.study.terminal.layers import print_layers
 
 __all__ = ["layers_command", "schedule_command", "snr_command"]
 
@@ -24,22 +20,30 @@ SNR_REGIMES = "conventional,warmup,warmup(curve=exponential),lerac"
 
 
 def layers_command(
-    name: Annotated[str, typer.Argument(metavar="MODEL", help=f"One of ours, {KINDS}.")],
+    name: ModelName,
     as_json: Json = False,
 ) -> None:
     """Show the layers of a network, nearest to the input first, as LeRaC finds them. Nothing is downloaded."""
+    from lerac.commands.named_models import named_model
+    from lerac.depth import find_layers
+    from lerac.layers import named_parameters
+
     found = named_model(name)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
             layers = find_layers(found.model, *found.args, **found.kwargs)
         except (TypeError, ValueError) as error:
-            raise ModelNameError(str(error)) from error
+            raise StudyError(str(error)) from error
     for warning in caught:
         print(f"lerac: {warning.message}", file=sys.stderr)
     if as_json:
         print(json.dumps({"model": name, "layers": [layer.as_dict() for layer in layers]}, indent=2))
         return
+    from rich.console import Console
+
+    from lerac.study.terminal.layers import print_layers
+
     sizes = {parameter: tensor.numel() for parameter, tensor in named_parameters(found.model).items()}
     print_layers(Console(), name, layers, sizes)
 
@@ -53,6 +57,7 @@ def schedule_command(
 ) -> None:
     """Show the learning rate of every layer over the whole training with LeRaC, without training."""
     from lerac.study.plan.schedule import schedule_of
+    from lerac.study.recipes.recipe import load_recipe
     from lerac.study.terminal.schedule import plot_schedule, print_schedule
 
     loaded = load_recipe(recipe, source=source)
@@ -62,6 +67,8 @@ def schedule_command(
     if as_json:
         print(json.dumps(schedule.as_dict()))
         return
+    from rich.console import Console
+
     print_schedule(Console(), loaded, schedule)
 
 
@@ -87,6 +94,7 @@ def snr_command(
     What is signal and what is noise, and why, is explained in docs/snr.md. Trains each run anew; keeps nothing.
     """
     from lerac.commands.snr import SNRRequest, answer
+    from lerac.study.plan.request import parse_seeds, set_places
 
     if regimes and not during:
         raise StudyError("--regimes is for --during-training; without it, training is conventional")

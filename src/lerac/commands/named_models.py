@@ -15,13 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["KINDS", "ModelNameError", "NamedModel", "named_model"]
+from lerac.commands.options import KINDS
+from lerac.study.errors import StudyError
+from lerac.study.models import MODELS
 
-KINDS = "timm:NAME, torchvision:NAME, hf:CONFIG (a config class or a local config file) or module:function"
-
-
-class ModelNameError(ValueError):
-    """There is no such model, or what builds it is not installed; the message says what to do."""
+__all__ = ["NamedModel", "named_model"]
 
 
 @dataclass
@@ -41,42 +39,36 @@ def named_model(name: str) -> NamedModel:
             of positional or a dict of keyword arguments.
 
     Raises:
-        ModelNameError: if there is no such model or its library is missing.
+        StudyError: if there is no such model or its library is missing.
     """
     kind, colon, rest = name.partition(":")
     if not colon:
         return _ours(name)
     if not rest:
-        raise ModelNameError(f"{name!r} names no model: expected {KINDS}")
+        raise StudyError(f"{name!r} names no model: expected {KINDS}")
     builders = {"timm": _timm, "torchvision": _torchvision, "hf": _transformers}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # the libraries' own plans
             return builders[kind](rest) if kind in builders else _function(kind, rest)
-    except ModelNameError:
+    except StudyError:
         raise
     except Exception as error:  # whatever somebody else's constructor may raise
-        raise ModelNameError(f"{name} could not be built, {type(error).__name__}: {error}") from error
+        raise StudyError(f"{name} could not be built, {type(error).__name__}: {error}") from error
 
 
 def _ours(name: str) -> NamedModel:
-    with _needs("lerac", "study"):
-        from lerac.study.errors import StudyError
-        from lerac.study.models import MODELS
     if name not in MODELS:
-        raise ModelNameError(f"unknown model {name!r}: expected {', '.join(sorted(MODELS))}, {KINDS}")
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # Ultralytics tells what it does when it is first imported
-            return NamedModel(MODELS[name].skeleton(), (MODELS[name].example_batch(),))
-    except StudyError as error:
-        raise ModelNameError(str(error)) from error
+        raise StudyError(f"unknown model {name!r}: expected {', '.join(sorted(MODELS))}, {KINDS}")
+    with contextlib.redirect_stdout(sys.stderr):  # Ultralytics tells what it does when it is first imported
+        return NamedModel(MODELS[name].skeleton(), (MODELS[name].example_batch(),))
 
 
 def _timm(name: str) -> NamedModel:
     with _needs("timm"):
         import timm
     if not timm.is_model(name):
-        raise ModelNameError(f"timm has no model {name!r}{_near(name, timm.list_models())}")
+        raise StudyError(f"timm has no model {name!r}{_near(name, timm.list_models())}")
     try:
         with torch.device("meta"):
             model = timm.create_model(name, pretrained=False)
@@ -90,7 +82,7 @@ def _torchvision(name: str) -> NamedModel:
     with _needs("torchvision"):
         from torchvision import models
     if name not in models.list_models():
-        raise ModelNameError(f"torchvision has no model {name!r}{_near(name, models.list_models())}")
+        raise StudyError(f"torchvision has no model {name!r}{_near(name, models.list_models())}")
     family = models.get_model_builder(name).__module__.removeprefix("torchvision.models.").partition(".")[0]
     own = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     backbone = {"weights_backbone": None} if family in ("detection", "segmentation") else {}
@@ -123,9 +115,7 @@ def _transformers(name: str) -> NamedModel:
     else:
         config_class = getattr(transformers, name, None)
         if not (isinstance(config_class, type) and issubclass(config_class, transformers.PretrainedConfig)):
-            raise ModelNameError(
-                f"{name!r} is neither a file here nor a config class of transformers, as BertConfig is"
-            )
+            raise StudyError(f"{name!r} is neither a file here nor a config class of transformers, as BertConfig is")
         config = config_class()
     class_name = (getattr(config, "architectures", None) or [None])[0]
     model_class = getattr(transformers, class_name, None) if class_name else None
@@ -152,7 +142,7 @@ def _transformer_inputs(model: Any, name: str) -> dict[str, Any]:
     if hasattr(config, "text_config") and hasattr(config, "vision_config"):
         wanted |= {"input_ids", "pixel_values"}
     if unknown := wanted - possible.keys():
-        raise ModelNameError(
+        raise StudyError(
             f"hf:{name}: no example is known for the input {', '.join(unknown)}; write a function that returns the "
             "model and its inputs, and name it as module:function"
         )
@@ -167,16 +157,16 @@ def _function(module: str, function: str) -> NamedModel:
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise ModelNameError(f"there is no module {error.name!r}; expected {KINDS}") from None
+        raise StudyError(f"there is no module {error.name!r}; expected {KINDS}") from None
     finally:
         sys.path.pop(0)
     build = getattr(found, function, None)
     if not callable(build):
-        raise ModelNameError(f"{module} has no function {function!r}")
+        raise StudyError(f"{module} has no function {function!r}")
     made = build()
     model, inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(model, nn.Module):
-        raise ModelNameError(
+        raise StudyError(
             f"{module}:{function} must return a torch.nn.Module, or one and its inputs, not {type(made).__name__}"
         )
     if inputs is None:
@@ -205,19 +195,18 @@ def _guessed(model: nn.Module, name: str) -> Any:
             return torch.zeros(2, 16, dtype=torch.long)
         case nn.RNNBase():
             return torch.zeros(2, 16, first.input_size)
-    raise ModelNameError(
+    raise StudyError(
         f"{name} returned a model without inputs, and none can be guessed from its first layer: return "
         "(model, inputs), where inputs is a tensor, a tuple of arguments or a dict of keyword arguments"
     )
 
 
 @contextlib.contextmanager
-def _needs(package: str, extra: str | None = None) -> Iterator[None]:
+def _needs(package: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        install = f"lerac[{extra}]" if extra else package
-        raise ModelNameError(f"this needs {error.name or package}: pip install '{install}'") from None
+        raise StudyError(f"this needs {error.name or package}: pip install '{package}'") from None
 
 
 def _near(name: str, known: list[str]) -> str:

@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
-from lerac.study.recipes.recipe import Source
+from lerac.study.recipes.files import Source
 
 __all__ = [
+    "KINDS",
     "Baseline",
     "Claims",
     "DataRoot",
     "Device",
     "Json",
+    "ModelName",
     "Power",
     "Precision",
     "Recipe",
@@ -25,6 +27,9 @@ __all__ = [
     "Workers",
 ]
 
+KINDS = "timm:NAME, torchvision:NAME, hf:CONFIG (a config class or a local config file) or module:function"
+
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help=f"One of ours, {KINDS}.")]
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="MODEL/DATASET, an alias, or a TOML file.")]
 Recipes = Annotated[list[str], typer.Argument(metavar="RECIPE…", help="MODEL/DATASET, an alias, or a TOML file.")]
 Sets = Annotated[

@@ -11,13 +11,15 @@ import typer
 from rich.console import Console
 
 from lerac.study.data import DATASETS
+from lerac.study.engines.session import Session
 from lerac.study.errors import StudyError
+from lerac.study.figures.over_time import draw_over_time, outcomes
+from lerac.study.figures.style import write_figure
 from lerac.study.files import check_folder
-from lerac.study.lock import claim
 from lerac.study.plan.request import request_study, require_data
 from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import Source, recipe_names
-from lerac.study.runs.folder import Result, collect, extend_study, write_study, write_tables
+from lerac.study.runs.folder import collect
 from lerac.study.terminal.study import print_summaries, summary_json
 
 __all__ = ["OverTime"]
@@ -127,12 +129,13 @@ class OverTime:
 
     def _drawn(self, asked: Study, folder: Path, stem: str, *, quiet: bool) -> dict[str, Any] | None:
         """Train what is missing, draw, print unless quiet, and give what is shown; None if a run failed."""
-        results = _trained(folder, asked, self.workers)
-        if results is None:
+        session = Session(folder, asked, option="--study")
+        with session.claimed() as study:
+            failures = session.train(asked.runs(), self.workers)
+            session.write_tables(study)
+        if failures:
             return None
-        from lerac.study.figures.over_time import draw_over_time, outcomes
-        from lerac.study.figures.style import write_figure
-
+        results = collect(folder, asked.runs())
         name, seeds, metric = asked.recipes[0].name, len(asked.seeds), results[0].metric
         title = f"{name}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
         files = write_figure(draw_over_time(results, title), self.out / stem)
@@ -154,17 +157,3 @@ def _why_not(dataset: str, **settings: Any) -> str | None:
     except StudyError as error:
         return str(error)
     return None
-
-
-def _trained(folder: Path, asked: Study, workers: int | None) -> list[Result] | None:
-    """Train what is missing of a study, in a folder that may hold more of it; None if a run failed."""
-    from lerac.study.engines.progress import train_shown
-
-    # First, so that a folder with another study is refused before anything is written there.
-    extend_study(folder, asked, option="--study")
-    with claim(folder, option="--study"):
-        study = extend_study(folder, asked, option="--study")
-        write_study(folder, study)
-        failures = train_shown(folder, asked.runs(), workers)
-        write_tables(folder, collect(folder, study.runs()))
-    return None if failures else collect(folder, asked.runs())

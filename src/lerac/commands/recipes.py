@@ -4,12 +4,10 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from lerac.commands.options import Json
 from lerac.study.errors import StudyError
-from lerac.study.recipes.recipe import recipe_text
-from lerac.study.terminal.recipes import known_recipes, print_recipes
+from lerac.study.recipes.files import recipe_text
 
 __all__ = ["recipes_app"]
 
@@ -23,10 +21,14 @@ def recipes_command(context: typer.Context, as_json: Json = False) -> None:
         if as_json:
             raise StudyError("recipes --json prints the list; recipes show prints TOML and takes no --json")
         return
+    from lerac.study.terminal.recipes import known_recipes, print_recipes
+
     known = known_recipes()
     if as_json:
         print(json.dumps(known, indent=2))
         return
+    from rich.console import Console
+
     print_recipes(Console(), known)
 
 

@@ -1,12 +1,14 @@
-"""The commands that train and report: `lerac compare`, `lerac train`, `lerac report`."""
+"""The commands that train and report: `lerac compare`, `lerac train`, `lerac report`.
+
+What takes long to load is imported by the functions that use it, so that help is there at once.
+"""
 
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from lerac.commands.options import (
     Baseline,
@@ -25,24 +27,13 @@ from lerac.commands.options import (
     Weights,
     Workers,
 )
-from lerac.study.engines import require_engine
-from lerac.study.engines.machine import side_by_side
-from lerac.study.lock import claim
-from lerac.study.plan.request import (
-    default_out,
-    parse_seeds,
-    request_study,
-    require_data,
-    set_places,
-)
-from lerac.study.plan.study import Run, Study
-from lerac.study.recipes.regimes import DEFAULT_REGIMES, parse_regime
-from lerac.study.runs.estimate import Estimate
-from lerac.study.runs.folder import Result, collect, extend_study, write_study, write_tables
-from lerac.study.statistics import POWER, analyse
-from lerac.study.statistics.question import Question, request_question
-from lerac.study.terminal.study import print_plan, print_study, study_json
-from lerac.study.training.launch import is_main, launched_processes, refuse_launch
+from lerac.study.recipes.regimes import DEFAULT_REGIMES
+
+if TYPE_CHECKING:
+    from lerac.study.engines.session import Session
+    from lerac.study.plan.study import Run, Study
+    from lerac.study.runs.folder import Result
+    from lerac.study.statistics.question import Question
 
 __all__ = ["compare_command", "report_command", "train_command"]
 
@@ -65,7 +56,7 @@ def compare_command(
     weights: Weights = None,
     baseline: Baseline = None,
     claims: Claims = [],  # noqa: B006
-    power: Power = POWER,
+    power: Power = 0.8,
     plan: Annotated[bool, typer.Option("--plan", help="Print the runs, train nothing.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Changes nothing: a study always continues.")] = False,
     as_json: Json = False,
@@ -74,6 +65,12 @@ def compare_command(
 
     The same command continues an interrupted study, and a longer list of regimes, seeds or recipes extends it.
     """
+    from lerac.study.engines import require_engine
+    from lerac.study.engines.session import Session
+    from lerac.study.plan.request import default_out, parse_seeds, request_study, require_data, set_places
+    from lerac.study.statistics.question import request_question
+    from lerac.study.training.launch import refuse_launch
+
     refuse_launch("lerac compare")
     require_engine(engine)
     set_places(data_root, weights)
@@ -81,21 +78,17 @@ def compare_command(
     asked = request_study(
         recipes, regimes, parse_seeds(seeds), overrides, source, device, precision, here=engine == "local"
     )
-    folder = out or default_out(asked)
-    study = extend_study(folder, asked)
+    session = Session(out or default_out(asked), asked)
+    study = session.study()
     question = request_question(study, baseline, claims, power)
     if plan:
-        results = collect(folder, study.runs())
-        print_plan(Console(), results, Estimate.of(results), _side_by_side(workers, engine, device), as_json=as_json)
+        _print_plan(session.folder, study, _side_by_side(workers, engine, device), as_json=as_json)
         return
     require_data(asked)
-    with claim(folder):
-        study = extend_study(folder, asked)  # again: it may have been extended meanwhile
-        write_study(folder, study)
-        failures = _train(folder, study.runs(), workers, engine)
-        results = collect(folder, study.runs())
-        write_tables(folder, results)
-        _tell(folder, study, results, question, [folder], as_json=as_json)
+    with session.claimed() as study:
+        failures = session.train(study.runs(), workers, engine)
+        results = session.write_tables(study)
+        _tell(session.folder, study, results, question, [session.folder], as_json=as_json)
     if failures:
         raise typer.Exit(1)
 
@@ -117,6 +110,12 @@ def train_command(
 
     Started by `accelerate launch` or torchrun, several processes train it together, each its part of every batch.
     """
+    from lerac.study.engines.session import Session
+    from lerac.study.plan.request import request_study, require_data, set_places
+    from lerac.study.recipes.regimes import parse_regime
+    from lerac.study.runs.folder import collect
+    from lerac.study.training.launch import is_main, launched_processes
+
     processes = launched_processes()
     set_places(data_root, weights)
     _track(tracker)
@@ -124,21 +123,21 @@ def train_command(
         [recipe], str(parse_regime(regime)), [seed], overrides, source, device, precision, processes=processes
     )
     require_data(asked)
-    extend_study(out, asked)
-    [run] = asked.runs()
+    session, [run] = Session(out, asked), asked.runs()
+    session.study()
     if not is_main():
-        _train_together(out, run)
+        _train_together(session, run)
         return
-    with claim(out, patience=A_MOMENT):
-        write_study(out, extend_study(out, asked))
+    with session.claimed(patience=A_MOMENT):
+        pass
     # Other runs may be trained in the same study meanwhile.
-    failures = _train(out, [run], workers=1) if processes == 1 else _train_together(out, run)
-    with claim(out, patience=A_MOMENT):
-        write_tables(out, collect(out, extend_study(out, asked).runs()))
+    failures = session.train([run], workers=1) if processes == 1 else _train_together(session, run)
+    with session.claimed(patience=A_MOMENT) as study:
+        session.write_tables(study)
     if failures:
         raise typer.Exit(1)
     [result] = collect(out, [run])
-    Console().print(json.dumps(result.status, indent=2), markup=False, highlight=False)
+    print(json.dumps(result.status, indent=2))
 
 
 def report_command(
@@ -146,11 +145,13 @@ def report_command(
     out: Annotated[Path | None, typer.Option(help="Where report.html goes; default: the first folder.")] = None,
     baseline: Baseline = None,
     claims: Claims = [],  # noqa: B006
-    power: Power = POWER,
+    power: Power = 0.8,
     as_json: Json = False,
 ) -> None:
     """Make the report again, of one folder or of several together."""
     from lerac.study.report import merge
+    from lerac.study.runs.folder import write_tables
+    from lerac.study.statistics.question import request_question
 
     study, results = merge(folders)
     question = request_question(study, baseline, claims, power)
@@ -158,36 +159,47 @@ def report_command(
     _tell(out or folders[0], study, results, question, folders, as_json=as_json)
 
 
-def _train(folder: Path, runs: list[Run], workers: int | None, engine: str = "local") -> int:
-    from lerac.study.engines.progress import train_shown  # here, because it takes longer to load than `--help` should
+def _print_plan(folder: Path, study: "Study", side_by_side: int | None, *, as_json: bool) -> None:
+    from rich.console import Console
 
-    return train_shown(folder, runs, workers, engine)
+    from lerac.study.runs.estimate import Estimate
+    from lerac.study.runs.folder import collect
+    from lerac.study.terminal.study import print_plan
+
+    results = collect(folder, study.runs())
+    print_plan(Console(), results, Estimate.of(results), side_by_side, as_json=as_json)
 
 
 def _side_by_side(workers: int | None, engine: str, device: str) -> int | None:
     """Count the runs that would be trained at a time; None if nobody knows before the cluster is asked."""
+    from lerac.study.engines.machine import side_by_side
+
     return workers or (side_by_side(device) if engine == "local" else None)
 
 
-def _train_together(folder: Path, run: Run) -> int:
+def _train_together(session: "Session", run: "Run") -> int:
     from lerac.study.engines.together import train_together
 
-    return train_together(folder, run)
+    return train_together(session.folder, run)
 
 
 def _track(names: list[str]) -> None:
     if not names and not os.environ.get("LERAC_TRACKERS"):
         return
-    from lerac.study.training.trackers import set_trackers  # here, because it takes long to load
+    from lerac.study.training.trackers import set_trackers
 
     set_trackers(names)
 
 
 def _tell(
-    out: Path, study: Study, results: list[Result], question: Question, folders: list[Path], *, as_json: bool
+    out: Path, study: "Study", results: "list[Result]", question: "Question", folders: list[Path], *, as_json: bool
 ) -> None:
     """Compute the statistics, once for all; write page and tables; print."""
+    from rich.console import Console
+
     from lerac.study.report import compare, write_report, write_summary
+    from lerac.study.statistics import analyse
+    from lerac.study.terminal.study import print_study, study_json
 
     analysis = analyse(
         results, baseline=question.baseline, claims=question.claims, power=question.power, folders=folders

@@ -11,7 +11,7 @@ from studies import make_study
 from torch.nn import functional
 
 import lerac
-from lerac.commands.named_models import ModelNameError, named_model
+from lerac.commands.named_models import named_model
 from lerac.study.errors import StudyError
 from lerac.study.models import MODELS
 from lerac.study.plan.study import Study
@@ -234,7 +234,7 @@ def test_inputs_of_another_size_are_refused(name, shape, says):
 )
 def test_a_missing_library_says_what_to_install(monkeypatch, name, module, says):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ModelNameError, match=re.escape(says)):
+    with pytest.raises(StudyError, match=re.escape(says)):
         named_model(name)
 
 

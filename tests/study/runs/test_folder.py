@@ -5,7 +5,7 @@ import torch
 from studies import make_study, train_here
 
 from lerac.study.errors import StudyError
-from lerac.study.lock import claim
+from lerac.study.files import claim
 from lerac.study.runs.folder import collect, extend_study, read_study, write_study
 from lerac.study.runs.run import RunFolder
 

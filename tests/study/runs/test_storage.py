@@ -12,8 +12,7 @@ from studies import make_run, make_study, train_here
 
 from lerac.study.engines.worker import attempt
 from lerac.study.errors import FolderInUseError, StorageError
-from lerac.study.files import write_bytes, write_text
-from lerac.study.lock import claim
+from lerac.study.files import claim, write_bytes, write_text
 from lerac.study.runs import run as runs
 from lerac.study.runs.folder import collect, write_study, write_tables
 from lerac.study.runs.run import RunFolder, train_run

@@ -8,26 +8,11 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from lerac.study.engines import engine_of
 from lerac.study.metrics import metric_of
 from lerac.study.plan.study import Run
 from lerac.study.runs.run import RunFolder
 
-__all__ = ["TerminalProgress", "report_failure", "train_shown"]
-
-
-def train_shown(folder: Path, runs: Sequence[Run], workers: int | None, engine: str = "local") -> int:
-    """Train what is left; say on stderr how it goes and which runs failed and why, and give their number."""
-    errors = Console(stderr=True)
-    runs = list({run.folder: run for run in runs}.values())  # a training may have several names, as `lerac(k=3)` does
-    left = [run for run in runs if RunFolder(folder, run).status() is None]
-    with TerminalProgress(errors, folder, runs) as progress:
-        failures = engine_of(engine)(folder, left, workers=workers, progress=progress)
-    for failure in failures:
-        report_failure(errors, folder, failure.run, failure.reason)
-    if failures:
-        errors.print(f"{len(failures)} of {len(runs)} runs failed; the same command tries them again")
-    return len(failures)
+__all__ = ["TerminalProgress", "report_failure"]
 
 
 def report_failure(console: Console, folder: Path, run: Run, reason: str) -> None:

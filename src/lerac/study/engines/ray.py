@@ -21,7 +21,7 @@ from lerac.study.engines import machine
 from lerac.study.engines.protocol import Failure, Progress
 from lerac.study.engines.worker import Answer, attempt
 from lerac.study.errors import StorageError, StudyError
-from lerac.study.files import write_text
+from lerac.study.files import read_bytes, write_text
 from lerac.study.plan.study import Run
 from lerac.study.runs.run import RunFolder
 
@@ -112,7 +112,7 @@ def _attempt_there(study: str, run: Run, mark: str, version: str) -> Answer:
     if lerac.__version__ != version:
         return Answer(f"node {node} has lerac {lerac.__version__}, not {version}; install it there", hopeless=True)
     deadline = time.monotonic() + A_MOMENT
-    while _read(Path(study) / MARK) != mark:
+    while _read(Path(study) / MARK) != mark.encode():
         if time.monotonic() > deadline:
             return Answer(
                 f"node {node} does not see the folder {study}: choose an --out that all nodes share", hopeless=True
@@ -121,9 +121,9 @@ def _attempt_there(study: str, run: Run, mark: str, version: str) -> Answer:
     return attempt(Path(study), run)
 
 
-def _read(path: Path) -> str | None:
+def _read(path: Path) -> bytes | None:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_bytes(path)
     except OSError:
         return None
 

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lerac import plot
-from lerac.study.files import write_bytes, write_text
+from lerac.study.errors import StudyError
+from lerac.study.files import check_file, write_bytes
 from lerac.study.models import MODELS
 from lerac.study.plan.rates import base_schedule, curriculum_layers, curve_of, layer_ratios, sigma_of, warmup_factor
 from lerac.study.plan.study import Run, Smoothing, steps_per_epoch
 
 __all__ = [
     "STYLE",
+    "check_plot_file",
     "colours",
     "draw_mean",
     "rates_figure",
@@ -37,6 +40,12 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "lerac",  # the same study gives the same file
 }
+UNDATED: dict[str, dict[str, Any]] = {
+    "pdf": {"metadata": {"CreationDate": None}},
+    "png": {"metadata": {"Software": None}},
+    "svg": {"metadata": {"Date": None}},
+    "svgz": {"metadata": {"Date": None}},
+}
 
 
 def colours(regimes: Sequence[str]) -> dict[str, str]:
@@ -52,12 +61,24 @@ def svg(figure: Figure, *, transparent: bool = False) -> str:
     return text.getvalue()
 
 
-def write_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Write stem.svg and stem.png; the same figure gives the same bytes."""
-    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("svg", "png")]
-    write_text(paths[0], svg(figure))
-    with matplotlib.rc_context(STYLE):
-        write_bytes(paths[1], lambda file: figure.savefig(file, format="png", dpi=150, metadata={"Software": None}))
+def check_plot_file(path: Path, option: str = "--plot") -> None:
+    """See that a figure can be written there, before anything is computed.
+
+    Raises:
+        StudyError: as `check_file`, or if the format is unknown.
+    """
+    formats = Figure().canvas.get_supported_filetypes().keys() - {"pgf"}  # which needs LaTeX
+    if path.suffix.removeprefix(".").lower() not in formats:
+        raise StudyError(f"{option} {path}: the name must end in one of .{', .'.join(sorted(formats))}")
+    check_file(path, option)
+
+
+def write_figure(figure: Figure, stem: Path, kinds: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """Write a figure in several formats, each to stem.kind; the same figure gives the same SVG, PNG and PDF."""
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in kinds]
+    for path, kind in zip(paths, map(str.lower, kinds), strict=True):
+        with matplotlib.rc_context(STYLE):
+            write_bytes(path, partial(figure.savefig, format=kind, dpi=150, **UNDATED.get(kind, {})))
     return paths
 
 

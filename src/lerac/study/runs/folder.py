@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lerac.study.errors import StudyError
-from lerac.study.files import write_text
+from lerac.study.files import read_bytes, write_text
 from lerac.study.metrics import Metric, metric_of
 from lerac.study.plan.study import Run, Study
 from lerac.study.runs.run import RunFolder
@@ -72,9 +72,8 @@ def read_study(folder: Path) -> Study | None:
     """
     path = folder / "study.json"
     try:
-        return Study.from_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
+        content = read_bytes(path)
+        return None if content is None else Study.from_json(content.decode())
     except NotADirectoryError:
         raise StudyError(f"{folder} is a file; a study needs a folder") from None
     except UnicodeDecodeError:

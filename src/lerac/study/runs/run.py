@@ -17,8 +17,17 @@ import torch
 
 import lerac
 from lerac.study.errors import StudyError
-from lerac.study.files import make_durable, read_json, write_bytes, write_json, write_text
-from lerac.study.lock import claim
+from lerac.study.files import (
+    claim,
+    folder_in,
+    make_durable,
+    open_file,
+    read_bytes,
+    read_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from lerac.study.plan.study import Run
 from lerac.study.training.launch import check_agreement, is_main
 from lerac.study.training.measured import Measured
@@ -39,7 +48,7 @@ class RunFolder:
 
     def __init__(self, study: Path, run: Run) -> None:
         self.run = run
-        self.path = study / run.folder
+        self.path = folder_in(study, run.folder)
 
     def status(self) -> dict[str, Any] | None:
         """How the run ended: its state is `done` or `diverged`; None while it has not ended."""
@@ -55,23 +64,16 @@ class RunFolder:
 
     def history(self) -> list[dict[str, Any]]:
         """One entry per finished epoch, oldest first."""
+        content = read_bytes(self.path / "metrics.jsonl") or b""
         try:
-            lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return []
-        except UnicodeDecodeError:
-            lines = ["?"]
-        try:
-            return [json.loads(line) for line in lines]
-        except ValueError:
+            return [json.loads(line) for line in content.decode().splitlines()]
+        except ValueError:  # of JSON and of UTF-8
             raise StudyError(f"{self.path / 'metrics.jsonl'} is damaged; delete it, it is made again") from None
 
     def error(self) -> str | None:
         """Why the last attempt failed, or None if it did not."""
-        try:
-            return (self.path / "error.txt").read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
+        content = read_bytes(self.path / "error.txt")
+        return None if content is None else content.decode(errors="replace")
 
     def checkpoint(self) -> dict[str, Any] | None:
         """The state after the last finished epoch, or None before that.
@@ -80,13 +82,16 @@ class RunFolder:
             ValueError: if the file is damaged.
         """
         path = self.path / "checkpoint.pt"
-        if not path.exists():
-            return None
         damaged = f"{path} cannot be read; delete it to train this run from the start"
         try:
-            with zipfile.ZipFile(path) as archive:
+            with open_file(path) as file, zipfile.ZipFile(file) as archive:
                 whole = archive.testzip() is None  # by its checksums, which torch.load does not compare
-            state: dict[str, Any] | None = torch.load(path, map_location="cpu", weights_only=True) if whole else None
+                file.seek(0)
+                state: dict[str, Any] | None = (
+                    torch.load(file, map_location="cpu", weights_only=True) if whole else None
+                )
+        except FileNotFoundError:
+            return None
         except (zipfile.BadZipFile, UnpicklingError, RuntimeError, EOFError, KeyError, struct.error) as error:
             raise ValueError(damaged) from error
         if state is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lerac.study.errors import StudyError
+from lerac.study.files import open_file
 from lerac.study.statistics.exact_tests import ALPHA
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def read_predictions(path: Path, name: str | None = None) -> Predictions | None:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open_file(path) as file, np.load(file, allow_pickle=False) as arrays:
             index, label, predicted = (arrays[key] for key in ("index", "label", "predicted"))
     except FileNotFoundError:
         return None

@@ -19,9 +19,10 @@ from accelerate.utils import (  # type: ignore[import-untyped]
 from torch import nn
 
 from lerac.study.errors import StudyError
+from lerac.study.files import folder_in
 from lerac.study.plan.precision import MIXED
 from lerac.study.plan.study import Run
-from lerac.study.training.trackers import tracker_names
+from lerac.study.training.trackers import PROJECT, tracker_names
 
 __all__ = ["build_accelerator", "compiled"]
 
@@ -96,6 +97,7 @@ def _options(run: Run) -> dict[str, Any]:
 def _trackers(logs: Path | None) -> dict[str, Any]:
     if logs is None or not (names := tracker_names()):
         return {}
+    folder_in(logs, f"trackers/{PROJECT}")  # where TensorBoard writes
     folder = ProjectConfiguration(project_dir=str(logs), logging_dir=str(logs / "trackers"))
     return {"log_with": names, "project_config": folder}
 

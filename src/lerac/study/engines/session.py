@@ -1,0 +1,76 @@
+"""What a command does to the folder of a study: claim it, write down what it is to hold, train, write the tables."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from lerac.study.engines import engine_of
+from lerac.study.engines.progress import TerminalProgress, report_failure
+from lerac.study.files import claim
+from lerac.study.plan.study import Run, Study
+from lerac.study.runs.folder import Result, collect, extend_study, write_study, write_tables
+from lerac.study.runs.run import RunFolder
+
+__all__ = ["Session"]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What is asked for, and the folder that is to hold it; the folder may hold more of the same study.
+
+    Args:
+        folder: of the study; it need not exist yet.
+        asked: what is asked for.
+        option: of the command line that names the folder, for errors.
+    """
+
+    folder: Path
+    asked: Study
+    option: str = "--out"
+
+    def study(self) -> Study:
+        """Give the union of what is asked for and what the folder has; writes nothing.
+
+        Raises:
+            StudyError: if the folder holds another study.
+        """
+        return extend_study(self.folder, self.asked, option=self.option)
+
+    @contextmanager
+    def claimed(self, *, patience: float = 0.0) -> Iterator[Study]:
+        """Keep other processes from working in the folder, write there what the study is from now on, and give it.
+
+        Args:
+            patience: seconds to wait for a process that has the folder, 0 or more.
+
+        Raises:
+            FolderInUseError: if another process has it.
+            StudyError: if it holds another study, or cannot be written to.
+        """
+        self.study()  # first, so that a folder with another study is refused before anything is written there
+        with claim(self.folder, patience=patience, option=self.option):
+            study = self.study()  # again: it may have been extended meanwhile
+            write_study(self.folder, study)
+            yield study
+
+    def train(self, runs: Sequence[Run], workers: int | None, engine: str = "local") -> int:
+        """Train what is left of runs; say on stderr how it goes and which failed and why, and give their number."""
+        errors = Console(stderr=True)
+        runs = list({run.folder: run for run in runs}.values())  # one training may have several names, as `lerac(k=3)`
+        left = [run for run in runs if RunFolder(self.folder, run).status() is None]
+        with TerminalProgress(errors, self.folder, runs) as progress:
+            failures = engine_of(engine)(self.folder, left, workers=workers, progress=progress)
+        for failure in failures:
+            report_failure(errors, self.folder, failure.run, failure.reason)
+        if failures:
+            errors.print(f"{len(failures)} of {len(runs)} runs failed; the same command tries them again")
+        return len(failures)
+
+    def write_tables(self, study: Study) -> list[Result]:
+        """Write the tables of what has come out of a study, and give it."""
+        results = collect(self.folder, study.runs())
+        write_tables(self.folder, results)
+        return results
