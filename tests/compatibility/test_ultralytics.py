@@ -1,6 +1,7 @@
 """The trainer of Ultralytics, with `lerac.integrations.ultralytics.attach`."""
 
 import csv
+import itertools
 import logging
 import os
 import tempfile
@@ -237,7 +238,9 @@ def test_resumes_where_it_was(folder, settings, k):
 def test_a_smaller_batch_after_a_lack_of_memory_begins_anew(folder, settings):
     """After a lack of memory the trainer begins again with half the batch, and so does the curriculum."""
 
-    def fail_once(trainer, batches=iter(range(1, 1000))):
+    batches = itertools.count(1)
+
+    def fail_once(trainer):
         if next(batches) == 4:  # of five in the epoch
             preprocess = trainer.preprocess_batch
 
@@ -264,6 +267,7 @@ def test_epochs_of_another_batch_size_are_refused_when_training_continues(folder
         if trainer.epoch == 0:
             raise StoppedError
 
+    settings["warmup_epochs"] = 0
     with pytest.raises(StoppedError):
         Seen(folder, settings, {"epochs": 3}, prepare=lambda model: model.add_callback("on_fit_epoch_end", stop))
     last = Path(settings["project"]) / "train" / "weights" / "last.pt"

@@ -7,9 +7,6 @@ from hypothesis import example, given, settings
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-import lerac
-from lerac.integrations.lightning import LeRaCCallback
-
 lightning = pytest.importorskip("lightning.pytorch")
 from lightning.pytorch.callbacks import (  # noqa: E402
     BackboneFinetuning,
@@ -18,6 +15,8 @@ from lightning.pytorch.callbacks import (  # noqa: E402
     ModelCheckpoint,
 )
 from lightning.pytorch.utilities.combined_loader import CombinedLoader  # noqa: E402
+
+from lerac.integrations.lightning import LeRaCCallback  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers"),
@@ -232,7 +231,7 @@ def test_a_schedule_that_the_trainer_forgets_when_it_continues_is_refused(tmp_pa
     schedule = {0: 2, 1: 3}
     saves = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
     fit(batches(8), [LeRaCCallback(epochs=2), *accumulating(schedule), saves], max_epochs=3)
-    with pytest.raises(RuntimeError, match="epoch 1 .* has 8 optimizer steps, and was to have 3"):
+    with pytest.raises(RuntimeError, match=r"epoch 1 .* has 8 optimizer steps, and was to have 3"):
         fit(batches(8), [LeRaCCallback(epochs=2), *accumulating(schedule)], tmp_path / "step=5.ckpt", max_epochs=3)
 
 
@@ -240,8 +239,8 @@ def test_a_checkpoint_of_other_epochs_is_refused(tmp_path):
     saves = ModelCheckpoint(tmp_path, "{epoch}", every_n_epochs=1, save_top_k=-1)
     fit(batches(8), [LeRaCCallback(epochs=2), saves], max_epochs=3)
     message = r"checkpoint's curriculum lasts 16 optimizer steps, and epochs=2 are 8 in this training.* Pass k=16"
+    options = {"max_epochs": 6, "accumulate_grad_batches": 2}
     with pytest.raises(ValueError, match=message):
-        options = {"max_epochs": 6, "accumulate_grad_batches": 2}
         fit(batches(8), [LeRaCCallback(epochs=2)], tmp_path / "epoch=0.ckpt", **options)
     planned = LeRaCCallback(k=16)
     fit(batches(8), [planned], tmp_path / "epoch=0.ckpt", **options)

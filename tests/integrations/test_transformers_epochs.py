@@ -6,10 +6,9 @@ import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given, settings
+from tests.conftest import same
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset
-
-from tests.conftest import same
 
 transformers = pytest.importorskip("transformers")
 from accelerate.state import AcceleratorState, GradientState  # noqa: E402

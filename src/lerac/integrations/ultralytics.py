@@ -177,7 +177,7 @@ class Attached:
         until = trainer.start_epoch
         possible = [_steps(trainer, batches * epoch, batches * until) for epoch in range(until + 1)]
         # Mixed precision skips some steps, and each continuation takes its first one early.
-        tolerated = until + _steps(trainer, batches * until, batches * (until + 1)) // 4
+        tolerated = until + _steps(trainer, batches * until, batches * (until + 1)) // 8
         if min(abs(self._taken - steps) for steps in possible) > tolerated:
             raise ValueError(
                 f"epochs={self._epochs:g} cannot be converted: the checkpoint has {self._taken} optimizer steps of the "
