@@ -36,7 +36,7 @@ class Epochs:
             start -= self._steps[epoch]
             epoch += 1
         share = 1 - start / self._steps[epoch]  # of the first epoch
-        covered = []
+        covered: list[tuple[float, int]] = []
         while epoch < last and epochs - sum(part for part, _ in covered) > share:
             covered.append((share, self._steps[epoch]))
             epoch, share = epoch + 1, 1.0
