@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lerac.study.data import HeldSplit
 from lerac.study.data.pictures.images import HALF, IMAGENET, Normalise
+from lerac.study.data.splits import HeldSplit
 
 ROWS = [5, 0, 5, 3]
 LABELS = torch.arange(6)
