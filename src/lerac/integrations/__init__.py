@@ -1,14 +1,24 @@
-"""Adapters for frameworks that build the optimizer themselves: each in a module of its own, none imported here.
+"""Adapters for frameworks that build the optimizer themselves: each in a module of its own that loads on first use.
 
 `lerac.LeRaC` works in every framework as it is, wherever your code can see both the optimizer and the model. An adapter
 does the same one line at the moment when the framework has the optimizer, and tells its logger the rates.
 """
 
 import math
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from lerac.arguments import check_k
 from lerac.curriculum.lerac import LeRaC
+from lerac.lazy import lazily
+
+if TYPE_CHECKING:
+    from lerac.integrations import lightning as lightning
+    from lerac.integrations import transformers as transformers
+    from lerac.integrations import ultralytics as ultralytics
+else:
+    _FRAMEWORKS = ("lightning", "transformers", "ultralytics")
+    __getattr__, __dir__ = lazily(__name__, {}, listed=[name for name in _FRAMEWORKS if find_spec(name)])
 
 __all__ = ["check_duration", "check_fits", "layer_rates", "missing", "steps_of"]
 

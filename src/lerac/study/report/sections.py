@@ -18,7 +18,7 @@ from lerac.study.runs.folder import Result
 __all__ = ["PARTS", "section_of"]
 
 PARTS = ("verdict", "results", "seeds", "curves", "rates", "smoothing", "times", "runs", "settings")
-"""The templates of a recipe's section, in their order: report/<part>.html.j2 each."""
+"""The templates of a recipe's section, in their order: templates/<part>.html.j2 each."""
 
 
 def section_of(comparison: Comparison, study: Study) -> dict[str, Any]:
