@@ -220,6 +220,9 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     (folder / "marker").rename(folder / "cifar-10-batches-py" / "lerac-sample.json")
     assert run(["data", "split", "cifar10", *sizes, "--sample"]) == 0
     assert capsys.readouterr().out.splitlines()[1] == "validation " + " ".join(map(str, split["validation"]))
+    least = ["--train", "1", "--validation", "1", "--test", "1"]
+    assert run(["data", "split", "cifar10", *least, "--sample"]) == 0
+    assert [len(line.split()) for line in capsys.readouterr().out.splitlines()] == [2, 2, 2]
 
 
 @pytest.mark.parametrize(
