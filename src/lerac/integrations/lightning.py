@@ -8,8 +8,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lerac.curriculum.lerac import LeRaC
+from lerac.curriculum.optimizers import innermost
 from lerac.curriculum.ranks import agreed
-from lerac.curriculum.stand_in import innermost
 from lerac.curriculum.step_count import read_count
 from lerac.curves import Curve
 from lerac.depth import find_layers

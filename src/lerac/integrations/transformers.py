@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lerac.curriculum.lerac import LeRaC
-from lerac.curriculum.stand_in import innermost
+from lerac.curriculum.optimizers import innermost
 from lerac.curriculum.step_count import read_count
 from lerac.curves import Curve
 from lerac.integrations import check_duration, check_fits, layer_rates, missing, steps_of
