@@ -12,8 +12,10 @@ import pytest
 
 import lerac.__main__
 from lerac.cli import app, run
-from lerac.study.runs.folder import collect, read_study, write_tables
+from lerac.study.runs.folder import read_study, write_tables
+from lerac.study.runs.outcomes import collect
 from lerac.study.runs.run import train_run
+from lerac.study.statistics import POWER
 
 SMALL = ["--set", "training.epochs=2", "--set", "data.train=90", "--set", "data.validation=40",
          "--set", "data.test=60", "--set", "warmup.k=1", "--set", "lerac.k=1"]  # fmt: skip
@@ -111,6 +113,7 @@ def test_help_explains_every_command(capsys):
     for option in ("--regimes", "--seeds", "--set", "--source", "--out", "--workers", "--engine", "--device",
                    "--precision", "--tracker", "--plan", "--resume", "--json"):  # fmt: skip
         assert option in out
+    assert f"[default: {POWER}]" in out
 
 
 def test_recipes(capsys):

@@ -11,15 +11,17 @@ import typer
 from rich.console import Console
 
 from lerac.study.data import DATASETS
+from lerac.study.data.settings import DataSettings
 from lerac.study.engines.session import Session
 from lerac.study.errors import StudyError
-from lerac.study.figures.over_time import draw_over_time, outcomes
+from lerac.study.figures.over_time import draw_over_time, measured_over_time
 from lerac.study.figures.style import write_figure
 from lerac.study.files import check_folder
+from lerac.study.metrics import Metric
 from lerac.study.plan.request import request_study, require_data
 from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import Source, recipe_names
-from lerac.study.runs.folder import collect
+from lerac.study.runs.outcomes import collect
 from lerac.study.terminal.study import print_summaries, summary_json
 
 __all__ = ["OverTime"]
@@ -117,10 +119,10 @@ class OverTime:
             except StudyError as error:
                 left_out[name] = str(error)
                 continue
-            data = {"dataset": asked.recipes[0].dataset, **asked.recipes[0].settings()["data"]}
-            key = json.dumps(data, sort_keys=True)
+            dataset, data = asked.recipes[0].dataset, asked.recipes[0].data
+            key = f"{dataset} {data!r}"
             if key not in loads:
-                loads[key] = _why_not(**data)
+                loads[key] = _why_not(dataset, data)
             if (reason := loads[key]) is None:
                 found[name] = asked
             else:
@@ -135,25 +137,24 @@ class OverTime:
             session.write_tables(study)
         if failures:
             return None
-        results = collect(folder, asked.runs())
-        name, seeds, metric = asked.recipes[0].name, len(asked.seeds), results[0].metric
+        outcomes = collect(folder, asked.runs())
+        name, seeds, metric = asked.recipes[0].name, len(asked.seeds), outcomes[0].metric
         title = f"{name}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
-        files = write_figure(draw_over_time(results, title), self.out / stem)
-        measured = outcomes(results)
+        files = write_figure(draw_over_time(outcomes, title), self.out / stem)
+        measured = measured_over_time(outcomes)
         if not quiet:
             for what, summaries in measured.items():
-                factor, unit = (1.0, "") if what == "time" else (metric.factor, metric.unit)
-                print_summaries(Console(), what, summaries, factor=factor, unit=unit)
+                print_summaries(Console(), what, summaries, Metric("time", "min") if what == "time" else metric)
             for file in files:
                 print(f"figure {self.number}: {file}")
         shown = {what: [summary_json(summary) for summary in summaries] for what, summaries in measured.items()}
         return {"files": [str(file) for file in files], "recipe": name, **shown}
 
 
-def _why_not(dataset: str, **settings: Any) -> str | None:
+def _why_not(dataset: str, data: DataSettings) -> str | None:
     """Say why data cannot be loaded, or give None if it can."""
     try:
-        DATASETS[dataset].load(0, **settings)
+        DATASETS[dataset].load(data, 0)
     except StudyError as error:
         return str(error)
     return None

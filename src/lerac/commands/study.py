@@ -27,12 +27,12 @@ from lerac.commands.options import (
     Weights,
     Workers,
 )
-from lerac.study.recipes.regimes import DEFAULT_REGIMES
+from lerac.study.recipes.regimes import DEFAULT_REGIMES, parse_regime
 
 if TYPE_CHECKING:
     from lerac.study.engines.session import Session
     from lerac.study.plan.study import Run, Study
-    from lerac.study.runs.folder import Result
+    from lerac.study.statistics.outcomes import Outcome
     from lerac.study.statistics.question import Question
 
 __all__ = ["compare_command", "report_command", "train_command"]
@@ -68,7 +68,6 @@ def compare_command(
     from lerac.study.engines import require_engine
     from lerac.study.engines.session import Session
     from lerac.study.plan.request import default_out, parse_seeds, request_study, require_data, set_places
-    from lerac.study.statistics.question import request_question
     from lerac.study.training.launch import refuse_launch
 
     refuse_launch("lerac compare")
@@ -80,15 +79,15 @@ def compare_command(
     )
     session = Session(out or default_out(asked), asked)
     study = session.study()
-    question = request_question(study, baseline, claims, power)
+    question = _question(study, baseline, claims, power)
     if plan:
         _print_plan(session.folder, study, _side_by_side(workers, engine, device), as_json=as_json)
         return
     require_data(asked)
     with session.claimed() as study:
         failures = session.train(study.runs(), workers, engine)
-        results = session.write_tables(study)
-        _tell(session.folder, study, results, question, [session.folder], as_json=as_json)
+        outcomes = session.write_tables(study)
+        _tell(session.folder, study, outcomes, question, [session.folder], as_json=as_json)
     if failures:
         raise typer.Exit(1)
 
@@ -112,8 +111,7 @@ def train_command(
     """
     from lerac.study.engines.session import Session
     from lerac.study.plan.request import request_study, require_data, set_places
-    from lerac.study.recipes.regimes import parse_regime
-    from lerac.study.runs.folder import collect
+    from lerac.study.runs.run import RunFolder
     from lerac.study.training.launch import is_main, launched_processes
 
     processes = launched_processes()
@@ -136,8 +134,7 @@ def train_command(
         session.write_tables(study)
     if failures:
         raise typer.Exit(1)
-    [result] = collect(out, [run])
-    print(json.dumps(result.status, indent=2))
+    print(json.dumps(RunFolder(out, run).status(), indent=2))
 
 
 def report_command(
@@ -149,25 +146,31 @@ def report_command(
     as_json: Json = False,
 ) -> None:
     """Make the report again, of one folder or of several together."""
-    from lerac.study.report import merge
     from lerac.study.runs.folder import write_tables
+    from lerac.study.runs.merging import merge
+
+    study, outcomes = merge(folders)
+    question = _question(study, baseline, claims, power)
+    write_tables(out or folders[0], outcomes)
+    _tell(out or folders[0], study, outcomes, question, folders, as_json=as_json)
+
+
+def _question(study: "Study", baseline: str | None, claims: list[str], power: float) -> "Question":
     from lerac.study.statistics.question import request_question
 
-    study, results = merge(folders)
-    question = request_question(study, baseline, claims, power)
-    write_tables(out or folders[0], results)
-    _tell(out or folders[0], study, results, question, folders, as_json=as_json)
+    asked = None if baseline is None else str(parse_regime(baseline))
+    return request_question(study.regimes, study.metrics, asked, claims, power)
 
 
 def _print_plan(folder: Path, study: "Study", side_by_side: int | None, *, as_json: bool) -> None:
     from rich.console import Console
 
-    from lerac.study.runs.estimate import Estimate
-    from lerac.study.runs.folder import collect
+    from lerac.study.runs.estimate import Pace
+    from lerac.study.runs.outcomes import collect
     from lerac.study.terminal.study import print_plan
 
-    results = collect(folder, study.runs())
-    print_plan(Console(), results, Estimate.of(results), side_by_side, as_json=as_json)
+    outcomes = collect(folder, study.runs())
+    print_plan(Console(), outcomes, Pace.of(outcomes), side_by_side, as_json=as_json)
 
 
 def _side_by_side(workers: int | None, engine: str, device: str) -> int | None:
@@ -192,19 +195,21 @@ def _track(names: list[str]) -> None:
 
 
 def _tell(
-    out: Path, study: "Study", results: "list[Result]", question: "Question", folders: list[Path], *, as_json: bool
+    out: Path, study: "Study", outcomes: "list[Outcome]", question: "Question", folders: list[Path], *, as_json: bool
 ) -> None:
     """Compute the statistics, once for all; write page and tables; print."""
     from rich.console import Console
 
-    from lerac.study.report import compare, write_report, write_summary
-    from lerac.study.statistics import analyse
+    from lerac.study.report.page import write_report
+    from lerac.study.report.tables import write_summary
+    from lerac.study.runs.comparison import compare
+    from lerac.study.statistics.whole_study import analyse
     from lerac.study.terminal.study import print_study, study_json
 
     analysis = analyse(
-        results, baseline=question.baseline, claims=question.claims, power=question.power, folders=folders
+        outcomes, baseline=question.baseline, claims=question.claims, power=question.power, folders=folders
     )
-    comparisons, page = compare(study, results, analysis), out / "report.html"
+    comparisons, page = compare(study, outcomes, analysis), out / "report.html"
     write_report(page, study, comparisons, analysis)
     write_summary(out, comparisons)
     if as_json:

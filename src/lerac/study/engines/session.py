@@ -11,8 +11,10 @@ from lerac.study.engines import engine_of
 from lerac.study.engines.progress import TerminalProgress, report_failure
 from lerac.study.files import claim
 from lerac.study.plan.study import Run, Study
-from lerac.study.runs.folder import Result, collect, extend_study, write_study, write_tables
+from lerac.study.runs.folder import extend_study, write_study, write_tables
+from lerac.study.runs.outcomes import collect
 from lerac.study.runs.run import RunFolder
+from lerac.study.statistics.outcomes import Outcome
 
 __all__ = ["Session"]
 
@@ -69,8 +71,8 @@ class Session:
             errors.print(f"{len(failures)} of {len(runs)} runs failed; the same command tries them again")
         return len(failures)
 
-    def write_tables(self, study: Study) -> list[Result]:
+    def write_tables(self, study: Study) -> list[Outcome]:
         """Write the tables of what has come out of a study, and give it."""
-        results = collect(self.folder, study.runs())
-        write_tables(self.folder, results)
-        return results
+        outcomes = collect(self.folder, study.runs())
+        write_tables(self.folder, outcomes)
+        return outcomes

@@ -29,6 +29,7 @@ from lerac.study.files import (
     write_text,
 )
 from lerac.study.plan.study import Run
+from lerac.study.statistics.networks import PREDICTIONS
 from lerac.study.training.launch import check_agreement, is_main
 from lerac.study.training.measured import Measured
 from lerac.study.training.training import Training
@@ -117,7 +118,7 @@ class RunFolder:
         """Write position in the data set, label and prediction of every test example; see `Measured.kept`."""
         arrays = {"index": training.test_split.index, **test.kept}
         numbers: dict[str, Any] = {name: tensor.numpy() for name, tensor in arrays.items()}
-        write_bytes(self.path / "predictions.npz", lambda file: np.savez_compressed(file, **numbers))
+        write_bytes(self.path / PREDICTIONS, lambda file: np.savez_compressed(file, **numbers))
 
     def write_error(self, text: str) -> None:
         """Write why the attempt failed."""
