@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 __all__ = ["main"]
 
-NEEDED = ("accelerate", "jinja2", "matplotlib", "numpy", "pydantic", "rich", "scipy", "sklearn", "typer")
+NEEDED = ("accelerate", "filelock", "jinja2", "matplotlib", "numpy", "pydantic", "rich", "scipy", "sklearn", "typer")
 
 
 def main() -> None:

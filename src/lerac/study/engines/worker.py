@@ -10,7 +10,7 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from lerac.study.errors import FolderInUseError, StorageError
+from lerac.study.errors import FolderInUseError, StorageError, StudyError
 from lerac.study.plan.study import Run
 from lerac.study.runs.run import RunFolder, train_run
 
@@ -58,6 +58,8 @@ def attempt(study: Path, run: Run) -> Answer:
         RunFolder(study, run).write_error(trace)
     except StorageError as error:
         return Answer(_line(error), hopeless=True)
+    except StudyError:  # the folder is none to write to, which is what was said
+        pass
     return Answer(reason)
 
 
