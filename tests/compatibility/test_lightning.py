@@ -313,6 +313,27 @@ def test_continuing_from_the_middle_of_an_epoch(way, tmp_path):
     assert same(whole, train_by_hand(k=K, epochs=EPOCHS, schedule=lambda step: cosine(step, STEPS)))
 
 
+class Unfreezes(lightning.Callback):
+    """Trains the head alone for five steps."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        for part in (pl_module.net.stem, pl_module.net.body):
+            part.requires_grad_(trainer.global_step >= 5)
+
+
+@WAYS
+@pytest.mark.compatible("Lightning: continued after unfreezing")
+def test_continuing_after_layers_were_unfrozen(way, tmp_path):
+    """The uninterrupted run, bit for bit: the layers are those that were found at the start."""
+    whole, callbacks = build(way)
+    fit(whole, tmp_path, [Unfreezes(), *callbacks, saving(tmp_path)])
+    second, callbacks = build(way, seed=1)
+    again = [Unfreezes(), *callbacks, saving(tmp_path)]
+    running = fit(second, tmp_path / "second", again, ckpt_path=tmp_path / "epoch=0.ckpt")
+    assert same(second.net, whole.net)
+    assert running.optimizers[0].param_groups[0]["lerac_step"] == K
+
+
 @WAYS
 @pytest.mark.compatible("Lightning: a conventional checkpoint goes on with LeRaC")
 def test_a_conventional_checkpoint_goes_on_with_a_curriculum(way, tmp_path):

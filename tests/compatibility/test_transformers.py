@@ -178,6 +178,36 @@ def test_continuing_is_as_if_never_stopped(way, stop, tmp_path):
     assert saved["param_groups"][0]["lerac_step"] == stop
 
 
+class Unfreezes(transformers.TrainerCallback):
+    """Trains the head alone for five steps."""
+
+    def on_step_begin(self, args, state, control, model=None, **kwargs):
+        for part in (model.net.stem, model.net.body):
+            part.requires_grad_(state.global_step >= 5)
+
+
+@WAYS
+@pytest.mark.compatible("Transformers Trainer: continued after unfreezing")
+def test_continuing_after_layers_were_unfrozen(way, tmp_path):
+    """The uninterrupted run, bit for bit: the layers are those that were found at the start."""
+
+    def run(folder, seed, **options):
+        model = Classifier(seed)
+        optimizer = sgd(model.parameters())
+        if way == "the line":
+            lerac.LeRaC(optimizer, model, k=K, ratio=RATIO)
+        own = [LeRaCCallback(k=K, ratio=RATIO)] if way == "the callback" else []
+        running = trainer(tmp_path / folder, [Unfreezes(), *own], (optimizer, None), model, **options)
+        return running, optimizer
+
+    whole, _ = run("whole", 0, save_strategy="steps", save_steps=7)
+    whole.train()
+    second, optimizer = run("second", 1)
+    second.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-7"))
+    assert same(second.model.net, whole.model.net)
+    assert optimizer.param_groups[0]["lerac_step"] == K
+
+
 @WAYS
 @pytest.mark.compatible("Transformers Trainer: a conventional checkpoint goes on with LeRaC")
 def test_a_conventional_checkpoint_goes_on_with_a_curriculum(way, tmp_path):
