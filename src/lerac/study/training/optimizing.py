@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 import lerac
-from lerac.study.data import Inputs
+from lerac.study.data.splits import Inputs
 from lerac.study.plan.rates import base_schedule, curriculum_layers, curve_of, layer_ratios, warmup_factor
 from lerac.study.plan.study import Run, steps_per_epoch
 from lerac.study.training.plateau import Plateau
