@@ -58,7 +58,7 @@ def schedule_command(
     except StudyError as error:
         raise StudyError(f"--regime takes one regime, got {regime}: {error}") from None
     asked = request_study([recipe], one, [0], overrides, source, "cpu")
-    from lerac.study.figures.schedule import draw_schedule
+    from lerac.study.figures.rates import draw_schedule
 
     figure, shown = draw_schedule(asked.runs()[0])
     files = _write(figure, out, "figure-1")

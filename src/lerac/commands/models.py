@@ -52,7 +52,7 @@ def schedule_command(
     as_json: Json = False,
 ) -> None:
     """Show the learning rate of every layer over the whole training with LeRaC, without training."""
-    from lerac.study.plan.schedule import schedule_of
+    from lerac.study.plan.listing import schedule_of
     from lerac.study.terminal.schedule import plot_schedule, print_schedule
 
     loaded = load_recipe(recipe, source=source)

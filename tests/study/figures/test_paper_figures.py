@@ -16,7 +16,7 @@ from lerac.commands import over_time
 from lerac.study.errors import StudyError
 from lerac.study.figures import convolutions
 from lerac.study.figures.over_time import UPDATE_RULES, draw_over_time, outcomes
-from lerac.study.figures.schedule import draw_schedule
+from lerac.study.figures.rates import draw_schedule
 from lerac.study.figures.style import write_figure
 from lerac.study.recipes.regimes import split_regimes
 from lerac.study.runs.folder import collect, read_study, write_study

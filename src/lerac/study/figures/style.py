@@ -1,7 +1,7 @@
-"""Figures of a report, as SVG text; a Figure is made without a display and without global state."""
+"""How all figures look and how they are written; a Figure is made without a display and without global state."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lerac import plot
 from lerac.study.files import write_bytes, write_text
-from lerac.study.models import MODELS
-from lerac.study.plan.rates import base_schedule, curriculum_layers, curve_of, layer_ratios, sigma_of, warmup_factor
-from lerac.study.plan.study import Run, Smoothing, steps_per_epoch
 
 __all__ = [
     "STYLE",
     "colours",
     "draw_mean",
-    "rates_figure",
-    "sigma_figure",
     "svg",
     "write_figure",
 ]
@@ -59,59 +53,6 @@ def write_figure(figure: Figure, stem: Path) -> list[Path]:
     with matplotlib.rc_context(STYLE):
         write_bytes(paths[1], lambda file: figure.savefig(file, format="png", dpi=150, metadata={"Software": None}))
     return paths
-
-
-def rates_figure(run: Run, size: tuple[float, float] = (4.4, 2.8)) -> Figure:
-    """Draw the learning rate of every layer over the whole training of a run; the size is in inches.
-
-    Neither data nor weights are needed. Where a loss drives the base schedule, it is held at the full rate.
-    """
-    settings = run.settings
-    network, options = MODELS[settings["model"]], settings["network"]
-    lr, epochs, per_epoch = settings["optimizer"]["lr"], settings["training"]["epochs"], steps_per_epoch(settings)
-    base = base_schedule(settings["schedule"], lr=lr, epochs=epochs, per_epoch=per_epoch)
-    warmup = warmup_factor(run.curriculum)
-    lerac = run.curriculum if run.curriculum and run.curriculum.kind == "lerac" else None
-    layers = curriculum_layers(network.skeleton(**options), network.example_batch(**options), lerac)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        plot.schedule(
-            layers,
-            k=lerac.k if lerac else 1,
-            ratio=layer_ratios(layers, run.curriculum, run.seed),
-            curve=curve_of(lerac) if lerac else "exponential",
-            lr=lambda step: lr * base(step) * warmup(step),
-            steps=epochs * per_epoch,
-            axes=figure.add_subplot(),
-        )
-    return figure
-
-
-def sigma_figure(smoothings: Mapping[str, Smoothing], steps: int) -> Figure:
-    """Draw σ of Curriculum by Smoothing against the optimizer step; a line for all regimes that have the same.
-
-    Args:
-        smoothings: regime → its smoothing.
-        steps: of the whole training.
-    """
-    together: dict[Smoothing, list[str]] = {}
-    for regime, smoothing in smoothings.items():
-        together.setdefault(smoothing, []).append(regime)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.4, 2.8), layout="constrained")
-        axes = figure.add_subplot()
-        for number, (smoothing, regimes) in enumerate(together.items()):
-            at = [*range(0, steps, smoothing.every), steps]
-            sigmas = [sigma_of(smoothing)(step) for step in at[:-1]]
-            style = ("-", "--", ":", "-.")[number % 4]
-            axes.step(
-                at, [*sigmas, sigmas[-1]], where="post", color=PALETTE[2], linestyle=style, label=", ".join(regimes)
-            )
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel("optimizer step")
-        axes.set_ylabel("σ, pixels")
-        axes.legend(frameon=False)
-    return figure
 
 
 def draw_mean(axes: Axes, at: Any, columns: Sequence[Sequence[float]], colour: str, label: str) -> None:

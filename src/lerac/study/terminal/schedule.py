@@ -10,7 +10,7 @@ from rich.table import Table
 from lerac import plot
 from lerac.study.errors import StudyError
 from lerac.study.files import check_file
-from lerac.study.plan.schedule import Schedule
+from lerac.study.plan.listing import Schedule
 from lerac.study.recipes.recipe import Recipe
 from lerac.study.recipes.sections import ScheduleSettings
 
