@@ -19,7 +19,7 @@ import argparse
 import statistics
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from unittest.mock import patch
@@ -34,8 +34,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from interleaved import machine, ratio, rounds
-from lerac.study.data import DATASETS, HeldSplit, Splits
+from lerac.study.data import DataSet
 from lerac.study.data.pictures.images import HALF, Normalise
+from lerac.study.data.settings import DataSettings
+from lerac.study.data.splits import HeldSplit, Splits
 from lerac.study.plan.study import Run, Study
 from lerac.study.recipes.recipe import load_recipe
 from lerac.study.training.training import Training, build
@@ -91,7 +93,7 @@ class PILImages(Dataset[tuple[Tensor, int]]):
         return self.transform(Image.fromarray(self.images[i])), self.labels[i]
 
 
-def generated(seed: int, *, train: int, validation: int, test: int, **_: Any) -> Splits:
+def generated(dataset: DataSet, data: DataSettings, seed: int) -> Splits:
     """Give random images of CIFAR-10's form, held as bytes like those of CIFAR-10."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -100,7 +102,7 @@ def generated(seed: int, *, train: int, validation: int, test: int, **_: Any) ->
         labels = torch.randint(0, 10, (count,), generator=generator)
         return HeldSplit(images, labels, torch.arange(count), Normalise(*HALF, size=32))
 
-    return Splits(split(train), split(validation), split(test), classes=10, channels=3)
+    return Splits(split(data.train or 0), split(data.cut_off), split(data.test), classes=10, channels=3)
 
 
 def run_of(case: Case, batches: int, device: torch.device) -> Run:
@@ -155,7 +157,7 @@ def ways(case: Case, run: Run, device: torch.device) -> dict[str, Callable[[], o
     Raises:
         RuntimeError: if the plain loop would train on other values than ours.
     """
-    with patch.dict(DATASETS, {"cifar10": replace(DATASETS["cifar10"], load=generated)}):
+    with patch.object(DataSet, "load", generated):
         ours, (data, plain), (_, bare) = Training(run), build(run), build(run)
     assert isinstance(data.train, HeldSplit)
     pictures = PILImages(data.train, case.transform)

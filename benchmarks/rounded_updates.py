@@ -26,7 +26,8 @@ from torch.nn import functional
 
 import lerac
 from interleaved import machine
-from lerac.study.data.digits import load_digits
+from lerac.study.data import DATASETS
+from lerac.study.data.settings import DataSettings
 from lerac.study.models import MODELS
 
 K = 70  # steps: 7 epochs (the most of the paper) of 600 images in batches of 64
@@ -120,7 +121,8 @@ def measure(case: Case, seed: int, k: int = K) -> Measured:
 
 def batches(seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Give batches of the digits without end: in a new order in every epoch, the last one of an epoch smaller."""
-    split = load_digits(seed, train=600, validation=300, test=897, label_noise=0.3).train
+    data = DataSettings(train=600, validation=300, test=897, label_noise=0.3)
+    split = DATASETS["digits"].load(data, seed).train
     generator = torch.Generator().manual_seed(seed)
     while True:
         for rows in torch.split(torch.randperm(len(split), generator=generator), BATCH):

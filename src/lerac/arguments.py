@@ -6,10 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
-from torch.optim import LBFGS, Optimizer, Rprop
-from torch.optim.lr_scheduler import LRScheduler
 
-from lerac.curriculum.stand_in import ParamGroup, innermost
 from lerac.curves import CURVES, Curve
 from lerac.layers import Layer, named_parameters, plain_name
 
@@ -23,54 +20,10 @@ __all__ = [
     "check_layers",
     "check_lr",
     "check_model",
-    "check_optimizer",
-    "check_parameters",
     "check_ratio",
     "check_sigma",
-    "lost_parameters",
     "some",
 ]
-
-# They read a list `base_lrs` of their own by the number of the group, and would stop with an IndexError in step().
-_RATES_BY_NUMBER = {"AdaBound", "AdaBoundW"}
-
-
-def check_optimizer(optimizer: Any) -> Optimizer:
-    """Unwrap the optimizer, and see that its step can be entered and take one rate per layer."""
-    if isinstance(optimizer, LRScheduler):
-        raise TypeError(f"optimizer must be a torch.optim.Optimizer, got the scheduler {type(optimizer).__name__}")
-    inner = innermost(optimizer)
-    name = type(inner).__name__
-    if isinstance(inner, LBFGS | Rprop):
-        raise TypeError(f"{name} cannot have one learning rate per layer; LeRaC needs another optimizer")
-    if not getattr(type(inner).step, "hooked", False):
-        raise TypeError(
-            f"{name}.step() runs no step hooks, because {name}.__init__ does not call Optimizer.__init__: call it "
-            "there, or pass the optimizer that it wraps"
-        )
-    if name in _RATES_BY_NUMBER:
-        raise TypeError(
-            f"{name} cannot have one learning rate per layer, because it keeps a list of rates by the number of the "
-            "param group; LeRaC needs another optimizer"
-        )
-    if callable(getattr(inner, "fused_backward", None)):
-        raise TypeError(
-            f"{name} updates parameters in fused_backward(), during the backward pass and without a step(), so it "
-            "cannot have one learning rate per layer; LeRaC needs another optimizer"
-        )
-    if name.startswith(("DAdapt", "Prodigy")):
-        raise TypeError(
-            f"{name} cannot have one learning rate per layer, because it estimates one rate for all parameters; LeRaC "
-            "needs another optimizer"
-        )
-    if any(group.get("relative_step") for group in inner.param_groups):
-        raise TypeError(
-            f"{name} makes its own rate from the step (relative_step=True), so it cannot have one learning rate per "
-            "layer: build it with relative_step=False and a learning rate"
-        )
-    if any("lr" not in group for group in inner.param_groups):
-        raise TypeError(f"{name} has no learning rate 'lr' in its param groups, which LeRaC could multiply")
-    return inner
 
 
 def check_model(model: Any) -> nn.Module:
@@ -165,25 +118,6 @@ def check_factor(given: Any, progress: float, ratio: float) -> float:
     return factor
 
 
-def check_parameters(optimizer: Optimizer, model: nn.Module) -> None:
-    """See that every parameter of the optimizer is one of the model."""
-    ours = {id(p) for p in model.parameters()}
-    theirs = [
-        (i, group, at, p) for i, group in enumerate(optimizer.param_groups) for at, p in enumerate(group["params"])
-    ]
-    foreign = [_describe(i, group, at) for i, group, at, p in theirs if id(p) not in ours]
-    if len(foreign) == len(theirs):
-        raise ValueError(
-            f"none of the optimizer's {len(theirs)} parameters is a parameter of this {type(model).__name__}: pass "
-            "the model whose parameters() the optimizer was built from"
-        )
-    if foreign:
-        raise ValueError(
-            f"{len(foreign)} of the optimizer's {len(theirs)} parameters are not the model's: {some(foreign)}. "
-            "If they belong to another module, such as a loss, pass nn.ModuleList([model, loss]) as the model"
-        )
-
-
 def check_layers(layers: Any, model: nn.Module) -> tuple[Layer, ...]:
     """Give the layers, nearest to the input first and with the model's own parameter names, if they fit it."""
     if isinstance(layers, str) or not isinstance(layers, Sequence) or not all(isinstance(x, Layer) for x in layers):
@@ -213,17 +147,6 @@ def check_layers(layers: Any, model: nn.Module) -> tuple[Layer, ...]:
     return tuple(sorted(checked.values(), key=lambda layer: layer.depth))
 
 
-def lost_parameters(optimizer: Optimizer, model: nn.Module, placed: Mapping[int, float]) -> list[str]:
-    """Describe the parameters of the optimizer whose id is not in `placed`."""
-    names = {id(p): name for name, p in reversed(named_parameters(model, aliases=True).items())}
-    return [
-        names.get(id(p)) or _describe(i, group, at)
-        for i, group in enumerate(optimizer.param_groups)
-        for at, p in enumerate(group["params"])
-        if id(p) not in placed
-    ]
-
-
 def _in_unit(value: Any, what: str) -> float:
     number = _number(value, f"{what} must be a number in (0, 1]")
     if not 0 < number <= 1:
@@ -245,11 +168,6 @@ def _whole(value: Any, expected: str) -> int:
     except TypeError:
         pass
     raise TypeError(f"{expected}, got {value!r}")
-
-
-def _describe(index: int, group: ParamGroup, at: int) -> str:
-    name = f"{group['param_names'][at]!r}, " if "param_names" in group else ""
-    return f"{name}number {at} of param group {index} with shape {tuple(group['params'][at].shape)}"
 
 
 def some(items: Sequence[str], at_most: int = 5) -> str:

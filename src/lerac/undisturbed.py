@@ -1,15 +1,15 @@
-"""Evaluating networks without leaving a trace in them: modes, buffers and random states are put back."""
+"""Running networks without leaving a trace: modes, buffers, random states and global switches are put back."""
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["RandomState", "evaluating"]
+__all__ = ["RandomState", "devices_of", "evaluating", "operation_by_operation"]
 
 
 @contextmanager
@@ -27,16 +27,13 @@ def evaluating(*networks: nn.Module) -> Iterator[None]:
         if not isinstance(module, torch.jit.ScriptModule)  # whose buffers cannot be set anew
     ]
     values = [(buffer, buffer.detach().clone()) for network in networks for buffer in network.buffers()]
-    randomness = RandomState(*networks)
-    fast_path = torch.backends.mha.get_fastpath_enabled()
+    randomness = RandomState(devices_of(*networks))
     try:
         for module in modules:
             module.training = False
-        torch.backends.mha.set_fastpath_enabled(False)  # it hides layers in one operation
-        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        with torch.no_grad(), operation_by_operation():
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
         for module, mode in modes:
             module.training = mode
         for module, named, not_saved in buffers:
@@ -50,16 +47,32 @@ def evaluating(*networks: nn.Module) -> Iterator[None]:
         randomness.restore()
 
 
-class RandomState:
-    """The random states of Python, of NumPy if it is loaded, and of torch on the CPU and the networks' devices."""
+@contextmanager
+def operation_by_operation() -> Iterator[None]:
+    """Compile nothing, and take no fast path that hides layers in one operation."""
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
 
-    def __init__(self, *networks: nn.Module) -> None:
-        tensors = (t for network in networks for t in (*network.parameters(), *network.buffers()))
-        devices = {tensor.device for tensor in tensors if tensor.device.type not in ("cpu", "meta")}
+
+def devices_of(*networks: nn.Module) -> set[torch.device]:
+    """Give the devices of parameters and buffers."""
+    return {tensor.device for network in networks for tensor in (*network.parameters(), *network.buffers())}
+
+
+class RandomState:
+    """The random states of Python, of NumPy if it is loaded, and of torch on the CPU and on `devices`."""
+
+    def __init__(self, devices: Iterable[torch.device]) -> None:
         self._python = random.getstate()
         self._numpy: Any = sys.modules["numpy"].random.get_state() if "numpy" in sys.modules else None
         self._cpu = torch.get_rng_state()
-        self._devices = {device: _generator(device).get_rng_state(*_index(device)) for device in devices}
+        others = {device for device in devices if device.type not in ("cpu", "meta")}
+        self._devices = {device: _generator(device).get_rng_state(*_index(device)) for device in others}
 
     def restore(self) -> None:
         """Go on as if no random number had been drawn since."""

@@ -185,9 +185,10 @@ def test_lenet_has_the_sizes_of_its_paper():
 
 def test_resized_digits_are_the_same_digits():
     from lerac.study.data import DATASETS
+    from lerac.study.data.settings import DataSettings
 
     sizes = {"train": 60, "validation": 20, "test": 40, "label_noise": 0.3}
-    plain, resized = DATASETS["digits"].load(3, **sizes), DATASETS["digits"].load(3, **sizes, size=32)
+    plain, resized = (DATASETS["digits"].load(DataSettings(**sizes, size=size), 3) for size in (None, 32))
     assert resized.test.inputs.shape == (40, 1, 32, 32)
     assert torch.equal(plain.train.labels, resized.train.labels)
     assert torch.equal(plain.test.index, resized.test.index)

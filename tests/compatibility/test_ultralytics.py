@@ -1,9 +1,11 @@
 """The trainer of Ultralytics, with `lerac.integrations.ultralytics.attach`."""
 
 import csv
+import itertools
 import logging
 import os
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,10 +81,12 @@ class Seen:
 
     def __init__(self, folder, settings, lerac_options=None, trainer=None, prepare=lambda model: None):
         self.rates = []
-        self.epoch_ends = [0]  # optimizer steps taken until then
+        self.begins = {}  # of each epoch, or of its last try: optimizer steps taken until then
+        self.epoch_ends = [0]
         model = ultralytics.YOLO(folder / "network.yaml", verbose=False)
         self.attached = attach(model, **lerac_options) if lerac_options else None
         model.add_callback("on_train_start", self.watch)
+        model.add_callback("on_train_epoch_start", lambda trainer: self.begins.update({trainer.epoch: len(self.rates)}))
         model.add_callback("on_train_epoch_end", lambda _: self.epoch_ends.append(len(self.rates)))
         prepare(model)
         try:
@@ -228,6 +232,59 @@ def test_resumes_where_it_was(folder, settings, k):
         rows = list(csv.reader(file))
     assert len(rows) == 1 + EPOCHS
     assert len({len(row) for row in rows}) == 1
+
+
+@pytest.mark.compatible("Ultralytics: a curriculum in epochs, gradients accumulated")
+def test_a_smaller_batch_after_a_lack_of_memory_begins_anew(folder, settings):
+    """After a lack of memory the trainer begins again with half the batch, and so does the curriculum."""
+
+    batches = itertools.count(1)
+
+    def fail_once(trainer):
+        if next(batches) == 4:  # of five in the epoch
+            preprocess = trainer.preprocess_batch
+
+            def out_of_memory(_):
+                trainer.preprocess_batch = preprocess
+                raise RuntimeError("out of memory")
+
+            trainer.preprocess_batch = out_of_memory
+
+    seen = Seen(
+        folder,
+        settings | {"nbs": 2 * BATCH, "warmup_epochs": 2},
+        {"epochs": 3, "ratio": RATIO},
+        prepare=lambda model: model.add_callback("on_train_batch_start", fail_once),
+    )
+    assert seen.trainer.batch_size == BATCH // 2
+    assert seen.begins[0] == 3  # before memory was short
+    assert seen.attached.curriculum.k == seen.epoch_ends[3] - seen.begins[0]
+    assert seen.attached.curriculum.finished
+
+
+def test_epochs_of_another_batch_size_are_refused_when_training_continues(folder, settings):
+    def stop(trainer):
+        if trainer.epoch == 0:
+            raise StoppedError
+
+    settings["warmup_epochs"] = 0
+    with pytest.raises(StoppedError):
+        Seen(folder, settings, {"epochs": 3}, prepare=lambda model: model.add_callback("on_fit_epoch_end", stop))
+    last = Path(settings["project"]) / "train" / "weights" / "last.pt"
+    kept = last.read_bytes()
+
+    def go_on(options, batch):
+        last.write_bytes(kept)
+        model = ultralytics.YOLO(last)
+        attached = attach(model, **options)
+        model.train(resume=True, batch=batch)
+        return attached
+
+    message = r"epochs=3 cannot be converted: the checkpoint has 5 optimizer steps .* and 1 epochs of this .* are 3"
+    with pytest.raises(ValueError, match=message):
+        go_on({"epochs": 3}, 2 * BATCH)
+    curriculum = go_on({"epochs": 3}, BATCH // 2).curriculum  # of which it makes steps of two batches
+    assert (curriculum.k, curriculum.finished) == (15, True)
 
 
 @pytest.mark.compatible("Ultralytics: a curriculum that outlasts training is refused")

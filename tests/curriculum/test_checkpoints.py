@@ -5,6 +5,7 @@ import io
 import itertools
 import pickle
 import random
+from pathlib import Path
 
 import pytest
 import torch
@@ -352,3 +353,49 @@ def test_random_stops_are_never_noticed():
         for part in ("model", "optimizer", "scheduler", "curriculum"):
             getattr(run, part).load_state_dict(saved[part])
     assert same(run.model, whole.model)
+
+
+# Whole objects, pickled by lerac 0.1.0: two linear layers and SGD with lr 0.5, k=4, ratio 1e-2.
+
+
+def first_version(state):
+    file = Path(__file__).parents[1] / "fixtures" / "curricula-0.1.0.pickle"
+    return pickle.loads(pickle.loads(file.read_bytes())[state])
+
+
+def step_once(model, optimizer):
+    optimizer.zero_grad()
+    model(torch.ones(3, 2)).square().sum().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize(("state", "at"), [("waiting", 0), ("acting", 2)])
+def test_a_pickle_of_the_first_version_continues(state, at):
+    model, optimizer, curriculum = first_version(state)
+    assert (curriculum.steps, curriculum.k) == (at, 4)
+    assert (curriculum.layers is None) == (state == "waiting")
+    for step in range(at, 5):
+        before = [p.clone() for p in model.parameters()]
+        factor = 0.01 ** (1 - min(step, 4) / 4)
+        step_once(model, optimizer)
+        for p, old, full in zip(model.parameters(), before, (1, 1, factor, factor), strict=True):
+            torch.testing.assert_close(old - p, optimizer.state[p]["momentum_buffer"] * 0.5 * full)
+    assert curriculum.finished
+    assert not optimizer._optimizer_step_pre_hooks
+
+
+def test_pickles_of_the_first_version_are_in_the_state_they_were_in():
+    _, optimizer, finished = first_version("finished")
+    assert finished.finished
+    assert not optimizer._optimizer_step_pre_hooks
+    model, optimizer, removed = first_version("removed")
+    assert set(removed.lrs().values()) == {0.5}
+    with pytest.raises(RuntimeError, match="was removed from its optimizer"):
+        removed.load_state_dict(removed.state_dict())
+    lerac.LeRaC(optimizer, model, k=4)
+    model, optimizer, restored = first_version("restored")
+    with pytest.raises(RuntimeError, match="curriculum is at step 2, and the optimizer at step 0"):
+        step_once(model, optimizer)
+    optimizer.load_state_dict(first_version("acting")[1].state_dict())
+    step_once(model, optimizer)
+    assert restored.steps == 3

@@ -46,7 +46,7 @@ WITH_ALL_BLOCKS = {
 def small_recipe(name: str, *more: str, source=None) -> Recipe:
     """A recipe on the sample of its data set, cut down; `more` overrides."""
     model, dataset = name.split("/")
-    sample = () if DATASETS[dataset].check is None else ("data.sample=true",)
+    sample = ("data.sample=true",) if DATASETS[dataset].has_files else ()
     sizes = SIZES.get(dataset, EXAMPLES)
     return load_recipe(name, [*sizes, *LENGTH, *sample, *SMALLER.get(model, ()), *more], source)
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from lerac.study.data import DATASETS
+from lerac.study.data.settings import DataSettings
 from lerac.study.errors import StudyError
 from lerac.study.files import check_folder
 from lerac.study.lock import claim
@@ -115,10 +116,10 @@ class OverTime:
             except StudyError as error:
                 left_out[name] = str(error)
                 continue
-            data = {"dataset": asked.recipes[0].dataset, **asked.recipes[0].settings()["data"]}
-            key = json.dumps(data, sort_keys=True)
+            dataset, data = asked.recipes[0].dataset, asked.recipes[0].data
+            key = f"{dataset} {data!r}"
             if key not in loads:
-                loads[key] = _why_not(**data)
+                loads[key] = _why_not(dataset, data)
             if (reason := loads[key]) is None:
                 found[name] = asked
             else:
@@ -147,10 +148,10 @@ class OverTime:
         return {"files": [str(file) for file in files], "recipe": name, **shown}
 
 
-def _why_not(dataset: str, **settings: Any) -> str | None:
+def _why_not(dataset: str, data: DataSettings) -> str | None:
     """Say why data cannot be loaded, or give None if it can."""
     try:
-        DATASETS[dataset].load(0, **settings)
+        DATASETS[dataset].load(data, 0)
     except StudyError as error:
         return str(error)
     return None

@@ -1,5 +1,12 @@
 """The Learning Rate Curriculum: see `lerac.LeRaC`."""
 
-from lerac.curriculum.lerac import LeRaC
+from typing import TYPE_CHECKING
+
+from lerac.lazy import lazily
+
+if TYPE_CHECKING:
+    from lerac.curriculum.lerac import LeRaC
+else:
+    __getattr__, __dir__ = lazily(__name__, {"LeRaC": "lerac"})
 
 __all__ = ["LeRaC"]

@@ -1,14 +1,51 @@
-"""The state of a curriculum in plain types, and whether it is the state of this one."""
+"""Where a curriculum is in its life, its state in plain types, and whether a state is that of this curriculum."""
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 from lerac.curves import CURVES, Curve
 from lerac.layers import Layer
 
-__all__ = ["check_state", "curve_name", "state_of"]
+__all__ = ["State", "check_state", "curve_name", "state_of", "table_of"]
 
 VERSION = 1
+
+
+class State(Enum):
+    """Where a curriculum is in its life: one attribute of `LeRaC`, which its `_go_to` alone changes.
+
+    | state    | steps | when                                                           | in a step | step hooks |
+    |----------|-------|----------------------------------------------------------------|-----------|------------|
+    | FRESH    | 0     | no step is counted, and no state of a later step loaded        | acts      | yes        |
+    | RESTORED | > 0   | its own state is loaded, the optimizer's is still to come      | refuses   | yes        |
+    | ACTING   | 1…k−1 | the optimizer has taken these steps, or has loaded their count | acts      | yes        |
+    | FINISHED | ≥ k   | likewise                                                       | is absent | no         |
+    | REMOVED  | any   | `remove()` was called; there is no way back                    | is absent | no         |
+
+    | in                      | what happens                                    | leads to                            |
+    |-------------------------|-------------------------------------------------|-------------------------------------|
+    | FRESH, ACTING           | the optimizer takes a step that counts          | ACTING; FINISHED from step k on     |
+    | FRESH, ACTING, FINISHED | the optimizer loads a state that has a count    | FRESH, ACTING or FINISHED, by count |
+    | RESTORED                | the optimizer loads a state of the same count   | ACTING or FINISHED                  |
+    | FRESH                   | its own state of a later step is loaded         | RESTORED                            |
+    | all                     | `remove()`                                      | REMOVED                             |
+
+    A state of the optimizer without a count changes nothing; nor does, in RESTORED, one of count 0, which is what the
+    optimizer has anyway, loaded again as Accelerate does. Whatever else there is, is an error that changes nothing.
+    While there are step hooks and no layers, it looks out for a forward pass to find them from.
+    """
+
+    FRESH = "fresh"
+    RESTORED = "restored"
+    ACTING = "acting"
+    FINISHED = "finished"
+    REMOVED = "removed"
+
+    @classmethod
+    def at(cls, steps: int, k: int) -> "State":
+        """Give that of a curriculum which agrees with its optimizer on the number of steps."""
+        return cls.FINISHED if steps >= k else cls.ACTING if steps else cls.FRESH
 
 
 def state_of(
@@ -86,3 +123,24 @@ def _place(places: Mapping[str, tuple[str, int]], parameter: str) -> str:
         return "no layer"
     name, depth = places[parameter]
     return f"layer {name!r} of depth {depth}"
+
+
+def table_of(layers: Sequence[Layer], factors: Mapping[str, float], rates: Mapping[str, float]) -> list[str]:
+    """Give the lines of a table of layers.
+
+    Args:
+        layers: nearest to the input first.
+        factors: r_j by parameter name.
+        rates: of the next step by parameter name; those of the optimizer only.
+    """
+    rows = [("layer", "depth", "tensors", "start ×", "next rate")]
+    for layer in layers:
+        now = sorted({rates[name] for name in layer.parameters if name in rates}, reverse=True)
+        shown = f"{now[0]:.3g}" if len(now) == 1 else f"{now[-1]:.3g} to {now[0]:.3g}" if now else "not optimized"
+        start = f"{factors[layer.parameters[0]]:.3g}"
+        rows.append((layer.name, str(layer.depth), str(len(layer.parameters)), start, shown))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lerac.depth.flow import CPU, Flow
 from lerac.depth.twin import Example, entrance, fake_twin, real_twin
+from lerac.undisturbed import RandomState, operation_by_operation
 
 __all__ = ["trace"]
 
@@ -60,36 +61,18 @@ def _announce_calls(model: nn.Module, flow: Flow) -> None:
 def _undisturbed(devices: set[torch.device]) -> Iterator[None]:
     """Put random states and global switches back afterwards, and drop warnings: training repeats them."""
     fake_log = logging.getLogger("torch._subclasses.fake_tensor")  # logs what it raises, too
-    fast_path, disabled = torch.backends.mha.get_fastpath_enabled(), fake_log.disabled
-    numpy = sys.modules.get("numpy")
-    python_state, numpy_state = random.getstate(), numpy.random.get_state() if numpy else None
+    disabled, randomness = fake_log.disabled, RandomState(devices)
     try:
-        with ExitStack() as stack:
-            stack.enter_context(warnings.catch_warnings(action="ignore"))
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-            for fork in _forked_generators(devices):
-                stack.enter_context(fork)
-            fake_log.disabled = True
-            torch.backends.mha.set_fastpath_enabled(False)  # it hides layers in one operation
+        fake_log.disabled = True
+        with warnings.catch_warnings(action="ignore"), operation_by_operation():
             torch.default_generator.manual_seed(0)  # the same on every rank and in every call
             random.seed(0)
-            if numpy:
-                numpy.random.seed(0)
+            if "numpy" in sys.modules:
+                sys.modules["numpy"].random.seed(0)
             yield
     finally:
         fake_log.disabled = disabled
-        torch.backends.mha.set_fastpath_enabled(fast_path)
-        random.setstate(python_state)
-        if numpy:
-            numpy.random.set_state(numpy_state)
-
-
-def _forked_generators(devices: set[torch.device]) -> list[Any]:
-    forks = [torch.random.fork_rng(devices=[])]
-    for kind in {device.type for device in devices} - {"cpu"}:
-        same = [device for device in devices if device.type == kind]
-        forks.append(torch.random.fork_rng(devices=same, device_type=kind))
-    return forks
+        randomness.restore()
 
 
 @contextmanager

@@ -1,16 +1,27 @@
-"""Adapters for frameworks that build the optimizer themselves: each in a module of its own, none imported here.
+"""Adapters for frameworks that build the optimizer themselves: each in a module of its own that loads on first use.
 
 `lerac.LeRaC` works in every framework as it is, wherever your code can see both the optimizer and the model. An adapter
 does the same one line at the moment when the framework has the optimizer, and tells its logger the rates.
 """
 
 import math
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from lerac.arguments import check_k
 from lerac.curriculum.lerac import LeRaC
+from lerac.integrations.epochs import Epochs
+from lerac.lazy import lazily
 
-__all__ = ["check_duration", "check_fits", "layer_rates", "missing", "steps_of"]
+if TYPE_CHECKING:
+    from lerac.integrations import lightning as lightning
+    from lerac.integrations import transformers as transformers
+    from lerac.integrations import ultralytics as ultralytics
+else:
+    _FRAMEWORKS = ("lightning", "transformers", "ultralytics")
+    __getattr__, __dir__ = lazily(__name__, {}, listed=[name for name in _FRAMEWORKS if find_spec(name)])
+
+__all__ = ["check_duration", "check_epoch", "check_fits", "layer_rates", "missing", "steps_of"]
 
 
 def missing(package: str, extra: str) -> ImportError:
@@ -40,13 +51,14 @@ def check_duration(k: Any, epochs: Any) -> None:
         raise ValueError(f"epochs must be above 0 and finite, got {epochs}")
 
 
-def steps_of(k: int | None, epochs: float | None, steps_per_epoch: int | None) -> int:
+def steps_of(k: int | None, epochs: float | None, lengths: Epochs | None, start: int = 0) -> int:
     """Give the length of the curriculum in optimizer steps, at least 1.
 
     Args:
         k: in optimizer steps, or None.
         epochs: in epochs, if k is None.
-        steps_per_epoch: optimizer steps, with accumulation of gradients accounted for; None if nobody knows.
+        lengths: of the training's epochs, with accumulation of gradients accounted for; None if nobody knows.
+        start: optimizer steps of the training before the curriculum.
 
     Raises:
         ValueError: if it is given in epochs and nobody knows how many steps they have.
@@ -54,12 +66,32 @@ def steps_of(k: int | None, epochs: float | None, steps_per_epoch: int | None) -
     if k is not None:
         return k
     assert epochs is not None
-    if steps_per_epoch is None:
+    if lengths is None:
         raise ValueError(
             f"epochs={epochs:g} cannot be converted: the training data has no length, so nobody knows how many "
             "optimizer steps an epoch has. Pass k, in optimizer steps"
         )
-    return max(1, round(epochs * steps_per_epoch))
+    return lengths.to_steps(epochs, start)
+
+
+def check_epoch(epochs: float, epoch: int, steps: int, planned: int) -> None:
+    """See that an epoch is as long as a curriculum in epochs took it to be.
+
+    Args:
+        epochs: length of the curriculum.
+        epoch: the number of the epoch, from 0.
+        steps: optimizer steps that it has.
+        planned: optimizer steps that it was to have when training started.
+
+    Raises:
+        RuntimeError: if it is not.
+    """
+    if steps != planned:
+        raise RuntimeError(
+            f"epochs={epochs:g} cannot be kept: epoch {epoch} (the first is 0) has {steps} optimizer steps, and was to "
+            f"have {planned} when training started. Where epochs change their length in a way that nobody knows "
+            "beforehand, pass k, in optimizer steps"
+        )
 
 
 def check_fits(k: int, taken: int, ahead: float) -> None:

@@ -8,16 +8,18 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lerac.curriculum.lerac import LeRaC
+from lerac.curriculum.optimizers import innermost
 from lerac.curriculum.ranks import agreed
-from lerac.curriculum.stand_in import innermost
 from lerac.curriculum.step_count import read_count
 from lerac.curves import Curve
 from lerac.depth import find_layers
-from lerac.integrations import check_duration, check_fits, layer_rates, missing, steps_of
+from lerac.integrations import check_duration, check_epoch, check_fits, layer_rates, missing, steps_of
+from lerac.integrations.epochs import Epochs
 from lerac.layers import Layer, named_parameters
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
+    from lightning.pytorch.callbacks import GradientAccumulationScheduler
     from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 except ImportError as error:
     raise missing("lightning", "lightning") from error
@@ -35,7 +37,8 @@ class LeRaCCallback(Callback):
 
     Args:
         k: length in optimizer steps, at least 1. Of several optimizers, each counts its own.
-        epochs: length in epochs, above 0, fractions too; accumulated batches are accounted for.
+        epochs: length in epochs, above 0, fractions too; accumulated batches are accounted for, also where a
+            `GradientAccumulationScheduler` changes their number from epoch to epoch.
         ratio: as in `lerac.LeRaC`.
         curve: as in `lerac.LeRaC`.
         layers: as in `lerac.LeRaC`, with the parameter names of the LightningModule.
@@ -45,6 +48,9 @@ class LeRaCCallback(Callback):
         ValueError: when training starts, if the curriculum would outlast it, or if `epochs` cannot be converted
             (data without a length; manual optimisation, in which only your code knows how often it steps).
             With manual optimisation nobody knows the number of steps beforehand, so a k too large is not noticed.
+        RuntimeError: during a curriculum in `epochs`, if one of them has another number of optimizer steps than it was
+            to have when training started (loaders that are reloaded with another length, a hook that skips the rest of
+            an epoch). Pass `k` for such a training.
     """
 
     def __init__(
@@ -61,7 +67,10 @@ class LeRaCCallback(Callback):
         self._epochs = epochs
         self._options: dict[str, Any] = {"ratio": ratio, "curve": curve, "layers": layers}
         self._curricula: tuple[LeRaC, ...] = ()
-        self._restored: list[dict[str, Any]] = []
+        self._restored: dict[str, Any] = {}
+        self._lengths: Epochs | None = None  # of the epochs of this training, where they are known
+        self._start = 0  # optimizer steps of the training before the curriculum
+        self._due = 0  # optimizer steps of the training at the end of this epoch
         self._why_not_traced = ""
 
     @property
@@ -71,30 +80,42 @@ class LeRaCCallback(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Give the curricula's states, in plain types, for Lightning's checkpoint."""
-        return {"curricula": [curriculum.state_dict() for curriculum in self._curricula]}
+        return {"curricula": [curriculum.state_dict() for curriculum in self._curricula], "start": self._start}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the states until training starts."""
-        self._restored = state_dict["curricula"]
+        self._restored = state_dict
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Attach the curricula: there are optimizers, their checkpoint is loaded, and nothing is trained yet."""
         optimizers = [innermost(optimizer) for optimizer in trainer.optimizers]
         if not optimizers:
             raise ValueError(f"{type(pl_module).__name__} has no optimizer, so there is no learning rate to change")
-        k = steps_of(self._k, self._epochs, self._steps_per_epoch(trainer, pl_module))
-        if pl_module.automatic_optimization:
-            ahead = _total_steps(trainer) - trainer.global_step
-            check_fits(k, read_count(optimizers[0]) or 0, ahead)
+        restored, self._restored, self._why_not_traced = self._restored, {}, ""
+        states = restored.get("curricula", [])
+        k = self._plan(trainer, pl_module, read_count(optimizers[0]) or 0, restored.get("start"))
+        if self._epochs is not None:
+            self._check_restored(k, states)
         self._curricula = tuple(LeRaC(optimizer, pl_module, k=k, **self._options) for optimizer in optimizers)
-        restored, self._restored, self._why_not_traced = self._restored, [], ""
-        for curriculum, state in zip(self._curricula, restored, strict=bool(restored)):
+        for curriculum, state in zip(self._curricula, states, strict=bool(states)):
             curriculum.load_state_dict(state)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Find the layers on the first batch."""
+        """Find the layers on the first batch; see on every epoch's first one that it is as long as was planned."""
         if not self._why_not_traced and any(c.layers is None and not c.finished for c in self._curricula):
             self._find_layers(trainer, pl_module, batch, batch_idx)
+        if self._in_epochs and not math.isinf(trainer.num_training_batches):
+            steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+            self._check_epoch(trainer.current_epoch, steps)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """See that the epoch was as long as was planned."""
+        taken, epoch = trainer.global_step, trainer.current_epoch
+        if self._lengths is None:
+            return
+        if self._in_epochs and not trainer.should_stop and taken != trainer.max_steps:
+            self._check_epoch(epoch, self._lengths.steps_in(epoch) + taken - self._due)
+        self._due = taken + self._lengths.steps_in(epoch + 1)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Log the rates of this step, as `LearningRateMonitor` does: `log` would repeat them after the curriculum."""
@@ -114,16 +135,46 @@ class LeRaCCallback(Callback):
                 "LeRaCCallback(…, layers=…) takes them too"
             )
 
-    def _steps_per_epoch(self, trainer: Trainer, module: LightningModule) -> int | None:
-        if self._epochs is None:
-            return None
+    @property
+    def _in_epochs(self) -> bool:
+        """Whether the length of epochs still decides when the curriculum ends."""
+        return self._epochs is not None and not all(curriculum.finished for curriculum in self._curricula)
+
+    def _check_epoch(self, epoch: int, steps: int) -> None:
+        assert self._epochs is not None
+        assert self._lengths is not None
+        check_epoch(self._epochs, epoch, steps, self._lengths.steps_in(epoch))
+
+    def _plan(self, trainer: Trainer, module: LightningModule, taken: int, start: int | None) -> int:
+        """Give k, if training has as many steps ahead; `taken` of it come with a checkpoint, maybe with its `start`."""
         if not module.automatic_optimization:
-            raise ValueError(
-                f"epochs={self._epochs:g} cannot be converted: {type(module).__name__} optimises manually, and only "
-                "its training_step knows how often it steps. Pass k, in steps of each optimizer"
-            )
-        batches = trainer.num_training_batches
-        return None if math.isinf(batches) else math.ceil(batches / trainer.accumulate_grad_batches)
+            if self._epochs is not None:
+                raise ValueError(
+                    f"epochs={self._epochs:g} cannot be converted: {type(module).__name__} optimises manually, and "
+                    "only its training_step knows how often it steps. Pass k, in steps of each optimizer"
+                )
+            return steps_of(self._k, None, None)
+        ahead = math.inf if trainer.max_steps == -1 else trainer.max_steps - trainer.global_step
+        here, self._lengths = 0, _lengths(trainer)
+        if self._lengths is not None:
+            here = _position(trainer, self._lengths)
+            epoch_end = self._lengths.steps_before(trainer.current_epoch + 1)
+            self._due = trainer.global_step + epoch_end - here
+            if trainer.max_epochs is not None and trainer.max_epochs != -1:
+                ahead = min(ahead, self._lengths.steps_before(trainer.max_epochs) - here)
+        self._start = here - taken if start is None else start
+        k = steps_of(self._k, self._epochs, self._lengths, self._start)
+        check_fits(k, taken, ahead)
+        return k
+
+    def _check_restored(self, k: int, states: Sequence[Mapping[str, Any]]) -> None:
+        for state in states:
+            if state["k"] != k:
+                raise ValueError(
+                    f"the checkpoint's curriculum lasts {state['k']} optimizer steps, and epochs={self._epochs:g} are "
+                    f"{k} in this training: its epochs have another length (batch size, accumulation, amount of data). "
+                    f"Pass k={state['k']} to go on as was planned then"
+                )
 
     def _find_layers(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
         step = _TrainingStep(module, len(trainer.optimizers), len(trainer.lr_scheduler_configs))
@@ -188,6 +239,24 @@ class _Idle:
         pass
 
 
-def _total_steps(trainer: Trainer) -> float:
-    steps = trainer.estimated_stepping_batches
-    return math.inf if steps < 0 else steps  # -1: data without a length, and no max_steps
+def _lengths(trainer: Trainer) -> Epochs | None:
+    """Give the optimizer steps of each epoch; None if the data has no length."""
+    batches = trainer.num_training_batches
+    if math.isinf(batches):
+        return None
+    accumulated = [trainer.accumulate_grad_batches]
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, GradientAccumulationScheduler):
+            until = max(callback.scheduling) + 1
+            accumulated = [callback.get_accumulate_grad_batches(epoch) for epoch in range(until)]
+    return Epochs([math.ceil(batches / count) for count in accumulated])
+
+
+def _position(trainer: Trainer, lengths: Epochs) -> int:
+    """Give the optimizer steps before this moment, had all epochs had these lengths.
+
+    That is the trainer's own count, unless a checkpoint is of other epochs: then it is the beginning of this one.
+    """
+    epoch, taken = trainer.current_epoch, trainer.global_step
+    begin = lengths.steps_before(epoch)
+    return taken if begin <= taken <= begin + lengths.steps_in(epoch) else begin

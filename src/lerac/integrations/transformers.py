@@ -8,10 +8,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lerac.curriculum.lerac import LeRaC
-from lerac.curriculum.stand_in import innermost
+from lerac.curriculum.optimizers import innermost
 from lerac.curriculum.step_count import read_count
 from lerac.curves import Curve
-from lerac.integrations import check_duration, check_fits, layer_rates, missing, steps_of
+from lerac.integrations import check_duration, check_epoch, check_fits, layer_rates, missing, steps_of
+from lerac.integrations.epochs import Epochs
 from lerac.layers import Layer
 
 try:
@@ -43,6 +44,8 @@ class LeRaCCallback(TrainerCallback):
         TypeError: unless exactly one of `k` and `epochs` is given.
         ValueError: when training starts, if the curriculum would outlast it, or if `epochs` cannot be converted
             because the training data has no length.
+        RuntimeError: during a curriculum in `epochs`, if one of them has another number of optimizer steps than its
+            data promised (a data set that shrinks, a callback that ends an epoch). Pass `k` for such a training.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class LeRaCCallback(TrainerCallback):
         self._options: dict[str, Any] = {"ratio": ratio, "curve": curve, "layers": layers}
         self._curriculum: LeRaC | None = None
         self._optimizer: Optimizer | None = None
+        self._steps_in_epoch: int | None = None
+        self._epoch_begin = 0  # optimizer steps of the training before this epoch
         self._rates: dict[str, float] = {}
 
     @property
@@ -81,7 +86,8 @@ class LeRaCCallback(TrainerCallback):
         assert model is not None
         assert optimizer is not None
         inner = innermost(optimizer)
-        k = steps_of(self._k, self._epochs, _steps_per_epoch(args, train_dataloader))
+        steps = self._steps_in_epoch = _steps_in_epoch(args, train_dataloader)
+        k = steps_of(self._k, self._epochs, None if steps is None else Epochs([steps]))
         check_fits(k, read_count(inner) or 0, state.max_steps - state.global_step)
         if self._curriculum is not None and self._optimizer is inner and self._curriculum.k == k:
             return  # a further train() with the same optimizer, whose curriculum goes on
@@ -89,6 +95,24 @@ class LeRaCCallback(TrainerCallback):
             self._curriculum.remove()
         self._curriculum = LeRaC(optimizer, model, k=k, **self._options)
         self._optimizer = inner
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Remember where the epoch begins."""
+        self._epoch_begin = state.global_step
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """See that the epoch was as long as the curriculum took it to be."""
+        steps, curriculum = self._steps_in_epoch, self._curriculum
+        if self._epochs is None or curriculum is None or curriculum.finished or control.should_training_stop:
+            return
+        assert steps is not None
+        taken = state.global_step - self._epoch_begin
+        if taken != steps - self._epoch_begin % steps:  # after a continuation only the rest of it
+            check_epoch(self._epochs, self._epoch_begin // steps, taken, steps)
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -111,7 +135,7 @@ class LeRaCCallback(TrainerCallback):
                 entry.update(rates)
 
 
-def _steps_per_epoch(args: TrainingArguments, dataloader: Any) -> int | None:
+def _steps_in_epoch(args: TrainingArguments, dataloader: Any) -> int | None:
     try:
         batches = len(dataloader)
     except TypeError:  # an iterable dataset

@@ -15,7 +15,7 @@ from torch import nn
 
 from lerac.arguments import check_curve, check_k, check_ratio
 from lerac.curriculum.lerac import LeRaC
-from lerac.curriculum.step_count import read_count
+from lerac.curriculum.step_count import read_count, write_count
 from lerac.curves import Curve
 from lerac.depth import find_layers
 from lerac.integrations import check_duration, check_fits, steps_of
@@ -61,7 +61,8 @@ def attach(
         TypeError: unless exactly one of `k` and `epochs` is given, or if `model` has no callbacks.
         ValueError: if an argument is out of range; or, when training starts, if the curriculum would outlast it.
             With the trainer's `time=` nobody knows how long training lasts, so a `k` too large is not noticed and
-            `epochs` is refused. A training that stops early is told of in the log.
+            `epochs` is refused; and so it is where a training continues with a batch size of another. A training that
+            stops early is told of in the log.
 
     Examples:
         >>> from ultralytics import YOLO                                    # doctest: +SKIP
@@ -81,6 +82,7 @@ def attach(
     check_curve(curve)
     attached = Attached(k, epochs, {"ratio": ratio, "curve": curve}, layers)
     model.add_callback("on_train_start", attached.on_train_start)
+    model.add_callback("on_train_epoch_start", attached.on_train_epoch_start)
     model.add_callback("on_train_epoch_end", attached.on_train_epoch_end)
     model.add_callback("on_train_end", attached.on_train_end)
     return attached
@@ -101,6 +103,8 @@ class Attached:
         self._options = options
         self._layers = layers
         self._curriculum: LeRaC | None = None
+        self._taken = 0  # steps of it that a checkpoint brought along
+        self._batch_size = 0
 
     @property
     def curriculum(self) -> LeRaC | None:
@@ -109,9 +113,22 @@ class Attached:
 
     def on_train_start(self, trainer: Any) -> None:
         """Build the curriculum: the optimizer is there, its checkpoint is loaded, and nothing is trained yet."""
+        self._taken = read_count(trainer.optimizer) or 0
+        self._build(trainer, self._layers if self._layers is not None else _find_layers(trainer))
+
+    def on_train_epoch_start(self, trainer: Any) -> None:
+        """Begin again with the trainer, which does so with half the batch size when memory is short."""
+        if self._curriculum is not None and trainer.batch_size != self._batch_size:
+            layers = self._curriculum.layers
+            assert layers is not None
+            self._curriculum.remove()
+            write_count(trainer.optimizer, self._taken)
+            self._build(trainer, layers)
+
+    def _build(self, trainer: Any, layers: Sequence[Layer]) -> None:
         k, ahead = self._duration(trainer)
-        check_fits(k, read_count(trainer.optimizer) or 0, ahead)
-        layers = self._layers if self._layers is not None else _find_layers(trainer)
+        check_fits(k, self._taken, ahead)
+        self._batch_size = trainer.batch_size
         self._curriculum = LeRaC(trainer.optimizer, trainer.model, k=k, layers=layers, **self._options)
         _logger.info(f"LeRaC: a curriculum of {k} optimizer steps over {len(layers)} layers")
 
@@ -150,7 +167,23 @@ class Attached:
                 f"the curriculum lasts {self._epochs:g} epochs, and training only {trainer.epochs}, so its layers "
                 "would never all reach their full rate: make the curriculum shorter or training longer"
             )
-        return max(1, _steps(trainer, 0, wanted)), ahead
+        k = max(1, _steps(trainer, 0, wanted))
+        if self._taken < k:
+            self._check_past(trainer, batches)
+        return k, ahead
+
+    def _check_past(self, trainer: Any, batches: int) -> None:
+        """See that the steps of a checkpoint are those of epochs of this length, from whichever it began in."""
+        until = trainer.start_epoch
+        possible = [_steps(trainer, batches * epoch, batches * until) for epoch in range(until + 1)]
+        # Mixed precision skips some steps, and each continuation takes its first one early.
+        tolerated = until + _steps(trainer, batches * until, batches * (until + 1)) // 8
+        if min(abs(self._taken - steps) for steps in possible) > tolerated:
+            raise ValueError(
+                f"epochs={self._epochs:g} cannot be converted: the checkpoint has {self._taken} optimizer steps of the "
+                f"curriculum, and {until} epochs of this training are {possible[0]}, so they had another length "
+                "(batch, nbs). Pass k, in optimizer steps"
+            )
 
 
 def _steps(trainer: Any, first: int, until: int) -> int:

@@ -21,7 +21,7 @@ from lerac.depth.twin import unwrapped
 from lerac.layers import named_parameters
 from lerac.snr.comparison import FeatureComparison
 from lerac.snr.features import Modules, arguments, check_same_structure, chosen_modules, module_names, run_watched
-from lerac.undisturbed import RandomState, evaluating
+from lerac.undisturbed import RandomState, devices_of, evaluating
 
 __all__ = ["LayerSNR", "layer_snr", "product_snr", "with_weight_noise"]
 
@@ -100,7 +100,7 @@ def layer_snr(
             call = arguments(model, batch)
             if comparison is None:
                 comparison = FeatureComparison(chosen, _module_depths(model, *call))
-            before = RandomState(model, reference)
+            before = RandomState(devices_of(model, reference))
             run_watched(reference, call, comparison.keep)
             before.restore()
             run_watched(model, call, comparison.compare)

@@ -4,3 +4,7 @@ Data flows one way: `recipe` and `regimes` say what to do, `plan` lists the runs
 workers, `training` trains one, `runs` and `folder` keep them on disk, `statistics` and `report` tell what
 came out. Needs the extra: `pip install 'lerac[study]'`.
 """
+
+from lerac.lazy import lazily
+
+__getattr__, __dir__ = lazily(__name__, {})

@@ -1,6 +1,9 @@
-"""The one error that means: the request cannot be done as it stands."""
+"""The errors that mean: the request cannot be done as it stands; a library that is not installed is one."""
 
-__all__ = ["FolderInUseError", "StorageError", "StudyError"]
+import importlib
+from typing import Any
+
+__all__ = ["FolderInUseError", "StorageError", "StudyError", "library"]
 
 
 class StudyError(ValueError):
@@ -16,3 +19,20 @@ class FolderInUseError(StudyError):
 
 class StorageError(StudyError):
     """A file cannot be written, because the disk is full, for example: no other run could write its files either."""
+
+
+def library(module: str, user: str, install: str) -> Any:
+    """Import a library only when it is needed.
+
+    Args:
+        module: its name.
+        user: what needs it, for the message.
+        install: what to install, for pip.
+
+    Raises:
+        StudyError: if it is not installed; says what to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise StudyError(f"{user} needs {error.name or module}: pip install '{install}'") from None

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from lerac.study.data import DATASETS, Task
+from lerac.study.data import DATASETS
+from lerac.study.data.settings import Task
 
 __all__ = ["ACCURACY", "MAE", "MAP50", "Metric", "metric_of"]
 

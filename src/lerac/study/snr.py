@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lerac.snr import LayerSNR, layer_snr, with_weight_noise
-from lerac.study.data import Inputs, Splits
+from lerac.study.data.splits import Inputs, Splits
 from lerac.study.errors import StudyError
 from lerac.study.plan.study import Run, Study
 from lerac.study.recipes.recipe import Recipe, load_recipe

@@ -13,10 +13,11 @@ import soundfile
 import torch
 
 from lerac.study.data.audio import cremad, esc50
-from lerac.study.data.audio import recordings as audio
 from lerac.study.data.audio.files import fitted, read_wave, resampled
+from lerac.study.data.audio.sample import sample_cremad, sample_esc50
 from lerac.study.data.loading import in_order, load_batches
 from lerac.study.data.places import mark_sample
+from lerac.study.data.settings import DataSettings
 from lerac.study.errors import StudyError
 
 ACTORS = {"train": (1002, 1004), "validation": (1001,), "test": (1003,)}  # two of these lists are in cremad.py
@@ -90,11 +91,11 @@ def write_esc50(root, form="official"):
 
 
 def load_cremad(root, seed=0, **settings):
-    return cremad.load_cremad(seed, **{**SIZES, "sample": True, "root": root, **settings})
+    return cremad.load(DataSettings(**{**SIZES, "sample": True, **settings}), seed, root)
 
 
 def load_esc50(root, seed=0, **settings):
-    return esc50.load_esc50(seed, **{**FOLDS, "sample": True, "root": root, **settings})
+    return esc50.load(DataSettings(**{**FOLDS, "sample": True, **settings}), seed, root)
 
 
 def test_a_recording_as_numbers(tmp_path):
@@ -111,11 +112,11 @@ def test_a_missing_library_says_what_to_install_before_anything_is_written_or_re
     with pytest.raises(StudyError, match=says):
         load_cremad(tmp_path)
     if module == "soundfile":
-        for sample in (cremad.sample_cremad, esc50.sample_esc50):
+        for sample in (sample_cremad, sample_esc50):
             with pytest.raises(StudyError, match=says):
                 sample(tmp_path)
         with pytest.raises(StudyError, match=says):
-            cremad.check_cremad(write_cremad(tmp_path / "other").parents[1])
+            cremad.check(write_cremad(tmp_path / "other").parents[1])
         assert [folder.name for folder in tmp_path.iterdir()] == ["other"]
 
 
@@ -157,7 +158,7 @@ def test_a_broken_recording_is_named_by_check_and_by_its_batch(tmp_path, how):
     path = write_cremad(tmp_path) / "1004_ITH_ANG_MD.wav"
     broken(path, how)
     with pytest.raises(StudyError) as error:
-        cremad.check_cremad(tmp_path)
+        cremad.check(tmp_path)
     assert BROKEN[how] in str(error.value)
     assert str(path) in str(error.value)
     train = load_cremad(tmp_path).train
@@ -195,7 +196,7 @@ def test_the_actors_of_the_parts_are_those_of_the_rule():
 
 def test_cremad(tmp_path):
     folder = write_cremad(tmp_path)
-    checked = cremad.check_cremad(tmp_path)
+    checked = cremad.check(tmp_path)
     assert checked.counts == {"train": 12, "validation": 6, "test": 6, "silent": 1, "level X": 1}
     data = load_cremad(tmp_path)
     names = sorted(path.name for path in folder.iterdir())
@@ -220,7 +221,7 @@ def test_wrong_files_of_cremad_are_named(tmp_path):
     folder = write_cremad(tmp_path)
     (folder / "1001_ITH_ANG_MD.wav").rename(tmp_path / "away.wav")
     with pytest.raises(StudyError, match="23 examples of recordings, but the sample's marker says 24"):
-        cremad.check_cremad(tmp_path)
+        cremad.check(tmp_path)
     (tmp_path / "away.wav").rename(folder / "1001_ITH_ANG.wav")
     with pytest.raises(StudyError, match=r"AudioWAV: 1001_ITH_ANG\.wav: a name like"):
         load_cremad(tmp_path)
@@ -228,23 +229,23 @@ def test_wrong_files_of_cremad_are_named(tmp_path):
         path.unlink()
     folder.rmdir()
     with pytest.raises(StudyError, match="AudioWAV: this folder is missing"):
-        cremad.check_cremad(tmp_path)
+        cremad.check(tmp_path)
     with pytest.raises(StudyError, match="cremad: no folder CREMA-D or CREMA-D-master"):
-        cremad.check_cremad(tmp_path / "CREMA-D")
+        cremad.check(tmp_path / "CREMA-D")
 
 
 def test_real_audio_must_have_the_official_counts(tmp_path):
     for folder in (write_cremad(tmp_path).parent, write_esc50(tmp_path)):
         (folder / "lerac-sample.json").unlink()
     with pytest.raises(StudyError, match="24 examples of recordings, but cremad has 7442"):
-        cremad.check_cremad(tmp_path)
+        cremad.check(tmp_path)
     with pytest.raises(StudyError, match="4 examples of fold 1, but esc50 has 400"):
-        esc50.check_esc50(tmp_path)
+        esc50.check(tmp_path)
 
 
 def test_esc50_folds(tmp_path):
     folder = write_esc50(tmp_path)
-    checked = esc50.check_esc50(tmp_path)
+    checked = esc50.check(tmp_path)
     assert (checked.folder, checked.form, checked.classes) == (folder, "official", 50)
     assert checked.counts == {f"fold {fold}": 4 for fold in range(1, 6)}
     for seed in range(7):
@@ -267,9 +268,7 @@ def test_esc50_of_the_hub(tmp_path):
     (tmp_path / "other").mkdir()
     write_esc50(tmp_path / "one")
     folder = write_esc50(tmp_path / "other", "hub")
-    assert esc50.check_esc50(tmp_path / "other") == replace(
-        esc50.check_esc50(tmp_path / "one"), folder=folder, form="hub"
-    )
+    assert esc50.check(tmp_path / "other") == replace(esc50.check(tmp_path / "one"), folder=folder, form="hub")
     one, other = load_esc50(tmp_path / "one", 3), load_esc50(tmp_path / "other", 3)
     for part in ("train", "validation", "test"):
         first, second = getattr(one, part), getattr(other, part)
@@ -307,7 +306,7 @@ def test_a_broken_table_of_esc50_is_named(tmp_path, old, new, message):
     path.write_bytes(path.read_bytes().replace(b"\r\n", b"\n"))
     edit(folder, old, new)
     with pytest.raises(StudyError) as error:
-        esc50.check_esc50(tmp_path)
+        esc50.check(tmp_path)
     assert message in str(error.value)
     assert str(folder) in str(error.value)
 
@@ -316,23 +315,23 @@ def test_wrong_files_of_esc50_are_named(tmp_path):
     folder = write_esc50(tmp_path)
     write_wave(folder / "audio" / "1-1001-A-0.wav", noise(100), 44_100)
     with pytest.raises(StudyError, match=r"1-1001-A-0\.wav: 0\.00226757 s, but all recordings have 5 s"):
-        esc50.check_esc50(tmp_path)
+        esc50.check(tmp_path)
     write_wave(folder / "audio" / "more.wav", noise(100), 44_100)
     with pytest.raises(StudyError, match=r"audio/more\.wav: meta/esc50\.csv does not name this file"):
-        esc50.check_esc50(tmp_path)
+        esc50.check(tmp_path)
     (folder / "meta" / "esc50.csv").unlink()
     with pytest.raises(StudyError, match=r"esc50\.csv is missing"):
-        esc50.check_esc50(tmp_path)
+        esc50.check(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"rate": 3999}, "data.rate must be 4000 to 48000"),
-        ({"hop": 0}, "data.hop must be 1 to 4096 samples, got 0"),
+        ({"hop": 4097}, "data.hop must be 1 to 4096 samples, got 4097"),
         ({"augment": {"noise": 2}}, "augment.noise must be in"),
         ({"test": 7}, "test 7 examples asked for"),
-        ({"sample": False}, "holds a generated sample"),
+        ({"sample": None}, "holds a generated sample"),
     ],
 )
 def test_bad_settings(tmp_path, settings, message):
@@ -341,8 +340,8 @@ def test_bad_settings(tmp_path, settings, message):
     for load in (load_cremad, load_esc50):
         with pytest.raises(StudyError, match=message):
             load(tmp_path, **settings)
-    with pytest.raises(StudyError, match=r"data\.fold must be 1 to 5, got 0"):
-        load_esc50(tmp_path, fold=0)
+    with pytest.raises(StudyError, match=r"data\.fold must be 1 to 5, got 6"):
+        load_esc50(tmp_path, fold=6)
 
 
 def batches(split, epoch, workers, size=5):
@@ -426,19 +425,19 @@ def test_label_noise_is_for_training_labels(tmp_path):
 @pytest.mark.parametrize("name", ["cremad", "esc50"])
 def test_sample_check_load_and_learn(tmp_path, name):
     if name == "cremad":
-        cremad.sample_cremad(tmp_path)
-        assert cremad.check_cremad(tmp_path).counts == {
+        sample_cremad(tmp_path)
+        assert cremad.check(tmp_path).counts == {
             "train": 48, "validation": 18, "test": 18, "silent": 1, "level X": 1
         }  # fmt: skip
         data = load_cremad(tmp_path, train=48, validation=18, test=18, hop=512)
         with pytest.raises(StudyError, match="never written over data"):
-            cremad.sample_cremad(tmp_path)
+            sample_cremad(tmp_path)
     else:
-        esc50.sample_esc50(tmp_path)
-        assert esc50.check_esc50(tmp_path).counts == {f"fold {fold}": 9 for fold in range(1, 6)}
+        sample_esc50(tmp_path)
+        assert esc50.check(tmp_path).counts == {f"fold {fold}": 9 for fold in range(1, 6)}
         data = load_esc50(tmp_path, train=30, validation=6, test=9, rate=8000, hop=512)
         with pytest.raises(StudyError, match="never written over data"):
-            esc50.sample_esc50(tmp_path)
+            sample_esc50(tmp_path)
     two = batches(data.train, 0, 0, size=2)[:2]
     assert [inputs.shape[:3] for inputs, _ in two] == [(2, 1, 128)] * 2
     train, labels = data.train.__getitems__(list(range(len(data.train))))
@@ -452,7 +451,7 @@ def test_sample_check_load_and_learn(tmp_path, name):
 
 def test_settings_are_checked_before_files_are_looked_for(tmp_path):
     with pytest.raises(StudyError, match=r"data\.rate"):
-        audio.Listening(0, 1, 64, None, None, 0.0)
+        load_cremad(tmp_path, rate=1)
 
 
 def test_all_that_are_left_and_validation_on_the_test_examples(tmp_path):

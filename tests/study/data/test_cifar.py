@@ -9,13 +9,14 @@ from handmade import cifar10, mark, python2_batch, truncate
 from PIL import Image
 
 from lerac.study.data import DATASETS
+from lerac.study.data.settings import DataSettings
 from lerac.study.errors import StudyError
 
 SIZES = {"train": 14, "validation": 6, "test": 10, "sample": True}
 
 
-def load(root, **options):
-    return DATASETS["cifar10"].load(0, root=root, **{**SIZES, **options})
+def load(root, seed=0, **options):
+    return DATASETS["cifar10"].load(DataSettings(**{**SIZES, **options}), seed, root)
 
 
 def batch_of(split, **_):
@@ -38,7 +39,7 @@ def test_pixels_and_labels_are_those_of_the_files(tmp_path):
 def test_the_split_is_the_same_for_every_seed_and_smaller_parts_lie_within_larger_ones(tmp_path):
     cifar10(tmp_path)
     first = load(tmp_path)
-    other = DATASETS["cifar10"].load(77, root=tmp_path, **SIZES)
+    other = load(tmp_path, seed=77)
     assert torch.equal(first.validation.index, other.validation.index)
     smaller = load(tmp_path, train=3, validation=3, test=4)
     assert set(smaller.validation.index.tolist()) < set(first.validation.index.tolist())
@@ -127,12 +128,12 @@ def test_broken_files_are_named(tmp_path, breaks, says):
 def test_a_sample_and_real_data_are_never_taken_for_each_other(tmp_path):
     cifar10(tmp_path)
     with pytest.raises(StudyError, match="holds a generated sample, whose results say nothing about cifar10"):
-        load(tmp_path, sample=False)
+        load(tmp_path, sample=None)
     (tmp_path / "cifar-10-batches-py" / "lerac-sample.json").unlink()
     with pytest.raises(StudyError, match="holds no sample"):
         load(tmp_path, sample=True)
     with pytest.raises(StudyError, match="a wrong count: 20 examples of train, but cifar10 has 50000"):
-        load(tmp_path, sample=False)
+        load(tmp_path, sample=None)
     with pytest.raises(StudyError, match=r"not the published file \(its MD5"):
         DATASETS["cifar10"].check(tmp_path)
 
@@ -170,14 +171,15 @@ def test_fine_labels_of_cifar100(tmp_path):
         (folder / file).write_bytes(pickle.dumps(content, protocol=2))
     (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": ["x"] * 100, "coarse_label_names": []}, protocol=2))
     mark(folder, "cifar100", train=200, test=100)
-    data = DATASETS["cifar100"].load(0, train=100, validation=100, test=100, sample=True, root=tmp_path)
+    sizes = DataSettings(train=100, validation=100, test=100, sample=True)
+    data = DATASETS["cifar100"].load(sizes, 0, tmp_path)
     for split in (data.train, data.validation, data.test):  # all copies of the same pixels told apart, stratified
         assert split.labels.bincount(minlength=100).tolist() == [1] * 100
         assert torch.equal(split.labels, split.index % 100)
 
 
 def test_the_order_is_the_one_written_down():
-    from lerac.study.data.parts import fixed_order
+    from lerac.study.data.splits import fixed_order
 
     keys, strata = [f"k{i}" for i in range(12)], [0] * 6 + [1] * 6
     expected = []

@@ -5,12 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lerac.study.data import DATASETS
+from lerac.study.data.settings import DataSettings
 
 SIZES = {"train": 600, "validation": 300, "test": 897}
 
 
 def load(seed=0, label_noise=0.3, **sizes):
-    return DATASETS["digits"].load(seed, label_noise=label_noise, **{**SIZES, **sizes})
+    return DATASETS["digits"].load(DataSettings(label_noise=label_noise, **{**SIZES, **sizes}), seed)
 
 
 def truth(split):

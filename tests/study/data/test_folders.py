@@ -8,7 +8,8 @@ from PIL import Image
 
 from lerac.study.data import DATASETS
 from lerac.study.data.pictures.images import decode
-from lerac.study.data.pictures.utkface import mean_absolute_error, parse_face
+from lerac.study.data.pictures.utkface import parse_face
+from lerac.study.data.settings import DataSettings
 from lerac.study.errors import StudyError
 
 MAKERS = {"tiny-imagenet": tiny_imagenet, "imagenet200": imagenet, "food101": food, "utkface": faces}
@@ -31,7 +32,7 @@ def masters(tmp_path_factory):
 
 def load(name, root, seed=0, **options):
     sizes = dict(zip(("train", "validation", "test"), SIZES[name], strict=True))
-    return DATASETS[name].load(seed, root=root, **{**sizes, "sample": True, **options})
+    return DATASETS[name].load(DataSettings(**{**sizes, "sample": True, **options}), seed, root)
 
 
 def colours(split):
@@ -98,10 +99,10 @@ def test_imagenet_refuses_a_choice_of_classes_and_other_first_classes(tmp_path, 
     train = tmp_path / "ILSVRC" / "Data" / "CLS-LOC" / "train"
     (tmp_path / "ILSVRC" / "lerac-sample.json").unlink()
     with pytest.raises(StudyError, match="the first 200 classes must be n01440764 to n02097298, not n00000000 to"):
-        load("imagenet200", tmp_path, sample=False)
+        load("imagenet200", tmp_path, sample=None)
     shutil.rmtree(train / "n00000055")
     with pytest.raises(StudyError, match="1000 classes, or the first 200, expected; found 999"):
-        load("imagenet200", tmp_path, sample=False)
+        load("imagenet200", tmp_path, sample=None)
 
 
 def test_the_first_and_last_class_of_imagenet200_are_those_that_timm_lists():
@@ -144,14 +145,6 @@ def test_faces_are_a_regression_of_years(masters):
         load("utkface", masters, label_noise=0.1)
     with pytest.raises(StudyError, match="asked for, but it has 6"):
         load("utkface", masters, train=4)
-
-
-def test_mean_absolute_error_in_years():
-    ages = torch.tensor([1.0, 20.0, 60.0])
-    assert mean_absolute_error(torch.tensor([[2.0], [18.0], [63.0]]), ages) == pytest.approx(2.0)
-    for predicted, truth in ((torch.zeros(3, 3), ages), (torch.zeros(2), ages), (torch.zeros(0), torch.zeros(0))):
-        with pytest.raises(ValueError, match="as many predictions expected"):
-            mean_absolute_error(predicted, truth)
 
 
 def replace(path, old, new):

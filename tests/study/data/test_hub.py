@@ -7,6 +7,7 @@ from handmade import cifar10, encoded, mark
 from PIL import Image
 
 from lerac.study.data import DATASETS
+from lerac.study.data.settings import DataSettings
 from lerac.study.errors import StudyError
 
 pytest.importorskip("datasets")
@@ -55,8 +56,8 @@ def test_cifar_is_the_same_in_both_forms_whatever_the_order(tmp_path, named):
     write(hub / "plain_text" / "test-00000-of-00001.parquet", [encoded((i, i, i), (32, 32)) for i in range(10)],
           list(range(10)), "img", names=names)  # fmt: skip
     mark(hub, "cifar10", train=20, test=10)
-    options = {"train": 14, "validation": 6, "test": 10, "sample": True}
-    disk, other = (DATASETS["cifar10"].load(0, root=tmp_path / where, **options) for where in ("disk", "hub"))
+    sizes = DataSettings(train=14, validation=6, test=10, sample=True)
+    disk, other = (DATASETS["cifar10"].load(sizes, 0, tmp_path / where) for where in ("disk", "hub"))
     for a, b in ((disk.train, other.train), (disk.validation, other.validation)):
         assert {(i, int(label)) for i, label in zip(a.index.tolist(), a.labels, strict=True)} == {
             (order[i], int(label)) for i, label in zip(b.index.tolist(), b.labels, strict=True)
@@ -79,7 +80,8 @@ def test_the_other_repositories(tmp_path, name, folder, test, classes, size):
               names=[f"n{i:03}" for i in range(classes)])  # fmt: skip
     counts = {"tiny-imagenet": {"train": classes, "val": classes}, "food101": {"train": classes, "test": classes}}[name]
     mark(tmp_path / folder, name, **counts)
-    data = DATASETS[name].load(0, train=classes - 20, validation=20, test=classes, sample=True, root=tmp_path)
+    sizes = DataSettings(train=classes - 20, validation=20, test=classes, sample=True)
+    data = DATASETS[name].load(sizes, 0, tmp_path)
     inputs, labels = data.train.__getitems__([0, 3, 7])
     assert ((inputs[:, 0].mean(dim=(1, 2)) + 1) * 127.5 - labels).abs().max() < 0.01
     assert torch.equal(data.test.labels, torch.arange(classes))
@@ -96,7 +98,7 @@ def test_written_by_datasets_itself(tmp_path):
         (tmp_path / "cifar10").mkdir(exist_ok=True)
         table.to_parquet(tmp_path / "cifar10" / f"{part}-00000-of-00001.parquet")
     mark(tmp_path / "cifar10", "cifar10", train=12, test=10)
-    data = DATASETS["cifar10"].load(0, train=10, validation=2, test=10, sample=True, root=tmp_path)
+    data = DATASETS["cifar10"].load(DataSettings(train=10, validation=2, test=10, sample=True), 0, tmp_path)
     inputs, _ = data.test.__getitems__([7])
     assert ((inputs.mean(dim=(2, 3)) + 1) * 127.5)[0].tolist() == pytest.approx([7, 14, 21], abs=1e-3)
 
@@ -109,7 +111,7 @@ def test_written_by_datasets_itself(tmp_path):
         (lambda p: p.write_bytes(p.read_bytes()[:-40]), "train-0.parquet: cannot be read as parquet"),
         (lambda p: write(p, [SMALL] * 2, [0, 1]), "train-0.parquet: column 'img' expected, found"),
         (lambda p: write(p, [SMALL] * 2, [0, 10], "img"), "train row 1: label 10 is out of range"),
-        (lambda p: write(p, [SMALL] * 2, [0, None], "img"), "'label' of row 1 must be a whole"),
+        (lambda p: write(p, [SMALL] * 2, [0, None], "img"), "train row 1: label None is out of range, 0 to 9 expected"),
         (lambda p: write(p, [SMALL] * 3, [0, 1, 2], "img"), "a wrong count: 3 examples of train"),
         (lambda p: write(p, [SMALL, b"x"], [0, 1], "img"), "train row 1: cannot be read as an image"),
         (lambda p: write(p, [SMALL, None], [0, 1], "img"), "train row 1: 'img' has no bytes"),
@@ -123,5 +125,5 @@ def test_broken_files_are_named(tmp_path, breaks, says):
     mark(folder, "cifar10", train=2, test=2)
     breaks(folder / "train-0.parquet")
     with pytest.raises(StudyError) as refused:
-        DATASETS["cifar10"].load(0, train=1, validation=1, test=2, sample=True, root=tmp_path)
+        DATASETS["cifar10"].load(DataSettings(train=1, validation=1, test=2, sample=True), 0, tmp_path)
     assert says in str(refused.value)

@@ -12,6 +12,7 @@ from lerac.study.data import DATASETS
 from lerac.study.data.boxes.voc import CLASSES
 from lerac.study.data.loading import in_order, load_batches, loader_workers
 from lerac.study.data.pictures.images import to_bytes
+from lerac.study.data.settings import DataSettings
 from lerac.study.errors import StudyError
 from lerac.study.training.training import Training
 
@@ -37,7 +38,7 @@ def root(tmp_path_factory):
 
 def load(name, root, seed=0, **options):
     sizes = dict(zip(("train", "validation", "test"), SIZES[name], strict=True))
-    return DATASETS[name].load(seed, root=root, sample=True, **sizes, **options)
+    return DATASETS[name].load(DataSettings(sample=True, **sizes, **options), seed, root)
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -88,7 +89,7 @@ def test_torchvision_reads_the_samples(root, tmp_path, monkeypatch):
     torchvision = pytest.importorskip("torchvision")
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "_check_integrity", lambda self: True)  # of the real files
     monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda *_: True)
-    ours = DATASETS["cifar10"].load(0, train=199, validation=1, test=50, sample=True, root=root)
+    ours = DATASETS["cifar10"].load(DataSettings(train=199, validation=1, test=50, sample=True), 0, root)
     theirs = torchvision.datasets.CIFAR10(str(root))
     assert torch.equal(ours.train.inputs.permute(0, 2, 3, 1), torch.from_numpy(theirs.data)[ours.train.index])
     assert ours.train.labels.tolist() == [theirs.targets[i] for i in ours.train.index]
@@ -219,6 +220,9 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     (folder / "marker").rename(folder / "cifar-10-batches-py" / "lerac-sample.json")
     assert run(["data", "split", "cifar10", *sizes, "--sample"]) == 0
     assert capsys.readouterr().out.splitlines()[1] == "validation " + " ".join(map(str, split["validation"]))
+    least = ["--train", "1", "--validation", "1", "--test", "1"]
+    assert run(["data", "split", "cifar10", *least, "--sample"]) == 0
+    assert [len(line.split()) for line in capsys.readouterr().out.splitlines()] == [2, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -249,12 +253,14 @@ def test_bad_input_is_one_line_and_code_2(tmp_path, monkeypatch, capsys, argumen
 @pytest.mark.parametrize("name", IMAGES)
 def test_all_that_are_left_and_the_epoch_chosen_on_the_test_part(root, name):
     _, validation, test = SIZES[name]
-    options = {"root": root, "sample": True, "test": test}
-    whole = DATASETS[name].load(0, validation="test", **options)
+
+    def cut(validation):
+        return DATASETS[name].load(DataSettings(validation=validation, test=test, sample=True), 0, root)
+
+    whole, some = cut("test"), cut(validation)
     assert whole.validation is whole.test
-    cut = DATASETS[name].load(0, validation=validation, **options)
-    assert torch.equal(cut.test.index, whole.test.index)
-    together = torch.cat([cut.train.index, cut.validation.index]).sort().values
+    assert torch.equal(some.test.index, whole.test.index)
+    together = torch.cat([some.train.index, some.validation.index]).sort().values
     assert torch.equal(together, whole.train.index)
     with pytest.raises(StudyError, match=r"train \(all others\) \+ validation"):
-        DATASETS[name].load(0, validation=len(whole.train), **options)
+        cut(len(whole.train))

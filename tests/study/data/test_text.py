@@ -9,9 +9,8 @@ import torch
 
 from lerac.study.data.loading import in_order, load_batches
 from lerac.study.data.places import mark_sample
-from lerac.study.data.text.boolq import BOOLQ
-from lerac.study.data.text.qnli import QNLI
-from lerac.study.data.text.rte import RTE
+from lerac.study.data.settings import DataSettings
+from lerac.study.data.text.pairs import BOOLQ, QNLI, RTE
 from lerac.study.errors import StudyError
 
 ALL = {"boolq": BOOLQ, "qnli": QNLI, "rte": RTE}
@@ -77,9 +76,12 @@ def write(root, name, form):
     return folder
 
 
-def load_words(data, root, **settings):
-    sizes = {"train": 27, "validation": 3, "test": 6}
-    return data.load(0, **{**sizes, "tokens": "words", "max_length": 200, "sample": True, "root": root, **settings})
+def load(data, root, seed=0, **settings):
+    return data.load(DataSettings(**{**SIZES, "sample": True, **settings}), seed, root)
+
+
+def load_few(data, root, **settings):
+    return load(data, root, **{"train": 27, "validation": 3, "test": 6, **settings})
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -90,7 +92,7 @@ def test_both_forms_give_the_same(tmp_path, name):
         folder = write(root, name, form)
         checked = ALL[name].check(root)
         assert (checked.name, checked.folder, checked.form, checked.counts) == (name, folder, form, COUNTS)
-        loaded[form] = load_words(ALL[name], root)
+        loaded[form] = load_few(ALL[name], root)
     official, hub = loaded["official"], loaded["hub"]
     positive = 1 if name == "boolq" else 0
     for part in ("train", "validation", "test"):
@@ -106,7 +108,7 @@ def test_both_forms_give_the_same(tmp_path, name):
 def test_super_glue_on_the_hub(tmp_path):
     write_hub(tmp_path / "super_glue" / "boolq", "question", "passage", "label", int)
     mark_sample(tmp_path / "super_glue" / "boolq", "boolq", COUNTS)
-    assert load_words(BOOLQ, tmp_path).test.labels.tolist() == [1, 0, 0, 1, 0, 0]
+    assert load_few(BOOLQ, tmp_path).test.labels.tolist() == [1, 0, 0, 1, 0, 0]
 
 
 def test_hidden_or_missing_labels_of_the_hub(tmp_path):
@@ -135,7 +137,7 @@ def test_real_data_must_have_the_official_counts(tmp_path):
     with pytest.raises(StudyError, match=r"train\.tsv: a wrong count: 30 examples of train, but qnli has 104743"):
         QNLI.check(tmp_path)
     with pytest.raises(StudyError, match="30 examples of train"):
-        load_words(QNLI, tmp_path, sample=False)
+        load_few(QNLI, tmp_path, sample=None)
     few = replace(QNLI, counts=COUNTS)
     assert few.check(tmp_path).counts == COUNTS
     assert not few.check(tmp_path).sample
@@ -157,9 +159,7 @@ def test_a_missing_file_or_folder_is_named(tmp_path):
 
 def test_parts_do_not_overlap_and_do_not_depend_on_the_seed(tmp_path):
     QNLI.sample(tmp_path)
-    one, other = (
-        QNLI.load(seed, **SIZES, tokens="words", max_length=50, sample=True, root=tmp_path) for seed in (0, 7)
-    )
+    one, other = (load(QNLI, tmp_path, seed, max_length=50) for seed in (0, 7))
     for part in ("train", "validation", "test"):
         assert torch.equal(getattr(one, part).index, getattr(other, part).index)
         assert len(getattr(one, part)) == SIZES[part]
@@ -170,7 +170,7 @@ def test_parts_do_not_overlap_and_do_not_depend_on_the_seed(tmp_path):
 
 def test_the_vocabulary_is_of_the_training_split_alone(tmp_path):
     folder = write(tmp_path, "qnli", "official")
-    data = load_words(QNLI, tmp_path)
+    data = load_few(QNLI, tmp_path)
     held = int(data.validation.index[0])
     lines = (folder / "train.tsv").read_text(encoding="utf-8").split("\n")
     seen = {word for i in data.train.index.tolist() for word in lines[i + 1].lower().replace("_", " ").split()}
@@ -190,10 +190,10 @@ def test_the_vocabulary_is_of_the_training_split_alone(tmp_path):
 
 
 @pytest.mark.parametrize("tokens", ["bert", "words"])
-def test_batches_are_as_long_as_their_longest_pair(tmp_path, tokens):
+def test_batches_are_as_long_as_their_longest_pair(tmp_path, monkeypatch, tokens):
     BOOLQ.sample(tmp_path)
-    settings = {"tokens": tokens, "max_length": 50, "sample": True, "root": tmp_path, "weights": tmp_path / "weights"}
-    split = BOOLQ.load(0, **SIZES, **settings).train
+    monkeypatch.setenv("LERAC_WEIGHTS", str(tmp_path / "weights"))
+    split = load(BOOLQ, tmp_path, tokens=tokens, max_length=50).train
     lengths = [len(ids) for ids in split.encoded.ids]
     assert len(set(lengths)) > 1
     whole, labels = split.__getitems__(list(range(100)))
@@ -214,10 +214,7 @@ def test_batches_are_as_long_as_their_longest_pair(tmp_path, tokens):
 
 def test_label_noise_is_for_training_labels(tmp_path):
     RTE.sample(tmp_path)
-    clean, noisy = (
-        RTE.load(3, **SIZES, tokens="words", max_length=50, label_noise=noise, sample=True, root=tmp_path)
-        for noise in (0.0, 0.25)
-    )
+    clean, noisy = (load(RTE, tmp_path, 3, label_noise=noise) for noise in (0.0, 0.25))
     assert (clean.train.labels != noisy.train.labels).sum() == 25
     assert torch.equal(clean.test.labels, noisy.test.labels)
     assert torch.equal(clean.validation.labels, noisy.validation.labels)
@@ -226,20 +223,17 @@ def test_label_noise_is_for_training_labels(tmp_path):
 def test_bad_settings(tmp_path, monkeypatch):
     RTE.sample(tmp_path)
     monkeypatch.delenv("LERAC_WEIGHTS", raising=False)
-    settings = {"max_length": 50, "sample": True, "root": tmp_path}
-    with pytest.raises(StudyError, match="tokens must be bert or words, got 'characters'"):
-        RTE.load(0, **SIZES, tokens="characters", **settings)
     with pytest.raises(StudyError, match="min_count is for tokens = words"):
-        RTE.load(0, **SIZES, tokens="bert", min_count=2, **settings)
+        load(RTE, tmp_path, tokens="bert", min_count=2)
     with pytest.raises(StudyError, match=r"bert-large-uncased/vocab\.txt.*LERAC_WEIGHTS"):
-        RTE.load(0, **SIZES, tokens="bert", **settings)
+        load(RTE, tmp_path, tokens="bert")
     monkeypatch.setenv("LERAC_WEIGHTS", str(tmp_path / "gone"))
     with pytest.raises(StudyError, match="gone is no folder"):
-        RTE.load(0, **SIZES, tokens="bert", **settings)
+        load(RTE, tmp_path, tokens="bert")
     with pytest.raises(StudyError, match="train 101 \\+ validation 20 examples asked for"):
-        RTE.load(0, **{**SIZES, "train": 101}, tokens="words", **settings)
+        load(RTE, tmp_path, train=101)
     with pytest.raises(StudyError, match="holds a generated sample"):
-        RTE.load(0, **SIZES, tokens="words", max_length=50, root=tmp_path)
+        load(RTE, tmp_path, sample=None)
 
 
 def test_samples_share_a_vocabulary_and_overwrite_nothing(tmp_path, monkeypatch):
@@ -248,7 +242,7 @@ def test_samples_share_a_vocabulary_and_overwrite_nothing(tmp_path, monkeypatch)
         assert data.check(tmp_path).sample
         assert data.check(tmp_path).counts == {"train": 120, "validation": 40}
     monkeypatch.setenv("LERAC_WEIGHTS", str(tmp_path / "weights"))
-    inputs, _ = QNLI.load(0, **SIZES, tokens="bert", max_length=512, sample=True, root=tmp_path).train.__getitems__([0])
+    inputs, _ = load(QNLI, tmp_path, tokens="bert", max_length=512).train.__getitems__([0])
     assert (inputs["input_ids"] != 1).all()  # nothing unknown
     assert (tmp_path / "RTE" / "test.tsv").read_text().split("\n")[0] == "index\tsentence1\tsentence2"
     with pytest.raises(StudyError, match="never written over data"):
@@ -268,7 +262,7 @@ def test_samples_share_a_vocabulary_and_overwrite_nothing(tmp_path, monkeypatch)
 @pytest.mark.parametrize("name", ALL)
 def test_a_net_learns_the_sample(tmp_path, name):
     ALL[name].sample(tmp_path)
-    data = ALL[name].load(0, **SIZES, tokens="words", max_length=200, sample=True, root=tmp_path)
+    data = load(ALL[name], tmp_path, tokens="words")
     torch.manual_seed(0)
     bag = torch.nn.EmbeddingBag(data.vocabulary, 2, mode="sum", padding_idx=0)
     optimizer = torch.optim.Adam(bag.parameters(), lr=0.1)
@@ -283,7 +277,7 @@ def test_a_net_learns_the_sample(tmp_path, name):
 
 def test_all_that_are_left_and_validation_on_the_test_examples(tmp_path):
     RTE.sample(tmp_path)
-    data = RTE.load(0, train=None, validation="test", test=40, sample=True, root=tmp_path)
+    data = load(RTE, tmp_path, train=None, validation="test")
     assert (len(data.train), len(data.test)) == (120, 40)
     assert data.validation.index.tolist() == data.test.index.tolist()
-    assert len(RTE.load(0, train=None, validation=12, test=40, sample=True, root=tmp_path).train) == 108
+    assert len(load(RTE, tmp_path, train=None, validation=12).train) == 108

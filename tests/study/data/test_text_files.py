@@ -2,10 +2,8 @@ import json
 
 import pytest
 
-from lerac.study.data.text.boolq import BOOLQ
 from lerac.study.data.text.files import read_jsonl, read_tsv
-from lerac.study.data.text.qnli import QNLI
-from lerac.study.data.text.rte import RTE
+from lerac.study.data.text.pairs import BOOLQ, QNLI, RTE
 from lerac.study.errors import StudyError
 
 HEAD = "index\tquestion\tsentence\tlabel\n"

@@ -3,10 +3,11 @@ import shutil
 import pytest
 import torch
 from handmade import picture, truncate, voc, voc_note
+from voc_yolo import write_yolo
 
 from lerac.study.data import DATASETS
 from lerac.study.data.boxes.voc import CLASSES, read_objects
-from lerac.study.data.boxes.voc_yolo import write_yolo
+from lerac.study.data.settings import DataSettings
 from lerac.study.errors import StudyError
 
 SIZES = {"train": 2, "validation": 2, "test": 1, "sample": True}
@@ -14,7 +15,7 @@ TEST = "VOC2007/Annotations/000001.xml"
 
 
 def load(root, **options):
-    return DATASETS["voc"].load(0, root=root, **{**SIZES, **options})
+    return DATASETS["voc"].load(DataSettings(**{**SIZES, **options}), 0, root)
 
 
 def test_boxes_count_from_zero_and_difficult_objects_are_kept(tmp_path):

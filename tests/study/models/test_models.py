@@ -180,6 +180,27 @@ def test_layers_by_name_are_in_the_order_of_the_blocks(name):
     assert head in grouped[-1].parameters
 
 
+class Watched:
+    """Options that remember which of them were read."""
+
+    def __init__(self, options):
+        self.options, self.read = options, set()
+
+    def __getattr__(self, name):
+        self.read.add(name)
+        return getattr(self.options, name)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_entry_is_there_and_every_option_is_read(name):
+    needed(name)
+    network, watched = MODELS[name], Watched(MODELS[name].check(SMALL.get(name, {"scale": "n"})))
+    assert isinstance(network._build(small_channels(name), 3, watched), torch.nn.Module)
+    assert watched.read == {option for option in network.options if option != "pretrained"}
+    assert ("pretrained" in network.options) == (network.published is not None)
+    assert network.published is None or callable(network._of(network.published))
+
+
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_two_networks_of_one_seed_are_the_same(name):
     ours, theirs = make_small(name).state_dict(), make_small(name).state_dict()

@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from lerac.study.models import MODELS
-from lerac.study.models.residual import WideResNet
 
 
 @pytest.mark.parametrize(
@@ -37,7 +36,7 @@ def test_a_gain_scales_the_first_weights_and_nothing_else():
 
 def test_dropout_of_the_wide_network_is_for_training_only():
     torch.manual_seed(0)
-    network = WideResNet(1, 10, depth=10, widening=1, dropout=0.3)
+    network = MODELS["wrn52-2"](1, 10, depth=10, widening=1, dropout=0.3)
     images = torch.rand(4, 1, 8, 8)
     assert not torch.equal(network(images), network(images))
     network.eval()
@@ -46,4 +45,4 @@ def test_dropout_of_the_wide_network_is_for_training_only():
 
 def test_wide_network_refuses_a_depth_without_whole_blocks():
     with pytest.raises(ValueError, match=r"depth must be 6 · blocks \+ 4 .* got 50"):
-        WideResNet(3, 10, depth=50, widening=2, dropout=0.3)
+        MODELS["wrn52-2"](3, 10, depth=50)

@@ -111,6 +111,7 @@ def test_overrides_are_typed_and_leave_a_trace():
     ("override", "says"),
     [
         ("training.epoch=3", "unknown key 'training.epoch'; allowed in [training]: epochs, batch_size"),
+        ("data.train=1", "data.train must be 2 or more to train on, got 1"),
         ("foo=1", "unknown key 'foo'; allowed: model, dataset, source, data, training"),
         ("training.epochs=many", "training.epochs: input should be a valid integer, got 'many'"),
         ("training.epochs=2.5", "training.epochs: input should be a valid integer, got 2.5"),

@@ -24,7 +24,8 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lerac.cli import run as command
-from lerac.study.data import DATASETS, HeldSplit
+from lerac.study.data import DATASETS
+from lerac.study.data.splits import HeldSplit
 from lerac.study.errors import StudyError
 from lerac.study.metrics import ACCURACY, MAE
 from lerac.study.plan.request import request_study

@@ -1,86 +1,140 @@
-"""The data sets that a recipe can name."""
+"""The data sets that a recipe can name; what reads them is loaded when they are."""
 
-import inspect
-from collections.abc import Callable
+import pkgutil
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from lerac.study.data.audio.augment import Augmentations
-from lerac.study.data.audio.cremad import check_cremad, load_cremad, sample_cremad
-from lerac.study.data.audio.esc50 import check_esc50, load_esc50, sample_esc50
-from lerac.study.data.boxes.detection import BoxAugmentations
-from lerac.study.data.boxes.voc import check_voc, load_voc
-from lerac.study.data.boxes.voc_sample import sample_voc
-from lerac.study.data.digits import load_digits
-from lerac.study.data.pictures import samples
-from lerac.study.data.pictures.cifar import CIFAR10, CIFAR100, Cifar
-from lerac.study.data.pictures.food101 import check_food101, load_food101
-from lerac.study.data.pictures.imagenet200 import MOST, check_imagenet200, load_imagenet200
-from lerac.study.data.pictures.tiny_imagenet import check_tiny_imagenet, load_tiny_imagenet
-from lerac.study.data.pictures.utkface import check_utkface, load_utkface
 from lerac.study.data.places import Checked
-from lerac.study.data.splits import HeldSplit, Inputs, Split, Splits, Task
-from lerac.study.data.text.boolq import BOOLQ
-from lerac.study.data.text.pairs import TextPairs
-from lerac.study.data.text.qnli import QNLI
-from lerac.study.data.text.rte import RTE
+from lerac.study.data.settings import BoxAugment, DataSettings, SoundAugment, Task
+from lerac.study.errors import StudyError
 
-__all__ = ["DATASETS", "Checked", "DataSet", "HeldSplit", "Inputs", "Split", "Splits", "Task"]
+if TYPE_CHECKING:
+    from lerac.study.data.splits import Splits
+
+__all__ = ["DATASETS", "DataSet"]
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """What is known of a data set without loading it.
+    """What is known of a data set without loading it, or the libraries that read it.
 
     Args:
-        load: gives the splits; called with the run's seed and the recipe's section [data] by keyword.
+        home: module of this package, or `module:object` in one, that has a function `load` and, of data with files,
+            `check`.
         examples: how many with a label there are, at most.
         classes: how many labels there are; 1 for a regression.
-        check: reads every file under a data root and gives what is there; None for data without files.
-        sample: writes a tiny generated data set in the official layout under a data root; None as above.
+        keys: of a recipe's section [data], beside those that all data sets take.
+        sampler: `module:function` that writes a tiny generated data set; None for data without files.
         task: what its labels are.
         inputs: what its inputs are; `pictures` are images and spectrograms.
-        augmentations: what a recipe's section [data.augment] can set; None where it has none.
+        augment: what a recipe's section [data.augment] can set; None where it has none.
     """
 
-    load: Callable[..., Splits]
+    home: str
     examples: int
     classes: int
-    check: Callable[[Path], Checked] | None = None
-    sample: Callable[[Path], None] | None = None
+    keys: tuple[str, ...] = ()
+    sampler: str | None = None
     task: Task = "classification"
     inputs: Literal["pictures", "text"] = "pictures"
-    augmentations: type[Augmentations] | type[BoxAugmentations] | None = None
+    augment: type[SoundAugment] | type[BoxAugment] | None = None
+
+    @property
+    def has_files(self) -> bool:
+        """Whether it is read from a data root; if not, it comes with its package and has no parts of its own."""
+        return self.sampler is not None
 
     @property
     def settings(self) -> list[str]:
         """What a recipe's section [data] can set."""
-        given_by_others = ("seed", "root", "weights")  # the run, and the command line
-        return [name for name in inspect.signature(self.load).parameters if name not in given_by_others]
+        common = {"train", "validation", "test", "label_noise", *(["sample"] if self.has_files else [])}
+        return [key for key in DataSettings.model_fields if key in common or key in self.keys]
+
+    def check_settings(self, name: str, data: DataSettings) -> None:
+        """Refuse settings that this data set does not take.
+
+        Args:
+            name: of the data set, for the message.
+            data: a recipe's section [data].
+
+        Raises:
+            StudyError: for the first one, with those that it takes.
+        """
+        for key in data.model_dump(exclude_none=True):
+            if key not in self.settings:
+                allowed = ", ".join(self.settings)
+                raise StudyError(f"data: {name} takes no {key}; allowed in [data]: {allowed}")
+        if not self.has_files and (data.train is None or data.validation == "test"):
+            raise StudyError(f"data: {name} has no parts of its own: train and validation must be numbers")
+        if self.augment is not None and data.augment is not None:
+            self.augment.of(data.augment)
+
+    def load(self, data: DataSettings, seed: int, root: Path | None = None) -> "Splits":
+        """Give the splits.
+
+        Args:
+            data: a recipe's section [data].
+            seed: of the run; decides label noise and augmentation, and only where the data set's module says so
+                which examples are in which split.
+            root: data root; None: LERAC_DATA.
+
+        Raises:
+            StudyError: if files are missing or damaged, a setting makes no sense here, or there are fewer examples
+                than asked for; reading a batch raises it if an example cannot be read.
+        """
+        self.check_settings(self.home, data)
+        splits: Splits = self._of(self.home).load(data, seed, root)
+        return splits
+
+    def check(self, root: Path | None = None) -> Checked:
+        """Read every file under a data root, and say what is there.
+
+        Raises:
+            StudyError: with the first faulty file.
+        """
+        checked: Checked = self._of(self.home).check(root)
+        return checked
+
+    def sample(self, root: Path) -> None:
+        """Write a tiny generated data set in the official layout, always the same.
+
+        Raises:
+            StudyError: if its folder exists.
+        """
+        assert self.sampler is not None
+        self._of(self.sampler)(root)
+
+    def _of(self, entry: str) -> Any:
+        return pkgutil.resolve_name(f"{__name__}.{entry}")
 
 
-def _cifar(kind: Cifar) -> DataSet:
-    return DataSet(kind.load, 60_000, kind.classes, kind.check, partial(samples.sample_cifar, kind))
+_SOUND = ("rate", "hop", "columns", "augment")
+_TEXT = ("tokens", "max_length", "min_count")
 
 
-def _text(pairs: TextPairs) -> DataSet:
-    return DataSet(pairs.load, sum(pairs.counts.values()), 2, pairs.check, pairs.sample, inputs="text")
+def _text(name: str, examples: int) -> DataSet:
+    return DataSet(f"text.pairs:{name}", examples, 2, _TEXT, f"text.pairs:{name}.sample", inputs="text")
 
 
 DATASETS: dict[str, DataSet] = {
-    "digits": DataSet(load_digits, examples=1797, classes=10),
-    "cifar10": _cifar(CIFAR10),
-    "cifar100": _cifar(CIFAR100),
-    "tiny-imagenet": DataSet(load_tiny_imagenet, 110_000, 200, check_tiny_imagenet, samples.sample_tiny_imagenet),
-    "imagenet200": DataSet(load_imagenet200, 200 * MOST + 10_000, 200, check_imagenet200, samples.sample_imagenet200),
-    "food101": DataSet(load_food101, 101_000, 101, check_food101, samples.sample_food101),
-    "utkface": DataSet(load_utkface, 23_708, 1, check_utkface, samples.sample_utkface, "regression"),
-    "voc": DataSet(load_voc, 21_503, 20, check_voc, sample_voc, "detection", augmentations=BoxAugmentations),
-    "boolq": _text(BOOLQ),
-    "qnli": _text(QNLI),
-    "rte": _text(RTE),
-    "esc50": DataSet(load_esc50, 2000, 50, check_esc50, sample_esc50, augmentations=Augmentations),
-    "cremad": DataSet(load_cremad, 7442, 6, check_cremad, sample_cremad, augmentations=Augmentations),
+    "digits": DataSet("digits", 1797, 10, ("size",)),
+    "cifar10": DataSet("pictures.cifar:CIFAR10", 60_000, 10, ("size",), "pictures.samples:sample_cifar10"),
+    "cifar100": DataSet("pictures.cifar:CIFAR100", 60_000, 100, ("size",), "pictures.samples:sample_cifar100"),
+    "tiny-imagenet": DataSet(
+        "pictures.tiny_imagenet", 110_000, 200, ("size",), "pictures.samples:sample_tiny_imagenet"
+    ),
+    "imagenet200": DataSet(
+        "pictures.imagenet200", 270_000, 200, ("size", "crop"), "pictures.samples:sample_imagenet200"
+    ),
+    "food101": DataSet("pictures.food101", 101_000, 101, ("size",), "pictures.samples:sample_food101"),
+    "utkface": DataSet("pictures.utkface", 23_708, 1, ("size",), "pictures.samples:sample_utkface", "regression"),
+    "voc": DataSet(
+        "boxes.voc", 21_503, 20, ("size", "augment"), "boxes.sample:sample_voc", "detection", augment=BoxAugment
+    ),
+    "boolq": _text("BOOLQ", 12_697),
+    "qnli": _text("QNLI", 110_206),
+    "rte": _text("RTE", 2767),
+    "esc50": DataSet("audio.esc50", 2000, 50, ("fold", *_SOUND), "audio.sample:sample_esc50", augment=SoundAugment),
+    "cremad": DataSet("audio.cremad", 7442, 6, _SOUND, "audio.sample:sample_cremad", augment=SoundAugment),
 }

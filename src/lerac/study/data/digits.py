@@ -1,41 +1,62 @@
 """Handwritten digits: 1797 grey images of 8×8 from 43 writers, part of scikit-learn.
 
 Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository.
+
+The test examples do not depend on the seed, and a smaller test part lies within a larger one: so what was chosen with
+some seeds and sizes has never seen the test examples of any other. The seed decides which of the other examples train
+and which validate, and which training labels are made noisy.
 """
 
-from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-from lerac.study.data.splits import Splits, with_label_noise
+from lerac.study.data.settings import DataSettings
+from lerac.study.data.splits import HeldSplit, Positions, Splits, stratified, with_label_noise
+from lerac.study.seeds import derive
 
-__all__ = ["load_digits"]
+__all__ = ["load"]
+
+CLASSES = 10
 
 
-def load_digits(
-    seed: int, *, train: int, validation: int, test: int, label_noise: float, size: int | None = None
-) -> Splits:
-    """Give the digits, scaled to [0, 1], as inputs (n, 1, size, size); only training labels are made noisy.
+def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
+    """Give the digits, scaled to [0, 1], as inputs (n, 1, size, size), 8 unless another size is asked for.
 
-    Args:
-        seed: decides the split and the noise.
-        train: number of training examples; with `validation` and `test` at most 1797.
-        validation: number of examples that choose the epoch.
-        test: number of examples that are looked at once.
-        label_noise: share of the training labels to replace by another class, in [0, 1).
-        size: height and width in pixels to resize to, bilinearly; None for 8, as they are.
+    Every class has its share in each part, within one example or two. There are no files, so `root` is not used.
 
     Raises:
-        ValueError: if there are not enough examples.
+        ValueError: if there are fewer examples than asked for, or a part has fewer than one per class.
     """
-    import sklearn.datasets  # here, because it takes longer to load than `lerac --help` should
+    import sklearn.datasets  # here, because it takes long to load
 
     digits = sklearn.datasets.load_digits()
     inputs = torch.tensor(digits.images / 16.0, dtype=torch.float32).unsqueeze(1)
-    if size is not None:
-        inputs = functional.interpolate(inputs, size=(size, size), mode="bilinear")
+    if data.size is not None:
+        inputs = functional.interpolate(inputs, size=(data.size, data.size), mode="bilinear")
     labels = torch.tensor(digits.target, dtype=torch.int64)
-    splits = Splits.cut(inputs, labels, seed=seed, train=train, validation=validation, test=test)
-    noisy = with_label_noise(splits.train, label_noise, splits.classes, seed)
-    return replace(splits, train=noisy)
+    train, validation, test = (HeldSplit(inputs[i], labels[i], i) for i in _cut(labels, data, seed))
+    return Splits(with_label_noise(train, data.label_noise, CLASSES, seed), validation, test, CLASSES, channels=1)
+
+
+def _cut(labels: Tensor, data: DataSettings, seed: int) -> list[Tensor]:
+    """Give the positions of the training, validation and test examples, ascending."""
+    assert data.train is not None
+    order = stratified(np.random.default_rng(derive(0, "test split")).permutation(len(labels)), labels)
+    tested, rest = order[: data.test], order[data.test :]
+    trained, rest = _draw(rest, labels, data.train, derive(seed, "split", "train"))
+    validated, _ = _draw(rest, labels, data.cut_off, derive(seed, "split", "validation"))
+    return [torch.from_numpy(np.sort(part)) for part in (trained, validated, tested)]
+
+
+def _draw(rest: Positions, labels: Tensor, size: int, seed: int) -> tuple[Any, Any]:
+    from sklearn.model_selection import train_test_split
+
+    if size == len(rest):
+        return rest, rest[:0]
+    chosen, left = train_test_split(rest, train_size=size, stratify=labels[rest].numpy(), random_state=seed)
+    return chosen, left

@@ -1,16 +1,12 @@
 """The Hugging Face Hub's form of a data set: parquet files in a local folder, read by `datasets`, never downloaded."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from lerac.study.data.pictures.images import decode
 from lerac.study.errors import StudyError
 
-__all__ = ["HubPictures", "hub_labels", "hub_table"]
+__all__ = ["hub_table"]
 
 
 def hub_table(folder: Path, part: str, columns: Sequence[str]) -> Any:
@@ -53,51 +49,3 @@ def hub_table(folder: Path, part: str, columns: Sequence[str]) -> Any:
         if isinstance(feature, datasets.Image):  # we decode, and name the row that cannot be
             table = table.cast_column(column, datasets.Image(decode=False))
     return table
-
-
-def hub_labels(table: Any, column: str, where: Path) -> list[int]:
-    """Give a column of labels as whole numbers.
-
-    Raises:
-        StudyError: if it is of another kind.
-    """
-    labels = list(table.with_format(None)[column])
-    for row, label in enumerate(labels):
-        if type(label) is not int:
-            raise StudyError(f"{where}: {column!r} of row {row} must be a whole number, got {label!r}")
-    return labels
-
-
-@dataclass(frozen=True)
-class HubPictures:
-    """Images in a column of a table.
-
-    Args:
-        table: of `hub_table`.
-        column: with the encoded images.
-        folder: where the files are.
-        part: of the data set.
-    """
-
-    table: Any
-    column: str
-    folder: Path
-    part: str
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def open(self, i: int) -> Image.Image:
-        """Decode an image to RGB."""
-        cell = self.table[i][self.column]
-        if not isinstance(cell, dict) or not isinstance(cell.get("bytes"), bytes):
-            raise StudyError(f"{self.name(i)}: {self.column!r} has no bytes of an image; download the files again")
-        return decode(cell["bytes"], self.name(i))
-
-    def name(self, i: int) -> str:
-        """Give folder, part and row."""
-        return f"{self.folder}: {self.key(i)}"
-
-    def key(self, i: int) -> str:
-        """Give part and row."""
-        return f"{self.part} row {i}"

@@ -87,19 +87,23 @@ def data_root(root: Path | None = None) -> Path:
     return path
 
 
-def locate(name: str, folders: Sequence[str], counts: Mapping[str, int], root: Path, *, sample: bool | None) -> Place:
+def locate(
+    name: str, folders: Sequence[str], counts: Mapping[str, int], root: Path | None, *, sample: bool | None
+) -> Place:
     """Find the folder of a data set.
 
     Args:
         name: of the data set.
         folders: names it can have under the root; the first that is there is taken.
         counts: the official ones.
-        root: the data root.
+        root: the data root; None: that of LERAC_DATA.
         sample: whether a sample is wanted; None takes what is there.
 
     Raises:
-        StudyError: if there is none of these folders, or a sample where real data is wanted, or the other way round.
+        StudyError: if there is no data root or none of these folders, or a sample where real data is wanted, or the
+            other way round.
     """
+    root = data_root(root)
     folder = next((root / f for f in folders if (root / f).is_dir()), None)
     if folder is None:
         raise StudyError(f"{name}: no folder {' or '.join(folders)} in {root}; see `lerac data sample` for the layout")

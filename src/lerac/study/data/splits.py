@@ -1,21 +1,44 @@
-"""The three parts of a data set, and the two ways to have one: held in memory, or read batch by batch."""
+"""The three parts of a data set, how they are cut, and the two ways to have one: held in memory, or read when needed.
 
+Where a data set has official test examples and no validation examples, these are cut from its training examples, by
+an order that depends on nothing but what identifies each example (its file name, or its pixels) and a constant. So
+the validation examples are the same in every run, on every machine and for ever; `lerac data split` writes them
+down. The seeds of a study then vary initial weights, order and augmentation, not which examples are learned from.
+"""
+
+import hashlib
 from abc import abstractmethod
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lerac.study.data.settings import DataSettings, Task
+from lerac.study.errors import StudyError
 from lerac.study.seeds import derive
 
-__all__ = ["HeldSplit", "Inputs", "Split", "Splits", "Task", "with_label_noise"]
+__all__ = [
+    "Chosen",
+    "HeldSplit",
+    "Inputs",
+    "Split",
+    "Splits",
+    "choose",
+    "fixed_order",
+    "stratified",
+    "told_apart",
+    "with_label_noise",
+]
+
+CONSTANT = b"lerac: validation split 1"
 
 Inputs = Tensor | dict[str, Tensor]
-Task = Literal["classification", "regression", "detection"]
+Positions = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Split(Dataset[tuple[Inputs, Any]]):
@@ -105,38 +128,14 @@ class Splits:
     channels: int = 0
     vocabulary: int = 0
 
-    @classmethod
-    def cut(cls, inputs: Tensor, labels: Tensor, *, seed: int, train: int, validation: int, test: int) -> "Splits":
-        """Cut at random with exactly these sizes, every class with its share in each part (within one example or two).
-
-        The test examples do not depend on the seed, and a smaller test part lies within a larger one: so what was
-        chosen with some seeds and sizes has never seen the test examples of any other.
-
-        Args:
-            inputs: (n, channels, height, width).
-            labels: (n,), int64.
-            seed: decides which of the other examples train and which validate.
-            train: number of training examples.
-            validation: number of validation examples.
-            test: number of test examples.
-
-        Raises:
-            ValueError: if there are fewer examples than asked for, or a part has fewer than one per class.
-        """
-        order = _fixed_order(labels)
-        tested, rest = order[:test], order[test:]
-        trained, rest = _draw(rest, labels, train, derive(seed, "split", "train"))
-        validated, _ = _draw(rest, labels, validation, derive(seed, "split", "validation"))
-        indices = [torch.from_numpy(np.sort(part)) for part in (trained, validated, tested)]
-        parts = [HeldSplit(inputs[index], labels[index], index) for index in indices]
-        return cls(parts[0], parts[1], parts[2], classes=int(labels.max()) + 1, channels=inputs.shape[1])
-
 
 SomeSplit = TypeVar("SomeSplit", bound=Any)
 
 
 def with_label_noise(split: SomeSplit, share: float, classes: int, seed: int) -> SomeSplit:
     """Replace exactly round(share · n) labels, chosen at random, by another class drawn uniformly."""
+    if not share:
+        return split
     generator = np.random.default_rng(derive(seed, "label noise"))
     wrong = torch.from_numpy(generator.permutation(len(split))[: round(share * len(split))])
     labels = split.labels.clone()
@@ -146,21 +145,82 @@ def with_label_noise(split: SomeSplit, share: float, classes: int, seed: int) ->
     return noisy
 
 
-def _fixed_order(labels: Tensor) -> np.ndarray[Any, Any]:
-    """Order the examples at random, whatever the seed the same; any beginning has all classes by their share."""
-    shuffled = np.random.default_rng(derive(0, "test split")).permutation(len(labels))
-    share = np.empty(len(labels))  # how much of its class comes before an example
-    for label in range(int(labels.max()) + 1):
-        members = shuffled[labels.numpy()[shuffled] == label]
+@dataclass(frozen=True)
+class Chosen:
+    """Positions of examples, ascending: `train` and `validation` in the training part, `test` in the test part.
+
+    `validation` is None where the epoch is chosen on the test examples.
+    """
+
+    train: Tensor
+    validation: Tensor | None
+    test: Tensor
+
+
+def choose(name: str, train: tuple[Sequence[str], Any], test: tuple[Sequence[str], Any], data: DataSettings) -> Chosen:
+    """Choose examples from an official training and an official test part.
+
+    Args:
+        name: of the data set.
+        train: what identifies each example of the training part, and its stratum, such as its class.
+        test: the same of the test part.
+        data: with the sizes of the parts; smaller ones lie within larger ones.
+
+    Raises:
+        StudyError: if more is asked for than there is, or nothing is left to train on.
+    """
+    trainable, testable, validation = len(train[0]), len(test[0]), data.cut_off
+    trained = trainable - validation if data.train is None else data.train
+    if trained < 1 or trained + validation > trainable:
+        raise StudyError(
+            f"{name}: {data.asked_of_train} + validation {validation} examples asked for, but its training part has "
+            f"{trainable}"
+        )
+    if data.test > testable:
+        raise StudyError(f"{name}: test {data.test} examples asked for, but its test part has {testable}")
+    order = fixed_order(*train)
+    return Chosen(
+        train=order[validation : validation + trained].sort().values,
+        validation=None if data.validation == "test" else order[:validation].sort().values,
+        test=fixed_order(*test)[: data.test].sort().values,
+    )
+
+
+def fixed_order(keys: Sequence[str], strata: Any) -> Tensor:
+    """Order examples by the SHA-256 of a constant and their key; any beginning has every stratum by its share.
+
+    Args:
+        keys: what identifies each example.
+        strata: (n,) whole numbers.
+
+    Returns:
+        (n,) int64, positions.
+    """
+    digests = np.array([hashlib.sha256(CONSTANT + key.encode()).hexdigest() for key in keys], dtype="U64")
+    return torch.from_numpy(stratified(np.argsort(digests, kind="stable"), strata))
+
+
+def stratified(shuffled: Positions, strata: Any) -> Positions:
+    """Order shuffled positions so that any beginning has every stratum by its share; within one they stay shuffled.
+
+    Args:
+        shuffled: (n,) every position once.
+        strata: (n,) whole numbers, by position.
+    """
+    groups = np.asarray(strata)
+    share = np.empty(len(shuffled))  # how much of its stratum comes before an example
+    for stratum in np.unique(groups):
+        members = shuffled[groups[shuffled] == stratum]
         share[members] = (np.arange(len(members)) + 0.5) / len(members)
-    order: np.ndarray[Any, Any] = shuffled[np.argsort(share[shuffled], kind="stable")]
+    order: Positions = shuffled[np.argsort(share[shuffled], kind="stable")]
     return order
 
 
-def _draw(rest: np.ndarray[Any, Any], labels: Tensor, size: int, seed: int) -> tuple[Any, Any]:
-    from sklearn.model_selection import train_test_split  # here, because it takes long to load
-
-    if size == len(rest):
-        return rest, rest[:0]
-    chosen, left = train_test_split(rest, train_size=size, stratify=labels[rest].numpy(), random_state=seed)
-    return chosen, left
+def told_apart(keys: Iterable[str]) -> list[str]:
+    """Number the copies of a key, so that every example has one of its own."""
+    seen: Counter[str] = Counter()
+    numbered = []
+    for key in keys:
+        numbered.append(f"{key} {seen[key]}")
+        seen[key] += 1
+    return numbered

@@ -1,33 +1,47 @@
-"""The networks that a recipe can name."""
+"""The networks that a recipe can name; what builds them is loaded when they are built."""
 
-from lerac.study.models.from_timm import densenet121, small_vit, wide_resnet50
-from lerac.study.models.from_transformers import bert_large, cvt13
-from lerac.study.models.lenet import lenet
 from lerac.study.models.network import Network
-from lerac.study.models.recurrent import gru, lstm
-from lerac.study.models.residual import resnet18, small_cnn, wrn52_2
-from lerac.study.models.septr import septr
-from lerac.study.models.weights import load_bert_large, load_cvt13
-from lerac.study.models.yolo import yolov5
+from lerac.study.models.options import (
+    BertOptions,
+    CvTOptions,
+    DenseNetOptions,
+    GRUOptions,
+    LSTMOptions,
+    Options,
+    PretrainedCvTOptions,
+    ResNetOptions,
+    SepTrOptions,
+    SmallCNNOptions,
+    SmallViTOptions,
+    WideResNet50Options,
+    WideResNetOptions,
+    YOLOOptions,
+)
 
-__all__ = ["MODELS", "Network"]
+__all__ = ["MODELS"]
 
-_DIGITS, _TEXT = (1, 8, 8), (30522, 100)  # of text: vocabulary and length of BERT's inputs in the authors' code
+_DIGITS, _SMALL, _LARGER, _LARGE = (1, 8, 8), (3, 32, 32), (3, 64, 64), (3, 224, 224)
+_SOUND = (1, 128, 128)
+_TEXT = (30522, 100)  # vocabulary and length of BERT's inputs in the authors' code
 
 MODELS: dict[str, Network] = {
-    "bert-large": Network(bert_large, "text", _TEXT, load=load_bert_large),
-    "cvt13": Network(cvt13, "images", (3, 64, 64)),
-    "cvt13-pretrained": Network(cvt13, "images", (3, 64, 64), load=load_cvt13),
-    "densenet121": Network(densenet121, "spectrograms", (1, 128, 128)),
-    "gru": Network(gru, "images", _DIGITS, sizes={"columns": (2,)}),
-    "lenet": Network(lenet, "images", (3, 32, 32)),
-    "lstm": Network(lstm, "text", _TEXT, traced_by_values=True),
-    "resnet18": Network(resnet18, "images", (3, 32, 32)),
-    "septr": Network(septr, "spectrograms", (1, 128, 128), sizes={"bins": (1,), "frames": (2,)}),
-    "small-cnn": Network(small_cnn, "images", _DIGITS),
-    "small-vit": Network(small_vit, "images", _DIGITS, sizes={"size": (1, 2)}),
-    "wide-resnet50": Network(wide_resnet50, "images", (3, 224, 224)),
-    "wrn52-2": Network(wrn52_2, "images", (3, 32, 32)),
-    "yolov5": Network(yolov5, "images", (3, 64, 64), outputs="detections"),
+    "bert-large": Network(
+        "from_transformers:bert_large", BertOptions, "text", _TEXT, published="weights:load_bert_large"
+    ),
+    "cvt13": Network("from_transformers:cvt13", CvTOptions, "images", _LARGER),
+    "cvt13-pretrained": Network(
+        "from_transformers:cvt13", PretrainedCvTOptions, "images", _LARGER, published="weights:load_cvt13"
+    ),
+    "densenet121": Network("from_timm:densenet121", DenseNetOptions, "spectrograms", _SOUND),
+    "gru": Network("recurrent:GRU", GRUOptions, "images", _DIGITS, sizes={"columns": (2,)}),
+    "lenet": Network("lenet:LeNet", Options, "images", _SMALL),
+    "lstm": Network("recurrent:LSTM", LSTMOptions, "text", _TEXT, traced_by_values=True),
+    "resnet18": Network("residual:ResNet", ResNetOptions, "images", _SMALL),
+    "septr": Network("septr:SepTr", SepTrOptions, "spectrograms", _SOUND, sizes={"bins": (1,), "frames": (2,)}),
+    "small-cnn": Network("residual:small_cnn", SmallCNNOptions, "images", _DIGITS),
+    "small-vit": Network("from_timm:small_vit", SmallViTOptions, "images", _DIGITS, sizes={"size": (1, 2)}),
+    "wide-resnet50": Network("from_timm:wide_resnet50", WideResNet50Options, "images", _LARGE),
+    "wrn52-2": Network("residual:WideResNet", WideResNetOptions, "images", _SMALL),
+    "yolov5": Network("yolo:yolov5", YOLOOptions, "images", _LARGER, outputs="detections"),
 }
 """Name → network, called with the number of input channels (of text: words of the vocabulary) and of classes."""

@@ -8,15 +8,13 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from lerac.study.errors import StudyError
-from lerac.study.models.network import Count, library
+from lerac.study.errors import StudyError, library
+from lerac.study.models.options import DenseNetOptions, SmallViTOptions, WideResNet50Options
 
 __all__ = ["densenet121", "small_vit", "wide_resnet50"]
 
 
-def wide_resnet50(
-    channels: int = 3, classes: int = 200, *, blocks: Sequence[Count] = (3, 4, 6, 3), base_width: Count = 128
-) -> nn.Module:
+def wide_resnet50(channels: int, classes: int, options: WideResNet50Options) -> nn.Module:
     """Build Wide-ResNet-50-2: 67,244,040 weights for 3 channels and 200 classes.
 
     The LeRaC authors' code for ImageNet-200 leaves out the width, so that what it trains as Wide-ResNet-50-2 is the
@@ -26,61 +24,48 @@ def wide_resnet50(
     Args:
         channels: of the images (batch, channels, height, width).
         classes: size of the output, (batch, classes).
-        blocks: per stage, four numbers.
-        base_width: channels inside the blocks of the first stage; 128 is twice that of a ResNet-50.
+        options: of the network.
 
     Raises:
         StudyError: if timm is not installed.
     """
     timm = library("timm", "wide-resnet50", "lerac[experiments]")
-    _check_stages(blocks)
+    _check_stages(options.blocks)
     network: nn.Module = timm.create_model(
         "wide_resnet50_2",
         in_chans=channels,
         num_classes=classes,
-        layers=tuple(blocks),
-        base_width=base_width,
+        layers=tuple(options.blocks),
+        base_width=options.base_width,
         zero_init_last=False,
     )
     return network
 
 
-def densenet121(
-    channels: int = 1,
-    classes: int = 50,
-    *,
-    blocks: Sequence[Count] = (6, 12, 24, 16),
-    growth: Count = 32,
-) -> nn.Module:
+def densenet121(channels: int, classes: int, options: DenseNetOptions) -> nn.Module:
     """Build DenseNet-121: 6,998,834 weights for 1 channel and 50 classes (7,978,856 for 3 and 1000).
 
     Args:
         channels: of the images or spectrograms, (batch, channels, height, width); 32 or more high and wide.
         classes: size of the output, (batch, classes).
-        blocks: layers per dense block, four numbers.
-        growth: channels that each layer adds.
+        options: of the network.
 
     Raises:
         StudyError: if timm is not installed.
     """
     timm = library("timm", "densenet121", "lerac[experiments]")
-    _check_stages(blocks)
+    _check_stages(options.blocks)
     network: nn.Module = timm.create_model(
-        "densenet121", in_chans=channels, num_classes=classes, block_config=tuple(blocks), growth_rate=growth
+        "densenet121",
+        in_chans=channels,
+        num_classes=classes,
+        block_config=tuple(options.blocks),
+        growth_rate=options.growth,
     )
     return network
 
 
-def small_vit(
-    channels: int = 1,
-    classes: int = 10,
-    *,
-    size: Count = 8,
-    patch: Count = 2,
-    width: Count = 64,
-    depth: Count = 4,
-    heads: Count = 4,
-) -> nn.Module:
+def small_vit(channels: int, classes: int, options: SmallViTOptions) -> nn.Module:
     """Build a vision transformer for digits: 16 patches of 2×2 and a class token; 202 thousand weights.
 
     Matrices are drawn from the Xavier uniform distribution, as in the ViT authors' code: with timm's default, a
@@ -90,27 +75,24 @@ def small_vit(
     Args:
         channels: of the images (batch, channels, size, size).
         classes: size of the output, (batch, classes).
-        size: of the images, a multiple of `patch`.
-        patch: height and width of a patch.
-        width: of a token, a multiple of `heads`.
-        depth: number of blocks.
-        heads: of the attention in each block.
+        options: of the network.
 
     Raises:
         StudyError: if sizes do not divide, or timm is not installed.
     """
     models = library("timm.models", "small-vit", "lerac[experiments]")
-    for name, value, by, divisor in (("size", size, "patch", patch), ("width", width, "heads", heads)):
+    for name, by in (("size", "patch"), ("width", "heads")):
+        value, divisor = getattr(options, name), getattr(options, by)
         if value % divisor:
             raise StudyError(f"small-vit: {name} must be a multiple of {by}, got {name} {value} and {by} {divisor}")
     network: nn.Module = models.VisionTransformer(
-        img_size=size,
-        patch_size=patch,
+        img_size=options.size,
+        patch_size=options.patch,
         in_chans=channels,
         num_classes=classes,
-        embed_dim=width,
-        depth=depth,
-        num_heads=heads,
+        embed_dim=options.width,
+        depth=options.depth,
+        num_heads=options.heads,
         weight_init="jax",
     )
     nn.init.xavier_uniform_(network.get_parameter("head.weight"))

@@ -4,13 +4,13 @@ Sources: Wu et al., "CvT: Introducing Convolutions to Vision Transformers", ICCV
 Pre-training of Deep Bidirectional Transformers", NAACL 2019.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
-from lerac.study.errors import StudyError
-from lerac.study.models.network import Count, Share, library
+from lerac.study.errors import StudyError, library
+from lerac.study.models.options import BertOptions, CvTOptions
 
 __all__ = ["Logits", "bert_large", "cvt13"]
 
@@ -35,16 +35,7 @@ class Logits(nn.Module):
         return logits
 
 
-def cvt13(
-    channels: int = 3,
-    classes: int = 10,
-    *,
-    widths: Sequence[Count] = (64, 192, 384),
-    depths: Sequence[Count] = (1, 2, 10),
-    heads: Sequence[Count] = (1, 3, 6),
-    drop_path: Share = 0.1,
-    activation: Literal["quick_gelu", "gelu"] = "quick_gelu",
-) -> nn.Module:
+def cvt13(channels: int, classes: int, options: CvTOptions) -> nn.Module:
     """Build CvT-13: 19,616,330 weights for 3 channels and 10 classes (19,997,480 for 1000).
 
     Two things are as in the original repository and in the LeRaC authors' code, not as in transformers: the
@@ -56,76 +47,63 @@ def cvt13(
     Args:
         channels: of the images (batch, channels, height, width), any size from 16 on; 224 in the original.
         classes: size of the output, (batch, classes).
-        widths: of the tokens in each of the three stages.
-        depths: blocks per stage; transformers needs at least 1, 2 and 3.
-        heads: of the attention in each stage; divide `widths`.
-        drop_path: see above.
-        activation: in the MLPs.
+        options: of the network.
 
     Raises:
         StudyError: if sizes do not fit together, or transformers is not installed.
     """
     transformers = library("transformers", "cvt13", _INSTALL)
+    widths, depths, heads = (list(values) for values in (options.widths, options.depths, options.heads))
     for name, values in (("widths", widths), ("depths", depths), ("heads", heads)):
         if len(values) != 3:
-            raise StudyError(f"cvt13: {name} must be three numbers, one per stage, got {list(values)}")
+            raise StudyError(f"cvt13: {name} must be three numbers, one per stage, got {values}")
     if any(depth < least for depth, least in zip(depths, (1, 2, 3), strict=True)):
-        raise StudyError(f"cvt13: depths must be at least 1, 2 and 3, which transformers needs, got {list(depths)}")
+        raise StudyError(f"cvt13: depths must be at least 1, 2 and 3, which transformers needs, got {depths}")
     if any(width % number for width, number in zip(widths, heads, strict=True)):
-        raise StudyError(f"cvt13: widths must be multiples of heads, got {list(widths)} and {list(heads)}")
+        raise StudyError(f"cvt13: widths must be multiples of heads, got {widths} and {heads}")
     config = transformers.CvtConfig(
         num_channels=channels,
         num_labels=classes,
-        embed_dim=list(widths),
-        depth=list(depths),
-        num_heads=list(heads),
-        drop_path_rate=[0.0, 0.0, drop_path],
+        embed_dim=widths,
+        depth=depths,
+        num_heads=heads,
+        drop_path_rate=[0.0, 0.0, options.drop_path],
     )
     network = transformers.CvtForImageClassification(config)
+    activations = library("transformers.activations", "cvt13", _INSTALL).ACT2FN
     for stage in network.cvt.encoder.stages:
         for layer in stage.layers:
-            layer.intermediate.activation = library("transformers.activations", "cvt13", _INSTALL).ACT2FN[activation]
-    if drop_path:
+            layer.intermediate.activation = activations[options.activation]
+    if options.drop_path:
         last = network.cvt.encoder.stages[-1].layers
         for number, layer in enumerate(last):
-            layer.drop_path.drop_prob = drop_path * number / (len(last) - 1)
+            layer.drop_path.drop_prob = options.drop_path * number / (len(last) - 1)
     return Logits(network)
 
 
-def bert_large(
-    vocabulary: int = 30522,
-    classes: int = 2,
-    *,
-    layers: Count = 24,
-    width: Count = 1024,
-    heads: Count = 16,
-    mlp_width: Count = 4096,
-    positions: Count = 512,
-) -> nn.Module:
+def bert_large(vocabulary: int, classes: int, options: BertOptions) -> nn.Module:
     """Build BERT-large-uncased with a classifier on its pooled first token: 335,143,938 weights for 2 classes.
 
     Args:
         vocabulary: number of token ids; 30522 of bert-large-uncased.
         classes: size of the output, (batch, classes).
-        layers: of the encoder.
-        width: of a token, a multiple of `heads`.
-        heads: of the attention in each layer.
-        mlp_width: inside the MLP of each layer.
-        positions: the most tokens of a text.
+        options: of the network.
 
     Raises:
         StudyError: if sizes do not divide, or transformers is not installed.
     """
     transformers = library("transformers", "bert-large", _INSTALL)
-    if width % heads:
-        raise StudyError(f"bert-large: width must be a multiple of heads, got width {width} and heads {heads}")
+    if options.width % options.heads:
+        raise StudyError(
+            f"bert-large: width must be a multiple of heads, got width {options.width} and heads {options.heads}"
+        )
     config = transformers.BertConfig(
         vocab_size=vocabulary,
         num_labels=classes,
-        num_hidden_layers=layers,
-        hidden_size=width,
-        num_attention_heads=heads,
-        intermediate_size=mlp_width,
-        max_position_embeddings=positions,
+        num_hidden_layers=options.layers,
+        hidden_size=options.width,
+        num_attention_heads=options.heads,
+        intermediate_size=options.mlp_width,
+        max_position_embeddings=options.positions,
     )
     return Logits(transformers.BertForSequenceClassification(config))

@@ -10,25 +10,25 @@ weights are drawn as torch draws them.
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["LeNet", "lenet"]
+from lerac.study.models.options import Options
+
+__all__ = ["LeNet"]
 
 SIZE = 32
-
-
-def lenet(channels: int = 1, classes: int = 10) -> nn.Module:
-    """Build LeNet for images of 32×32: 61,706 weights for 1 channel and 10 classes."""
-    return LeNet(channels, classes)
 
 
 class LeNet(nn.Module):
     """Two convolutions of 5×5 (6 and 16 maps), each averaged over 2×2, and three linear layers (120, 84, classes).
 
+    It has 61,706 weights for 1 channel and 10 classes.
+
     Args:
         channels: of the input images, (batch, channels, 32, 32).
         classes: size of the output, (batch, classes).
+        options: there are none.
     """
 
-    def __init__(self, channels: int, classes: int) -> None:
+    def __init__(self, channels: int, classes: int, options: Options) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, 6, 5)
         self.conv2 = nn.Conv2d(6, 16, 5)

@@ -12,48 +12,27 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from lerac.study.errors import StudyError
-from lerac.study.models.network import Count
+from lerac.study.models.options import GRUOptions, LSTMOptions
 
-__all__ = ["GRU", "LSTM", "gru", "lstm"]
-
-
-def gru(channels: int = 1, classes: int = 10, *, columns: Count = 8, width: Count = 64, layers: Count = 2) -> nn.Module:
-    """Build the recurrent network for digits: two GRU layers of 64 read it row by row (40 thousand weights)."""
-    return GRU(channels, classes, columns=columns, width=width, layers=layers)
-
-
-def lstm(
-    vocabulary: int,
-    classes: int = 2,
-    *,
-    embedding: Count = 128,
-    width: Count = 256,
-    layers: Count = 2,
-    hidden: Count = 256,
-) -> nn.Module:
-    """Build the paper's LSTM: embedding of 128, two LSTM layers of 256, two fully connected ones with ReLU between.
-
-    The width of the first fully connected layer is not published: `hidden` is our choice, that of the LSTM.
-    """
-    return LSTM(vocabulary, classes, embedding=embedding, width=width, layers=layers, hidden=hidden)
+__all__ = ["GRU", "LSTM"]
 
 
 class GRU(nn.Module):
     """Reads the rows of an image from top to bottom; the state after the last one is classified.
 
+    For digits it has 40 thousand weights.
+
     Args:
         channels: of the images (batch, channels, height, columns); the height does not matter.
         classes: size of the output, (batch, classes).
-        columns: width of the images.
-        width: of the state.
-        layers: of the GRU.
+        options: of the network.
     """
 
-    def __init__(self, channels: int, classes: int, *, columns: int, width: int, layers: int) -> None:
+    def __init__(self, channels: int, classes: int, options: GRUOptions) -> None:
         super().__init__()
-        self.columns = columns
-        self.gru = nn.GRU(channels * columns, width, layers, batch_first=True)
-        self.fc = nn.Linear(width, classes)
+        self.columns = options.columns
+        self.gru = nn.GRU(channels * options.columns, options.width, options.layers, batch_first=True)
+        self.fc = nn.Linear(options.width, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (batch, channels, height, columns) to logits (batch, classes).
@@ -72,7 +51,7 @@ class GRU(nn.Module):
 
 
 class LSTM(nn.Module):
-    """Reads the tokens of a text from first to last; the state after the last one is classified.
+    """Reads the tokens of a text from first to last; two linear layers with ReLU between classify the last state.
 
     Where padding is, and how much, changes nothing, also when states are smoothed along time (`lerac.CBS`): the
     tokens that `attention_mask` keeps are moved to the front, in their order, and packed, so that the LSTM reads
@@ -81,18 +60,15 @@ class LSTM(nn.Module):
     Args:
         vocabulary: number of token ids.
         classes: size of the output, (batch, classes).
-        embedding: width of a token.
-        width: of the state.
-        layers: of the LSTM.
-        hidden: width of the first fully connected layer.
+        options: of the network.
     """
 
-    def __init__(self, vocabulary: int, classes: int, *, embedding: int, width: int, layers: int, hidden: int) -> None:
+    def __init__(self, vocabulary: int, classes: int, options: LSTMOptions) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary, embedding)
-        self.lstm = nn.LSTM(embedding, width, layers, batch_first=True)
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, classes)
+        self.embedding = nn.Embedding(vocabulary, options.embedding)
+        self.lstm = nn.LSTM(options.embedding, options.width, options.layers, batch_first=True)
+        self.fc1 = nn.Linear(options.width, options.hidden)
+        self.fc2 = nn.Linear(options.hidden, classes)
 
     def forward(self, text: Mapping[str, Tensor]) -> Tensor:
         """Map `input_ids` and `attention_mask` of `text`, each (batch, length), to logits (batch, classes)."""

@@ -5,67 +5,39 @@ BMVC 2016. Initialisation: He et al., "Delving Deep into Rectifiers", ICCV 2015.
 torch's global generator when the network is built.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lerac.study.models.network import Count, Counts, Gain, Share
+from lerac.study.models.options import ResNetOptions, SmallCNNOptions, WideResNetOptions
 
-__all__ = ["BasicBlock", "ResNet", "WideBlock", "WideResNet", "resnet18", "small_cnn", "wrn52_2"]
+__all__ = ["BasicBlock", "ResNet", "WideBlock", "WideResNet", "small_cnn"]
 
 
-def small_cnn(
-    channels: int = 1,
-    classes: int = 10,
-    *,
-    widths: Counts = (16, 32, 64),
-    blocks: Count = 1,
-    gain: Gain = 1.0,
-) -> nn.Module:
-    """Build the network of the digits demo: three basic blocks of 16, 32 and 64 channels (78 thousand weights).
-
-    `gain` is a factor on all initial weights but those of normalisation: 1 for Kaiming's, less for a smaller start.
-    """
-    model = ResNet(channels, classes, widths=widths, blocks=blocks)
+def small_cnn(channels: int, classes: int, options: SmallCNNOptions) -> nn.Module:
+    """Build the network of the digits demo: three basic blocks of 16, 32 and 64 channels (78 thousand weights)."""
+    model = ResNet(channels, classes, options)
     with torch.no_grad():
         for module in model.modules():
-            if gain != 1.0 and isinstance(module, nn.Conv2d | nn.Linear):
-                module.weight.mul_(gain)
+            if options.gain != 1.0 and isinstance(module, nn.Conv2d | nn.Linear):
+                module.weight.mul_(options.gain)
     return model
 
 
-def resnet18(
-    channels: int = 3, classes: int = 10, *, widths: Counts = (64, 128, 256, 512), blocks: Count = 2
-) -> nn.Module:
-    """Build ResNet-18 for small images: a 3×3 stem without pooling; 11,173,962 weights for 3 channels, 10 classes."""
-    return ResNet(channels, classes, widths=widths, blocks=blocks)
-
-
-def wrn52_2(
-    channels: int = 3, classes: int = 10, *, depth: Count = 52, widening: Count = 2, dropout: Share = 0.3
-) -> nn.Module:
-    """Build the Wide-ResNet of depth 52 and widening 2: 3,023,306 weights for 3 channels and 10 classes.
-
-    The LeRaC authors' network for CIFAR, Tiny ImageNet and Food-101: pre-activation blocks, convolutions
-    with biases, dropout 0.3 between the two convolutions of a block.
-    """
-    return WideResNet(channels, classes, depth=depth, widening=widening, dropout=dropout)
-
-
 class ResNet(nn.Module):
-    """Basic blocks in stages; every stage after the first halves height and width.
+    """Basic blocks in stages, after a 3×3 stem without pooling; every stage but the first halves height and width.
+
+    As ResNet-18 it has 11,173,962 weights for 3 channels and 10 classes.
 
     Args:
         channels: of the input images, (batch, channels, height, width).
         classes: size of the output, (batch, classes).
-        widths: channels of each stage.
-        blocks: per stage.
+        options: of the network.
     """
 
-    def __init__(self, channels: int, classes: int, *, widths: Sequence[int], blocks: int) -> None:
+    def __init__(self, channels: int, classes: int, options: ResNetOptions) -> None:
         super().__init__()
+        widths, blocks = options.widths, options.blocks
         self.conv1 = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         inputs = widths[0]
@@ -111,27 +83,28 @@ class BasicBlock(nn.Module):
 class WideResNet(nn.Module):
     """Pre-activation blocks in three stages of 16, 32 and 64 times `widening` channels.
 
+    The LeRaC authors' network for CIFAR, Tiny ImageNet and Food-101: convolutions with biases, dropout between the two
+    convolutions of a block. Of depth 52 and widening 2 it has 3,023,306 weights for 3 channels and 10 classes.
+
     Args:
         channels: of the input images, (batch, channels, height, width).
         classes: size of the output, (batch, classes).
-        depth: 6 · blocks per stage + 4.
-        widening: factor on the channels.
-        dropout: probability in [0, 1) between the two convolutions of a block.
+        options: of the network.
 
     Raises:
         ValueError: if no whole number of blocks gives `depth`.
     """
 
-    def __init__(self, channels: int, classes: int, *, depth: int, widening: int, dropout: float) -> None:
+    def __init__(self, channels: int, classes: int, options: WideResNetOptions) -> None:
         super().__init__()
-        blocks, rest = divmod(depth - 4, 6)
+        blocks, rest = divmod(options.depth - 4, 6)
         if rest or blocks < 1:
-            raise ValueError(f"depth must be 6 · blocks + 4 (10, 16, 22, …), got {depth}")
+            raise ValueError(f"depth must be 6 · blocks + 4 (10, 16, 22, …), got {options.depth}")
         self.conv1 = nn.Conv2d(channels, 16, 3, padding=1)
         inputs = 16
-        for number, width in enumerate((16 * widening, 32 * widening, 64 * widening), start=1):
+        for number, width in enumerate((options.widening * wide for wide in (16, 32, 64)), start=1):
             strides = [1 if number == 1 else 2] + [1] * (blocks - 1)
-            stage = [WideBlock(inputs if i == 0 else width, width, s, dropout) for i, s in enumerate(strides)]
+            stage = [WideBlock(inputs if not i else width, width, s, options.dropout) for i, s in enumerate(strides)]
             self.add_module(f"layer{number}", nn.Sequential(*stage))
             inputs = width
         self.bn_final = nn.BatchNorm2d(inputs)

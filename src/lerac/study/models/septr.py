@@ -8,47 +8,14 @@ our choice: patches of 8×8, heads 64 wide, MLPs of 4 times the width, normalisa
 embedding per frequency bin and one per time step, and the mean of a class token's copies as the one passed on.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lerac.study.errors import StudyError
-from lerac.study.models.network import Count
+from lerac.study.models.options import First, SepTrOptions
 
-__all__ = ["Attention", "SepTr", "SeparableBlock", "TransformerLayer", "septr"]
-
-First = Literal["time", "frequency"]
-
-
-def septr(
-    channels: int = 1,
-    classes: int = 50,
-    *,
-    bins: Count = 128,
-    frames: Count = 128,
-    patch: Count = 8,
-    width: Count = 256,
-    depth: Count = 3,
-    heads: Count = 5,
-    head_width: Count = 64,
-    mlp_width: Count = 1024,
-    first: First = "time",
-) -> nn.Module:
-    """Build SepTr; see `SepTr` and, for what is its authors' and what is ours, the module."""
-    return SepTr(
-        channels,
-        classes,
-        size=(bins, frames),
-        patch=patch,
-        width=width,
-        depth=depth,
-        heads=heads,
-        head_width=head_width,
-        mlp_width=mlp_width,
-        first=first,
-    )
+__all__ = ["Attention", "SepTr", "SeparableBlock", "TransformerLayer"]
 
 
 class SepTr(nn.Module):
@@ -57,47 +24,28 @@ class SepTr(nn.Module):
     Args:
         channels: of the spectrograms (batch, channels, mel bins, frames).
         classes: size of the output, (batch, classes).
-        size: mel bins and frames, multiples of `patch`.
-        patch: height and width of a patch.
-        width: of a token.
-        depth: number of blocks, each of two transformer layers.
-        heads: of the attention in each layer.
-        head_width: of each head; heads · head_width need not be `width`.
-        mlp_width: inside the MLP of each layer.
-        first: `time` attends among the tokens of a time step first, then among those of a frequency bin;
-            `frequency` the other way round.
+        options: of the network.
 
     Raises:
         StudyError: if patches do not divide the size.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        classes: int,
-        *,
-        size: tuple[int, int],
-        patch: int,
-        width: int,
-        depth: int,
-        heads: int,
-        head_width: int,
-        mlp_width: int,
-        first: First,
-    ) -> None:
+    def __init__(self, channels: int, classes: int, options: SepTrOptions) -> None:
         super().__init__()
-        if size[0] % patch or size[1] % patch:
+        self.size, patch, width = (options.bins, options.frames), options.patch, options.width
+        if options.bins % patch or options.frames % patch:
             raise StudyError(
-                f"septr: mel bins and frames must be multiples of patch {patch}, got {size[0]} and {size[1]}: set "
-                "network.bins and network.frames to what the data has, and cut or pad that to multiples"
+                f"septr: mel bins and frames must be multiples of patch {patch}, got {options.bins} and "
+                f"{options.frames}: set network.bins and network.frames to what the data has, and cut or pad that to "
+                "multiples"
             )
-        self.size = size
-        rows, columns = size[0] // patch, size[1] // patch
+        rows, columns = options.bins // patch, options.frames // patch
         self.patches = nn.Conv2d(channels, width, patch, stride=patch)
         self.class_token = nn.Parameter(torch.empty(width))
         self.frequency_position = nn.Parameter(torch.empty(rows, 1, width))
         self.time_position = nn.Parameter(torch.empty(columns, width))
-        self.blocks = nn.ModuleList(SeparableBlock(width, heads, head_width, mlp_width, first) for _ in range(depth))
+        sizes = (width, options.heads, options.head_width, options.mlp_width)
+        self.blocks = nn.ModuleList(SeparableBlock(*sizes, options.first) for _ in range(options.depth))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, classes)
         for parameter in (self.class_token, self.frequency_position, self.time_position):

@@ -8,31 +8,30 @@ import contextlib
 import math
 import sys
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lerac.study.models.network import library
+from lerac.study.errors import library
+from lerac.study.models.options import YOLOOptions
 
 __all__ = ["Detector", "yolov5"]
 
 
-def yolov5(channels: int = 3, classes: int = 20, *, scale: Literal["n", "s", "m", "l", "x"] = "s") -> nn.Module:
+def yolov5(channels: int, classes: int, options: YOLOOptions) -> nn.Module:
     """Build YOLOv5u: 9,129,932 weights at scale s for 3 channels and 20 classes.
-
-    Which scale the paper trained is not known here; `s` is our choice.
 
     Args:
         channels: of the images (batch, channels, height, width), each side a multiple of 32, values in [0, 1].
         classes: that objects may have.
-        scale: from nano to extra large.
+        options: of the network.
 
     Raises:
         StudyError: if Ultralytics is not installed.
     """
     tasks = _library("ultralytics.nn.tasks")
-    configuration = tasks.yaml_model_load(f"yolov5{scale}.yaml") | {"nc": classes}
+    configuration = tasks.yaml_model_load(f"yolov5{options.scale}.yaml") | {"nc": classes}
     with torch.device("cpu"):  # it computes strides while it is built, which the meta device cannot
         model = tasks.DetectionModel(configuration, ch=channels, verbose=False)
     model.args = _library("ultralytics.cfg").get_cfg()  # weights of the parts of the loss

@@ -92,7 +92,7 @@ def require_data(study: Study) -> None:
     Raises:
         StudyError: if a data set has files and there is no data root.
     """
-    if any(DATASETS[recipe.dataset].check for recipe in study.recipes):
+    if any(DATASETS[recipe.dataset].has_files for recipe in study.recipes):
         data_root(None)
 
 
@@ -125,8 +125,8 @@ def _counted(recipe: Recipe) -> Recipe:
     """
     if recipe.data.train is not None:
         return recipe
-    data = DATASETS[recipe.dataset].load(0, train=None, **recipe.settings()["data"])
-    count, sources = len(data.train), {**recipe.sources, "data.train": "set: counted in the data set"}
+    splits = DATASETS[recipe.dataset].load(recipe.data, 0)
+    count, sources = len(splits.train), {**recipe.sources, "data.train": "set: counted in the data set"}
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"train": count}), "sources": sources})
 
 

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from lerac.study.data.settings import Section
 from lerac.study.errors import StudyError
 from lerac.study.plan.curriculum import Curriculum, Smoothing, resolve, smooth, steps_per_epoch
 from lerac.study.recipes.recipe import Recipe
 from lerac.study.recipes.regimes import Regime, parse_regime
-from lerac.study.recipes.sections import Section
 
 __all__ = ["Curriculum", "Run", "Smoothing", "Study", "resolve", "smooth", "steps_per_epoch"]
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from lerac.study.data import DATASETS
+from lerac.study.data.settings import DataSettings, Section
 from lerac.study.errors import StudyError
 from lerac.study.models import MODELS
 from lerac.study.recipes.files import ALIASES, SOURCES, Source, read_settings, recipe_names, recipe_sources, recipe_text
@@ -21,11 +22,9 @@ from lerac.study.recipes.official import official_ramp
 from lerac.study.recipes.regimes import parse_regime
 from lerac.study.recipes.sections import (
     CBSSettings,
-    DataSettings,
     LeRaCSettings,
     OptimizerSettings,
     ScheduleSettings,
-    Section,
     TrainingSettings,
     WarmupSettings,
 )
@@ -118,18 +117,14 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def _data_settings_are_the_loaders(self) -> Self:
-        known, data = DATASETS[self.dataset], self.data
-        for key in data.model_dump(exclude_none=True):
-            if key not in known.settings:
-                allowed = ", ".join(known.settings)
-                raise ValueError(f"data: {self.dataset} takes no {key}; allowed in [data]: {allowed}")
-        if known.check is None and (data.train is None or data.validation == "test"):
-            raise ValueError(f"data: {self.dataset} has no parts of its own: train and validation must be numbers")
-        if data.augment is not None and known.augmentations is not None:
-            known.augmentations.of(data.augment)
-        if self.training.drop_last and data.train is not None and data.train < self.training.batch_size:
-            raise ValueError(f"training.drop_last: {data.train} examples fill no batch of {self.training.batch_size}")
+    def _data_settings_fit_the_data(self) -> Self:
+        DATASETS[self.dataset].check_settings(self.dataset, self.data)
+        if (train := self.data.train) is None:
+            return self
+        if train < 2:
+            raise ValueError(f"data.train must be 2 or more to train on, got {train}")
+        if self.training.drop_last and train < self.training.batch_size:
+            raise ValueError(f"training.drop_last: {train} examples fill no batch of {self.training.batch_size}")
         return self
 
     @model_validator(mode="after")
@@ -141,7 +136,7 @@ class Recipe(Section):
         if sum(sizes) > there.examples:
             asked = "data: train {} + validation {} + test {}".format(*sizes)
             raise ValueError(f"{asked} = {sum(sizes)} examples asked for, but {self.dataset} has {there.examples}")
-        if there.check is None and min(sizes) < there.classes:  # its parts are cut by class
+        if not there.has_files and min(sizes) < there.classes:  # its parts are cut by class
             raise ValueError(f"data: every split needs at least {there.classes} examples, one per class")
         return self
 
@@ -171,8 +166,8 @@ class Recipe(Section):
         if path == ["network"]:
             return last in MODELS[self.model].options
         if path == ["data", "augment"]:
-            augmentations = DATASETS[self.dataset].augmentations
-            return augmentations is not None and last in {field.name for field in fields(augmentations)}
+            augment = DATASETS[self.dataset].augment
+            return augment is not None and last in {field.name for field in fields(augment)}
         return last in _keys_of(path)
 
     @model_validator(mode="after")

@@ -1,25 +1,23 @@
-"""The sections of a recipe: which values there are, and what each may be."""
+"""The sections of a recipe but [data] (`lerac.study.data.settings`): which values there are, and what each may be."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lerac.curves import CURVES
+from lerac.study.data.settings import Section
 
 __all__ = [
     "CBSSettings",
-    "DataSettings",
     "LeRaCSettings",
     "OptimizerSettings",
     "ScheduleSettings",
-    "Section",
     "StaircaseSettings",
     "TrainingSettings",
     "WarmupSettings",
 ]
 
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
 
 SCHEDULES: dict[str, tuple[str, ...]] = {
     "constant": (),
@@ -29,56 +27,6 @@ SCHEDULES: dict[str, tuple[str, ...]] = {
     "plateau": ("divide_by", "patience"),
 }
 """Base schedule → the keys of [schedule] that it takes, all of them needed."""
-
-
-class Section(BaseModel):
-    """Values that are checked, never converted, and do not change; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class DataSettings(Section):
-    """Which examples, and what is done to them before the network sees them.
-
-    What is None is left to the data set's loader, where the rest of its preprocessing is fixed and explained; a key
-    that its loader does not take is refused.
-
-    Args:
-        train: number of training examples; None where it is not known to us: all that validation leaves, counted
-            before training.
-        validation: the number, taken from the training examples where a data set has no validation split;
-            or `test`: epochs are chosen on the test split, as the authors' code does.
-        test: the number.
-        label_noise: share of the training labels that are made wrong, in [0, 1).
-        sample: true: a generated sample in place of the real data.
-        size: of images: height and width in pixels.
-        crop: of measured images: `random`, as the authors' code has it; None: in the centre.
-        tokens: of text: `bert`, or `words` of the training split.
-        max_length: of text: most tokens; what is longer is cut.
-        min_count: of text: how often a word must occur in the training split.
-        fold: of the test split of a cross-validation; None: the seed names it.
-        rate: of sound: samples per second.
-        hop: of sound: samples between two columns of the spectrogram.
-        columns: of sound: how many columns of the spectrogram are kept, from its start.
-        augment: of sound: values of `lerac.study.data.audio.augment.Augmentations`; of images with boxes: of
-            `lerac.study.data.boxes.detection.BoxAugmentations`; None: no augmentation.
-    """
-
-    train: Annotated[int, Field(ge=2)] | None = None
-    validation: Annotated[int, Field(ge=1)] | Literal["test"]
-    test: Count
-    label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    sample: Literal[True] | None = None
-    size: Count | None = None
-    crop: Literal["random"] | None = None
-    tokens: Literal["bert", "words"] | None = None
-    max_length: Count | None = None
-    min_count: Count | None = None
-    fold: Count | None = None
-    rate: Count | None = None
-    hop: Count | None = None
-    columns: Count | None = None
-    augment: dict[str, Any] | None = None
 
 
 class TrainingSettings(Section):

@@ -2,10 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lerac.study.data import DATASETS, Checked, DataSet, Splits
-from lerac.study.data.places import data_root
+from lerac.study.data import DATASETS, DataSet
+from lerac.study.data.places import Checked
+from lerac.study.data.settings import DataSettings
 from lerac.study.errors import StudyError
+
+if TYPE_CHECKING:
+    from lerac.study.data.splits import Splits
 
 __all__ = ["check_data", "print_checked", "print_split", "split_data", "write_sample"]
 
@@ -20,9 +25,7 @@ def check_data(name: str, root: Path | None) -> Checked:
     Raises:
         StudyError: with the first faulty file, or if there is no such data set.
     """
-    check = _with_files(name).check
-    assert check is not None
-    return check(data_root(root))
+    return _with_files(name).check(root)
 
 
 def write_sample(name: str, root: Path) -> Checked:
@@ -35,14 +38,13 @@ def write_sample(name: str, root: Path) -> Checked:
     Raises:
         StudyError: if there is something in the data set's folder, or no such data set.
     """
-    sample = _with_files(name).sample
-    assert sample is not None
+    dataset = _with_files(name)
     root.mkdir(parents=True, exist_ok=True)
-    sample(root)
-    return check_data(name, root)
+    dataset.sample(root)
+    return dataset.check(root)
 
 
-def split_data(name: str, root: Path | None, sizes: dict[str, int], *, sample: bool) -> Splits:
+def split_data(name: str, root: Path | None, sizes: dict[str, int], *, sample: bool) -> "Splits":
     """Cut a data set as every run with these sizes does, whatever its seed.
 
     Args:
@@ -54,7 +56,7 @@ def split_data(name: str, root: Path | None, sizes: dict[str, int], *, sample: b
     Raises:
         StudyError: if there are fewer examples, files are missing or damaged, or there is no such data set.
     """
-    return _with_files(name).load(0, **sizes, sample=sample, root=data_root(root))
+    return _with_files(name).load(DataSettings.model_validate({**sizes, "sample": sample or None}), 0, root)
 
 
 def print_checked(checked: Checked, *, as_json: bool) -> None:
@@ -76,7 +78,7 @@ def print_checked(checked: Checked, *, as_json: bool) -> None:
         print("This is a generated sample, not the real data; to train on it: --set data.sample=true")
 
 
-def print_split(name: str, data: Splits, *, as_json: bool) -> None:
+def print_split(name: str, data: "Splits", *, as_json: bool) -> None:
     """Print the position of every example of every part, counted from 0 in the part that it was cut from."""
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     if as_json:
@@ -87,7 +89,7 @@ def print_split(name: str, data: Splits, *, as_json: bool) -> None:
 
 
 def _with_files(name: str) -> DataSet:
-    known = [other for other, data in DATASETS.items() if data.check is not None]
+    known = [other for other, data in DATASETS.items() if data.has_files]
     if name not in known:
         what = "has no files, it comes with its package" if name in DATASETS else "is unknown"
         raise StudyError(f"data set {name!r} {what}; give one of {', '.join(known)}")

@@ -6,8 +6,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from lerac.study.data import Split
 from lerac.study.data.boxes.detection import DetectionSplit, Objects
+from lerac.study.data.splits import Split
 from lerac.study.models.yolo import Detector
 from lerac.study.training.average_precision import mean_average_precision
 from lerac.study.training.measured import Measured

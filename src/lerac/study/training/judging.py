@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lerac.study.data import Split, Task
+from lerac.study.data.settings import Task
+from lerac.study.data.splits import Split
 from lerac.study.training.detecting import Detection
 from lerac.study.training.measured import Measured
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 import lerac
-from lerac.study.data import Inputs
+from lerac.study.data.splits import Inputs
 from lerac.study.plan.rates import Rates, curriculum_layers, rates_of
 from lerac.study.plan.study import Run
 

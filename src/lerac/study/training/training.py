@@ -12,8 +12,10 @@ from accelerate.utils import broadcast, gather_object, send_to_device  # type: i
 from torch import Tensor, nn
 
 import lerac
-from lerac.study.data import DATASETS, Split, Splits
+from lerac.study.data import DATASETS
 from lerac.study.data.loading import in_order, load_batches
+from lerac.study.data.settings import DataSettings
+from lerac.study.data.splits import Split, Splits
 from lerac.study.metrics import metric_of
 from lerac.study.models import MODELS
 from lerac.study.plan.study import Run
@@ -31,7 +33,7 @@ __all__ = ["EpochOrder", "Measured", "Training", "build"]
 
 def build(run: Run) -> tuple[Splits, nn.Module]:
     """Give data and network of a run; of all regimes of one seed they are the same, bit for bit."""
-    data = DATASETS[run.settings["dataset"]].load(run.seed, **run.settings["data"])
+    data = DATASETS[run.settings["dataset"]].load(DataSettings(**run.settings["data"]), run.seed)
     seed_everything(derive(run.seed, "weights"))
     network = MODELS[run.settings["model"]](data.channels or data.vocabulary, data.classes, **run.settings["network"])
     return data, network

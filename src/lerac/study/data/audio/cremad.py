@@ -11,27 +11,30 @@ and 20 of all possible ones do not exist, so that at least 5,146, 1,128 and 1,12
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 from lerac.study.data.audio.files import read_wave
-from lerac.study.data.audio.recordings import Listening, Recordings
-from lerac.study.data.audio.sample import write_cremad_sample
-from lerac.study.data.parts import Chosen, Sizes, fixed_order
-from lerac.study.data.places import Checked, Place, data_root, locate
-from lerac.study.data.splits import Splits
+from lerac.study.data.audio.recordings import Recordings, check_sound, make_splits
+from lerac.study.data.places import Checked, Place, locate
+from lerac.study.data.settings import DataSettings
+from lerac.study.data.splits import Chosen, Splits, fixed_order
 from lerac.study.errors import StudyError
 
 __all__ = [
+    "ACTORS",
+    "EMOTIONS",
+    "FOLDERS",
+    "NAME",
+    "RATE",
+    "SENTENCES",
     "TEST_ACTORS",
     "VALIDATION_ACTORS",
     "Utterance",
-    "check_cremad",
-    "load_cremad",
+    "check",
+    "load",
     "parse_name",
-    "sample_cremad",
+    "part_of",
 ]
 
 NAME = "cremad"
@@ -39,6 +42,7 @@ FOLDERS = ("CREMA-D", "CREMA-D-master")
 COUNTS = {"recordings": 7442}
 RATE = 16_000
 SECONDS = 4
+HOP = 64  # paper
 EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
 SENTENCES = ("DFA", "IEO", "IOM", "ITH", "ITS", "IWL", "IWW", "MTI", "TAI", "TIE", "TSI", "WSI")
 LEVELS = ("LO", "MD", "HI", "XX", "X")
@@ -64,65 +68,30 @@ class Utterance:
     level: str
 
 
-def load_cremad(
-    seed: int,
-    *,
-    train: int | None,
-    validation: int | Literal["test"],
-    test: int,
-    rate: int = RATE,
-    hop: int = 64,
-    columns: int | None = None,
-    augment: Mapping[str, Any] | None = None,
-    label_noise: float = 0.0,
-    sample: bool = False,
-    root: Path | None = None,
-) -> Splits:
-    """Give log-mel spectrograms (batch, 1, 128, 1 + 4 · rate // hop) in [0, 1], computed when asked for.
-
-    Args:
-        seed: decides the augmentations and the label noise.
-        train: number of training examples, of the 63 actors; None: all of theirs.
-        validation: number of examples that choose the epoch, of 14 other actors; `test`: the test examples choose it.
-        test: number of examples that are looked at once, of the last 14 actors.
-        rate: samples per second to resample to; the recordings' own, 16,000, is our choice, the paper names none.
-        hop: samples between two columns; 64 in the paper.
-        columns: how many are kept, from the start; None: all.
-        augment: names and values of `Augmentations`; None does nothing to the training examples.
-        label_noise: share of the training labels to replace by another class, in [0, 1).
-        sample: whether a generated sample is wanted instead of the real data.
-        root: data root; None: LERAC_DATA.
-
-    Raises:
-        StudyError: if files are missing or wrongly named, a setting makes no sense or there are fewer examples than
-            asked for; reading a batch raises it if a recording cannot be read.
-    """
-    listening = Listening(seed, rate, hop, columns, augment, label_noise)
-    paths, utterances = _read(_place(data_root(root), sample))
-    order = fixed_order([path.name for path in paths], [utterance.label for utterance in utterances])
+def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
+    """Give log-mel spectrograms (batch, 1, 128, 1 + 4 · rate // hop) in [0, 1], computed when asked for."""
+    check_sound(data)
+    paths, utterances = _read(_place(root, bool(data.sample)))
+    labels = [utterance.label for utterance in utterances]
+    order = fixed_order([path.name for path in paths], labels)
     pools = {
         part: order[[part_of(utterances[i].actor) == part for i in order.tolist()]]
         for part in ("train", "validation", "test")
     }
-    sizes = Sizes(train, validation, test)
-    for part, wanted in (("train", sizes.train or 0), ("validation", sizes.cut_off), ("test", sizes.test)):
+    for part, wanted in (("train", data.train or 0), ("validation", data.cut_off), ("test", data.test)):
         if wanted > len(pools[part]):
             raise StudyError(f"{NAME}: {part} {wanted} examples asked for, but its actors have {len(pools[part])}")
     members = Chosen(
-        train=pools["train"][:train].sort().values,
-        validation=None if isinstance(validation, str) else pools["validation"][:validation].sort().values,
-        test=pools["test"][:test].sort().values,
+        train=pools["train"][: data.train].sort().values,
+        validation=pools["validation"][: data.cut_off].sort().values if data.cut_off else None,
+        test=pools["test"][: data.test].sort().values,
     )
-    recordings = Recordings(paths, [str(path) for path in paths], RATE, rate, SECONDS)
-    return listening.splits(recordings, [utterance.label for utterance in utterances], members, len(EMOTIONS))
+    recordings = Recordings(paths, [str(path) for path in paths], RATE, data.rate or RATE, SECONDS)
+    return make_splits(recordings, labels, len(EMOTIONS), members, data, hop=data.hop or HOP, seed=seed)
 
 
-def check_cremad(root: Path) -> Checked:
-    """Read every recording and every name.
-
-    Raises:
-        StudyError: with the first faulty file.
-    """
+def check(root: Path | None) -> Checked:
+    """Read every recording and every name."""
     place = _place(root, None)
     paths, utterances = _read(place)
     silent = sum(not read_wave(path, RATE).any() for path in paths)
@@ -130,17 +99,6 @@ def check_cremad(root: Path) -> Checked:
     counts = {part: parts.count(part) for part in ("train", "validation", "test")}
     counts |= {"silent": silent, "level X": sum(utterance.level == "X" for utterance in utterances)}
     return Checked(NAME, place.folder, "official", place.sample, counts, len(EMOTIONS))
-
-
-def sample_cremad(root: Path) -> None:
-    """Write a tiny data set of tones in the official layout, with a silent recording and one that ends in `_X`.
-
-    Raises:
-        StudyError: if there is one already.
-    """
-    trained = [actor for actor in ACTORS if part_of(actor) == "train"]
-    actors = (*trained[:8], *VALIDATION_ACTORS[:3], *TEST_ACTORS[:3])
-    write_cremad_sample(root, FOLDERS[0], RATE, actors, SENTENCES, EMOTIONS)
 
 
 def parse_name(name: str) -> Utterance:
@@ -161,7 +119,7 @@ def part_of(actor: int) -> str:
     return "test" if actor in TEST_ACTORS else "validation" if actor in VALIDATION_ACTORS else "train"
 
 
-def _place(root: Path, sample: bool | None) -> Place:
+def _place(root: Path | None, sample: bool | None) -> Place:
     return locate(NAME, FOLDERS, COUNTS, root, sample=sample)
 
 

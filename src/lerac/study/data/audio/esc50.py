@@ -15,24 +15,24 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from lerac.study.data.audio.files import read_wave
-from lerac.study.data.audio.recordings import Listening, Recordings
-from lerac.study.data.audio.sample import write_esc50_sample
+from lerac.study.data.audio.recordings import Recordings, check_sound, make_splits
 from lerac.study.data.hub import hub_table
-from lerac.study.data.parts import Chosen, Sizes, choose
-from lerac.study.data.places import Checked, Place, data_root, locate
-from lerac.study.data.splits import Splits
+from lerac.study.data.places import Checked, Place, locate
+from lerac.study.data.settings import DataSettings
+from lerac.study.data.splits import Chosen, Splits, choose
 from lerac.study.errors import StudyError
 
-__all__ = ["check_esc50", "load_esc50", "sample_esc50"]
+__all__ = ["FOLDS", "NAME", "OFFICIAL", "RATE", "SECONDS", "check", "load"]
 
 NAME = "esc50"
 RATE = 44_100
 SECONDS = 5
+HOP = 128  # paper
 CLASSES = 50
 FOLDS = (1, 2, 3, 4, 5)
 OFFICIAL = ("ESC-50", "ESC-50-master")
@@ -52,61 +52,24 @@ class Clips:
     sources: Sequence[Path | bytes]
 
 
-def load_esc50(
-    seed: int,
-    *,
-    train: int | None,
-    validation: int | Literal["test"],
-    test: int,
-    fold: int | None = None,
-    rate: int = RATE,
-    hop: int = 128,
-    columns: int | None = None,
-    augment: Mapping[str, Any] | None = None,
-    label_noise: float = 0.0,
-    sample: bool = False,
-    root: Path | None = None,
-) -> Splits:
-    """Give log-mel spectrograms (batch, 1, 128, 1 + 5 · rate // hop) in [0, 1], computed when asked for.
-
-    Args:
-        seed: decides the fold if none is given, the augmentations and the label noise.
-        train: number of training examples, with `validation` at most 1,600; None: all that are left.
-        validation: number of examples that choose the epoch; `test`: the test examples choose it.
-        test: number of examples that are looked at once, at most 400.
-        fold: of the test split, 1 to 5; None: `seed % 5 + 1`.
-        rate: samples per second to resample to; the recordings' own, 44,100, is our choice, the paper names none.
-        hop: samples between two columns; 128 in the paper.
-        columns: how many are kept, from the start; None: all.
-        augment: names and values of `Augmentations`; None does nothing to the training examples.
-        label_noise: share of the training labels to replace by another class, in [0, 1).
-        sample: whether a generated sample is wanted instead of the real data.
-        root: data root; None: LERAC_DATA.
-
-    Raises:
-        StudyError: if files are missing or damaged, a setting makes no sense or there are fewer examples than asked
-            for; reading a batch raises it if a recording cannot be read.
-    """
-    listening = Listening(seed, rate, hop, columns, augment, label_noise)
-    if fold is not None and fold not in FOLDS:
-        raise StudyError(f"data.fold must be 1 to 5, got {fold}")
-    clips = _read(_place(data_root(root), sample))
-    tested = torch.tensor(clips.folds) == (seed % 5 + 1 if fold is None else fold)
+def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
+    """Give log-mel spectrograms (batch, 1, 128, 1 + 5 · rate // hop) in [0, 1], computed when asked for."""
+    check_sound(data)
+    if data.fold is not None and data.fold not in FOLDS:
+        raise StudyError(f"data.fold must be 1 to 5, got {data.fold}")
+    clips = _read(_place(root, bool(data.sample)))
+    tested = torch.tensor(clips.folds) == (data.fold or seed % 5 + 1)
     pools = [positions.nonzero().flatten() for positions in (~tested, tested)]
     learning, testing = (([clips.names[i] for i in pool], [clips.labels[i] for i in pool]) for pool in pools)
-    chosen = choose(NAME, learning, testing, Sizes(train, validation, test))
+    chosen = choose(NAME, learning, testing, data)
     validated = None if chosen.validation is None else pools[0][chosen.validation]
     members = Chosen(pools[0][chosen.train], validated, pools[1][chosen.test])
-    recordings = Recordings(clips.sources, clips.names, RATE, rate, SECONDS)
-    return listening.splits(recordings, clips.labels, members, CLASSES)
+    recordings = Recordings(clips.sources, clips.names, RATE, data.rate or RATE, SECONDS)
+    return make_splits(recordings, clips.labels, CLASSES, members, data, hop=data.hop or HOP, seed=seed)
 
 
-def check_esc50(root: Path) -> Checked:
-    """Read every recording, and check folds, classes, lengths and names.
-
-    Raises:
-        StudyError: with the first faulty file or line.
-    """
+def check(root: Path | None) -> Checked:
+    """Read every recording, and check folds, classes, lengths and names."""
     place = _place(root, None)
     clips = _read(place)
     named: dict[int, str] = {}
@@ -128,16 +91,7 @@ def check_esc50(root: Path) -> Checked:
     return Checked(NAME, place.folder, "official" if _is_official(place) else "hub", place.sample, counts, CLASSES)
 
 
-def sample_esc50(root: Path) -> None:
-    """Write a tiny data set of tones in the official layout.
-
-    Raises:
-        StudyError: if there is one already.
-    """
-    write_esc50_sample(root, OFFICIAL[0], RATE, SECONDS)
-
-
-def _place(root: Path, sample: bool | None) -> Place:
+def _place(root: Path | None, sample: bool | None) -> Place:
     return locate(NAME, (*OFFICIAL, "esc50"), COUNTS, root, sample=sample)
 
 

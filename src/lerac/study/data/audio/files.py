@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lerac.study.errors import StudyError
-from lerac.study.models.network import library
+from lerac.study.errors import StudyError, library
 
 __all__ = ["Wave", "audio_library", "fitted", "read_wave", "resampled"]
 

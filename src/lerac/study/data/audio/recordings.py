@@ -1,9 +1,8 @@
 """What the two audio data sets have in common: recordings that are read, augmented and drawn when asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +11,12 @@ from torch import Tensor
 from lerac.study.data.audio.augment import Augmentations
 from lerac.study.data.audio.files import Wave, audio_library, fitted, read_wave, resampled
 from lerac.study.data.audio.spectrogram import Picture, Spectrogram
-from lerac.study.data.parts import Chosen
-from lerac.study.data.splits import Split, Splits, with_label_noise
+from lerac.study.data.settings import DataSettings
+from lerac.study.data.splits import Chosen, Split, Splits, with_label_noise
 from lerac.study.errors import StudyError
 from lerac.study.seeds import derive
 
-__all__ = ["AudioSplit", "Listening", "Recordings"]
+__all__ = ["AudioSplit", "Recordings", "check_sound", "make_splits"]
 
 
 @dataclass(frozen=True)
@@ -112,60 +111,54 @@ class AudioSplit(Split):
         return self.augment.of_picture(np.clip(picture, 0, 1), random), label
 
 
-@dataclass(frozen=True)
-class Listening:
-    """How a data set is heard and cut: what the two share of their settings.
-
-    Args:
-        seed: decides label noise and augmentations.
-        rate: samples per second to resample to.
-        hop: samples between two columns of the spectrogram.
-        columns: how many of them are kept, from the start; None: all.
-        augment: names and values of `Augmentations`; None does nothing to the training examples.
-        label_noise: share of the training labels to replace by another class, in [0, 1).
+def check_sound(data: DataSettings) -> None:
+    """Refuse what makes no sense before a recording is asked for.
 
     Raises:
-        StudyError: if one of them makes no sense, or a library of the extra `audio` is missing.
+        StudyError: if a setting is out of its range, or a library of the extra `audio` is missing.
     """
+    for module in ("soundfile", "soxr", "librosa"):
+        audio_library(module)
+    if data.rate is not None and not 4000 <= data.rate <= 48_000:  # beyond, a band has no frequency in it
+        raise StudyError(f"data.rate must be 4000 to 48000 samples per second, got {data.rate}")
+    if data.hop is not None and data.hop > 4096:
+        raise StudyError(f"data.hop must be 1 to 4096 samples, got {data.hop}")
 
-    seed: int
-    rate: int
-    hop: int
-    columns: int | None
-    augment: Mapping[str, Any] | None
-    label_noise: float
 
-    def __post_init__(self) -> None:
-        for module in ("soundfile", "soxr", "librosa"):  # before a recording is asked for
-            audio_library(module)
-        if not 4000 <= self.rate <= 48_000:  # beyond, a band has no frequency of the Fourier transform in it
-            raise StudyError(f"data.rate must be 4000 to 48000 samples per second, got {self.rate}")
-        if not 1 <= self.hop <= 4096:
-            raise StudyError(f"data.hop must be 1 to 4096 samples, got {self.hop}")
+def make_splits(
+    recordings: Recordings,
+    labels: Sequence[int],
+    classes: int,
+    members: Chosen,
+    data: DataSettings,
+    *,
+    hop: int,
+    seed: int,
+) -> Splits:
+    """Make training, validation and test split.
 
-    def splits(self, recordings: Recordings, labels: Sequence[int], members: Chosen, classes: int) -> Splits:
-        """Make training, validation and test split.
+    Args:
+        recordings: of the whole data set.
+        labels: of the whole data set.
+        classes: number of labels.
+        members: positions in the whole data set.
+        data: how it is heard and augmented.
+        hop: samples between two columns of the spectrogram.
+        seed: decides label noise and augmentations.
 
-        Args:
-            recordings: of the whole data set.
-            labels: of the whole data set.
-            members: positions in the whole data set.
-            classes: number of labels.
+    Raises:
+        StudyError: if more columns are asked for than there are.
+    """
+    every = torch.tensor(labels, dtype=torch.int64)
+    spectrogram = Spectrogram(recordings.rate, hop, kept=data.columns)
+    there = spectrogram.columns(recordings.samples)
+    if data.columns is not None and data.columns > there:
+        raise StudyError(f"data.columns must be 1 to {there}, all that the spectrograms have, got {data.columns}")
 
-        Raises:
-            StudyError: if more columns are asked for than there are.
-        """
-        every = torch.tensor(labels, dtype=torch.int64)
-        spectrogram = Spectrogram(self.rate, self.hop, kept=self.columns)
-        there = spectrogram.columns(recordings.samples)
-        if self.columns is not None and not 1 <= self.columns <= there:
-            raise StudyError(f"data.columns must be 1 to {there}, all that the spectrograms have, got {self.columns}")
+    def make(index: Tensor, augment: Augmentations | None = None) -> AudioSplit:
+        return AudioSplit(recordings, every[index], index, spectrogram, classes, augment, seed)
 
-        def make(index: Tensor, augment: Augmentations | None = None) -> AudioSplit:
-            return AudioSplit(recordings, every[index], index, spectrogram, classes, augment, self.seed)
-
-        train = make(members.train, None if self.augment is None else Augmentations.of(self.augment))
-        noisy = with_label_noise(train, self.label_noise, classes, self.seed) if self.label_noise else train
-        test = make(members.test)
-        validation = test if members.validation is None else make(members.validation)
-        return Splits(noisy, validation, test, classes, channels=1)
+    train = make(members.train, None if data.augment is None else Augmentations.of(data.augment))
+    test = make(members.test)
+    validation = test if members.validation is None else make(members.validation)
+    return Splits(with_label_noise(train, data.label_noise, classes, seed), validation, test, classes, channels=1)

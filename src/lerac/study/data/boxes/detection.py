@@ -1,14 +1,14 @@
 """Images with boxes: what is on them, how they are fitted into a square, and the batches that a detector reads."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lerac.study.data.pictures.images import FilePictures, drawing, to_bytes
+from lerac.study.data.settings import BoxAugment
 from lerac.study.data.splits import Split
 from lerac.study.errors import StudyError
 
@@ -36,42 +36,8 @@ class Objects:
     size: tuple[int, int]
 
 
-@dataclass(frozen=True)
-class BoxAugmentations:
-    """What is done to training images; strengths by default are those of Ultralytics.
-
-    Args:
-        flip: probability of a mirrored image, in [0, 1].
-        scale: sizes are uniform in 1 ± this times that which fits the square, in [0, 1); the square then shows a random
-            part of the image, or the image stands in a random place of it. 0: fitted, in the middle.
-
-    Raises:
-        StudyError: if a value is out of its range.
-    """
-
-    flip: float = 0.5
-    scale: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.flip <= 1:
-            raise StudyError(f"augment.flip must be in [0, 1], got {self.flip}")
-        if not 0 <= self.scale < 1:
-            raise StudyError(f"augment.scale must be in [0, 1), got {self.scale}")
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> "BoxAugmentations":
-        """Take plain values by name; what is not named has its default.
-
-        Raises:
-            StudyError: if a name is unknown or a value is no number or out of its range.
-        """
-        known = {field.name: field.default for field in fields(cls)}
-        for name, value in settings.items():
-            if name not in known:
-                raise StudyError(f"augment.{name} is unknown; there are {', '.join(known)}")
-            if type(value) not in (int, float):
-                raise StudyError(f"augment.{name} must be a number like {known[name]}, got {value!r}")
-        return cls(**settings)
+class BoxAugmentations(BoxAugment):
+    """What the values of `BoxAugment` do to images and boxes."""
 
     def __call__(self, image: Tensor, boxes: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Augment an image, drawing from torch's default generator.

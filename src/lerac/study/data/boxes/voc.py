@@ -10,26 +10,23 @@ Boxes: the files have corners (xmin, ymin, xmax, ymax) as pixels counted from 1,
 has width 1 and the box of the whole image is (0, 0, width, height).
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
 from xml.etree import ElementTree
 
 import torch
 from torch import Tensor
 
 from lerac.study.data.boxes.detection import BoxAugmentations, DetectionSplit, Objects
-from lerac.study.data.parts import Sizes, choose
-from lerac.study.data.pictures.classification import read_lines
 from lerac.study.data.pictures.images import FilePictures
-from lerac.study.data.pictures.listing import read_all
-from lerac.study.data.places import Checked, Place, data_root, locate
-from lerac.study.data.splits import Splits
+from lerac.study.data.pictures.listing import read_all, read_lines, read_xml, require_once
+from lerac.study.data.places import Checked, Place, locate
+from lerac.study.data.settings import DataSettings
+from lerac.study.data.splits import Splits, choose
 from lerac.study.errors import StudyError
 
-__all__ = ["CLASSES", "FOLDER", "NAME", "check_voc", "load_voc", "read_objects"]
+__all__ = ["CLASSES", "FOLDER", "NAME", "check", "load", "read_objects"]
 
-NAME, FOLDER = "voc", "VOCdevkit"
+NAME, FOLDER, SIZE = "voc", "VOCdevkit", 640
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
@@ -37,53 +34,23 @@ CLASSES = (
 COUNTS = {"2007 trainval": 5011, "2012 trainval": 11_540, "2007 test": 4952}
 
 
-def load_voc(
-    seed: int,
-    *,
-    train: int | None = None,
-    validation: int | Literal["test"],
-    test: int,
-    label_noise: float = 0.0,
-    size: int = 640,
-    augment: Mapping[str, Any] | None = None,
-    sample: bool = False,
-    root: Path | None = None,
-) -> Splits:
+def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
     """Give images as inputs (batch, 3, size, size), read when a batch is asked for, and the objects on them.
 
-    `DetectionSplit` says what a batch is; `voc_yolo` writes the same images and boxes down for Ultralytics' trainer.
-
-    Args:
-        seed: of the augmentation; the split is fixed.
-        train: number of training images; with `validation` at most 16,551; None: all that are left.
-        validation: number of images that choose the epoch; or `test`: the test images do.
-        test: number of images that are looked at once, at most 4,952.
-        label_noise: must be 0.
-        size: height and width that images are fitted into with their proportions kept, a multiple of 32.
-        augment: values of `BoxAugmentations` for training; None: no augmentation.
-        sample: whether a generated sample is wanted instead of the real data.
-        root: data root; None: LERAC_DATA.
-
-    Raises:
-        StudyError: if files are missing or damaged, there are fewer images than asked for, a measured part has no
-            object that counts, or label noise or another size is asked for; when a batch is read, if an image is
-            damaged.
+    `DetectionSplit` says what a batch is. The split does not depend on the seed.
     """
-    if label_noise:
-        raise StudyError(f"{NAME}: label_noise {label_noise:g} asked for, which is for classification; use 0")
-    place = _place(data_root(root), sample)
+    if data.label_noise:
+        raise StudyError(f"{NAME}: label_noise {data.label_noise:g} asked for, which is for classification; use 0")
+    place = _place(root, bool(data.sample))
     names = _read(place)
     learned, tested = [*names["2007 trainval"], *names["2012 trainval"]], names["2007 test"]
     years = [0] * len(names["2007 trainval"]) + [1] * len(names["2012 trainval"])
-    sizes = Sizes(train, validation, test)
-    chosen = choose(NAME, (learned, years), (tested, [0] * len(tested)), sizes)
+    chosen = choose(NAME, (learned, years), (tested, [0] * len(tested)), data)
     pictures = FilePictures(place.folder, [*learned, *tested])
 
-    changes = None if augment is None else BoxAugmentations.of(augment)
-
-    def make(index: Tensor, changes: BoxAugmentations | None = None) -> DetectionSplit:
+    def make(index: Tensor, augment: BoxAugmentations | None = None) -> DetectionSplit:
         objects = [read_objects(_annotation(pictures, i)) for i in index.tolist()]
-        return DetectionSplit(pictures, objects, index, size, len(CLASSES), changes, seed)
+        return DetectionSplit(pictures, objects, index, data.size or SIZE, len(CLASSES), augment, seed)
 
     tests = make(chosen.test + len(learned))
     validates = tests if chosen.validation is None else make(chosen.validation)
@@ -93,22 +60,12 @@ def load_voc(
                 f"{NAME}: none of the {len(split)} {part} images has an object that is not difficult, so there is "
                 f"nothing to find; ask for more by data.{part}"
             )
-    return Splits(
-        make(chosen.train, changes),
-        validates,
-        tests,
-        classes=len(CLASSES),
-        task="detection",
-        channels=3,
-    )
+    learns = make(chosen.train, None if data.augment is None else BoxAugmentations.of(data.augment))
+    return Splits(learns, validates, tests, classes=len(CLASSES), task="detection", channels=3)
 
 
-def check_voc(root: Path) -> Checked:
-    """Read every image and annotation of trainval 2007 and 2012 and test 2007.
-
-    Raises:
-        StudyError: with the first faulty file.
-    """
+def check(root: Path | None) -> Checked:
+    """Read every image and annotation of trainval 2007 and 2012 and test 2007."""
     place = _place(root, None)
     names = _read(place)
     pictures = FilePictures(place.folder, [name for part in names.values() for name in part])
@@ -130,15 +87,11 @@ def read_objects(path: Path) -> Objects:
     Raises:
         StudyError: if it is missing or no such XML, or a class is unknown or a box not inside the image.
     """
+    tree = read_xml(path)
     try:
-        tree = ElementTree.parse(path).getroot()
         size = int(_text(tree, "size/width")), int(_text(tree, "size/height"))
         found = [_read_object(element, *size) for element in tree.iterfind("object")]
-    except FileNotFoundError:
-        raise StudyError(f"{path}: this file is missing; unpack the data set again") from None
-    except ElementTree.ParseError as error:
-        raise StudyError(f"{path}: cannot be read as XML ({error}); unpack the data set again") from None
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise StudyError(f"{path}: {error}; unpack the data set again") from None
     return Objects(
         torch.tensor([box for box, _, _ in found], dtype=torch.float32).view(-1, 4),
@@ -166,7 +119,7 @@ def _text(element: ElementTree.Element, path: str) -> str:
     return text.strip()
 
 
-def _place(root: Path, sample: bool | None) -> Place:
+def _place(root: Path | None, sample: bool | None) -> Place:
     return locate(NAME, (FOLDER,), COUNTS, root, sample=sample)
 
 
@@ -177,8 +130,7 @@ def _read(place: Place) -> dict[str, list[str]]:
         year, lists = part.split()
         path = place.folder / f"VOC{year}" / "ImageSets" / "Main" / f"{lists}.txt"
         ids = [line.strip() for line in read_lines(path)]
-        if len(set(ids)) < len(ids):
-            raise StudyError(f"{path}: {next(i for i in ids if ids.count(i) > 1)} is listed twice")
+        require_once(path, ids)
         place.require_count(part, len(ids), path)
         names[part] = [f"VOC{year}/JPEGImages/{i}.jpg" for i in ids]
         for name in names[part]:

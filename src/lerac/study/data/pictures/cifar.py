@@ -11,26 +11,27 @@ the test images (authors' code).
 
 import hashlib
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lerac.study.data.hub import HubPictures, hub_labels, hub_table
-from lerac.study.data.parts import Sizes
 from lerac.study.data.pictures.classification import Part, Parts, assemble, require_labels
 from lerac.study.data.pictures.images import HALF, Normalise, hold
-from lerac.study.data.places import Checked, Place, data_root, locate
-from lerac.study.data.splits import HeldSplit, Splits
+from lerac.study.data.places import Checked, Place, locate
+from lerac.study.data.settings import DataSettings
+from lerac.study.data.splits import HeldSplit, Splits, told_apart
 from lerac.study.errors import StudyError
 
 __all__ = ["CIFAR10", "CIFAR100", "Cifar"]
 
 COUNTS = {"train": 50_000, "test": 10_000}
-PIXELS = 3 * 32 * 32
+SIZE = 32
+PIXELS = 3 * SIZE * SIZE
 
 
 @dataclass(frozen=True)
@@ -59,49 +60,19 @@ class Cifar:
     names: str
     column: str
 
-    def load(
-        self,
-        seed: int,
-        *,
-        train: int | None = None,
-        validation: int | Literal["test"],
-        test: int,
-        label_noise: float = 0.0,
-        size: int = 32,
-        sample: bool = False,
-        root: Path | None = None,
-    ) -> Splits:
-        """Give images as inputs (batch, 3, size, size), held in memory as bytes; 180 MB for all of them.
-
-        Args:
-            seed: decides the label noise, and nothing else.
-            train: number of training examples; with `validation` at most 50,000; None: all that are left.
-            validation: number of examples that choose the epoch; or `test`: the test ones do, as the authors'.
-            test: number of examples that are looked at once, at most 10,000.
-            label_noise: share of the training labels to replace by another class, in [0, 1).
-            size: height and width, in pixels.
-            sample: whether a generated sample is wanted instead of the real data.
-            root: data root; None: LERAC_DATA.
-
-        Raises:
-            StudyError: if files are missing or damaged, or there are fewer examples than asked for.
-        """
-        parts = self.read(self.place(data_root(root), sample))
-        normalise = Normalise(*HALF, size=size)
+    def load(self, data: DataSettings, seed: int, root: Path | None = None) -> Splits:
+        """Give images as inputs (batch, 3, size, size), held in memory as bytes; 180 MB for all of them."""
+        parts = self.read(self.place(root, bool(data.sample)))
+        normalise = Normalise(*HALF, size=data.size or SIZE)
 
         def make(part: Part, index: Tensor, labels: Tensor, training: bool) -> HeldSplit:
             assert isinstance(part.pictures, Tensor)
             return HeldSplit(part.pictures[index], labels, index, normalise)
 
-        sizes = Sizes(train, validation, test)
-        return assemble(parts, make, seed=seed, sizes=sizes, label_noise=label_noise)
+        return assemble(parts, make, data, seed)
 
-    def check(self, root: Path) -> Checked:
-        """Read everything; of real files in the official form, compare the checksums that torchvision has.
-
-        Raises:
-            StudyError: with the first faulty file.
-        """
+    def check(self, root: Path | None) -> Checked:
+        """Read everything; of real files in the official form, compare the checksums that torchvision has."""
         place = self.place(root, None)
         if place.folder.name == self.folder and not place.sample:
             self._compare_checksums(place.folder)
@@ -109,7 +80,7 @@ class Cifar:
         counts = {part.name: len(part.labels) for part in (parts.train, parts.test)}
         return Checked(self.name, place.folder, parts.form, place.sample, counts, self.classes)
 
-    def place(self, root: Path, sample: bool | None) -> Place:
+    def place(self, root: Path | None, sample: bool | None) -> Place:
         """Find the folder."""
         return locate(self.name, (self.folder, self.name), COUNTS, root, sample=sample)
 
@@ -145,14 +116,12 @@ class Cifar:
             found = len(labels) if isinstance(labels, list) else "no"
             raise StudyError(f"{path}: {len(data)} images, but {found} {self.labels!r}; unpack the data set again")
         checked = require_labels(labels, self.classes, lambda i: f"{path}: image {i}")
-        return torch.from_numpy(data.copy()).view(-1, 3, 32, 32), checked
+        return torch.from_numpy(data.copy()).view(-1, 3, SIZE, SIZE), checked
 
     def _read_table(self, place: Place, part: str) -> Part:
-        table = hub_table(place.folder, part, ("img", self.column))
-        place.require_count(part, len(table))
-        pictures = HubPictures(table, "img", place.folder, part)
-        labels = require_labels(hub_labels(table, self.column, place.folder), self.classes, pictures.name)
-        return _part(part, labels, hold(pictures, 32))
+        found = Part.of_hub(place, part, part, self.classes, image="img", label=self.column)
+        assert not isinstance(found.pictures, Tensor)
+        return _part(part, found.labels, hold(found.pictures, SIZE))
 
     def _compare_checksums(self, folder: Path) -> None:
         import torchvision
@@ -167,15 +136,10 @@ class Cifar:
                 raise StudyError(f"{path}: not the published file (its MD5 is not {md5}); unpack the data set again")
 
 
-def _part(name: str, labels: list[int], images: Tensor) -> Part:
+def _part(name: str, labels: Sequence[int], images: Tensor) -> Part:
     # Pixels identify an image in either form, whatever the order of the files; the position tells copies apart.
-    seen: dict[str, int] = {}
-    keys = []
-    for image in images:
-        digest = hashlib.sha256(image.numpy().tobytes()).hexdigest()
-        seen[digest] = seen.get(digest, -1) + 1
-        keys.append(f"{digest} {seen[digest]}")
-    return Part(name, labels, keys, images)
+    digests = (hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in images)
+    return Part(name, labels, told_apart(digests), images)
 
 
 class _Arrays(pickle.Unpickler):

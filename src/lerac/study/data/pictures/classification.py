@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lerac.study.data.parts import Sizes, choose
-from lerac.study.data.pictures.images import Pictures
+from lerac.study.data.hub import hub_table
+from lerac.study.data.pictures.images import HubPictures, Pictures
 from lerac.study.data.places import Place
-from lerac.study.data.splits import Split, Splits, with_label_noise
+from lerac.study.data.settings import DataSettings
+from lerac.study.data.splits import Split, Splits, choose, with_label_noise
 from lerac.study.errors import StudyError
 
-__all__ = ["Part", "Parts", "assemble", "read_lines", "require_labels"]
+__all__ = ["Part", "Parts", "assemble", "require_labels"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,29 @@ class Part:
         """Make a part of images that say themselves what identifies them."""
         return cls(name, labels, [pictures.key(i) for i in range(len(pictures))], pictures)
 
+    @classmethod
+    def of_hub(
+        cls, place: Place, name: str, files: str, classes: int, *, image: str = "image", label: str = "label"
+    ) -> "Part":
+        """Open a part in the Hub's form.
+
+        Args:
+            place: where it is.
+            name: of the part.
+            files: what the names of its files start with.
+            classes: how many labels there are.
+            image: column of the images.
+            label: column of the labels.
+
+        Raises:
+            StudyError: if it cannot be read, has another number of examples than it must have, or a wrong label.
+        """
+        table = hub_table(place.folder, files, (image, label))
+        place.require_count(name, len(table))
+        pictures = HubPictures(table, image, place.folder, files)
+        labels = require_labels(list(table.with_format(None)[label]), classes, pictures.name)
+        return cls.of_pictures(name, labels, pictures)
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -58,33 +81,27 @@ class Parts:
 
 
 def assemble(
-    parts: Parts,
-    make: Callable[[Part, Tensor, Tensor, bool], Split],
-    *,
-    seed: int,
-    sizes: Sizes,
-    label_noise: float,
+    parts: Parts, make: Callable[[Part, Tensor, Tensor, bool], Split], data: DataSettings, seed: int
 ) -> Splits:
     """Cut the parts and make the splits.
 
     Args:
         parts: the data set.
         make: gives a split of a part; called with the part, positions in it, their labels and whether it is trained on.
+        data: with the sizes of the splits, and the share of training labels to replace.
         seed: decides the label noise.
-        sizes: of the splits.
-        label_noise: share of the training labels to replace by another class, in [0, 1).
 
     Raises:
         StudyError: if there are fewer examples than asked for.
     """
     train, test = parts.train, parts.test
-    chosen = choose(parts.place.name, (train.keys, train.labels), (test.keys, test.labels), sizes)
+    chosen = choose(parts.place.name, (train.keys, train.labels), (test.keys, test.labels), data)
     truth, tested = torch.tensor(train.labels), torch.tensor(test.labels)
     learned = make(train, chosen.train, truth[chosen.train], True)
     measured = make(test, chosen.test, tested[chosen.test], False)
     validation = chosen.validation
     return Splits(
-        with_label_noise(learned, label_noise, parts.classes, seed) if label_noise else learned,
+        with_label_noise(learned, data.label_noise, parts.classes, seed),
         measured if validation is None else make(train, validation, truth[validation], False),
         measured,
         classes=parts.classes,
@@ -104,20 +121,3 @@ def require_labels(labels: Sequence[object], classes: int, where: Callable[[int]
             raise StudyError(f"{where(i)}: label {label!r} is out of range, 0 to {classes - 1} expected")
         checked.append(label)
     return checked
-
-
-def read_lines(path: Path) -> list[str]:
-    """Read the lines of a text file that are not empty.
-
-    Raises:
-        StudyError: if it is missing, empty or not UTF-8.
-    """
-    try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except FileNotFoundError:
-        raise StudyError(f"{path}: this file is missing; unpack the data set again") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path}: cannot be read ({error}); unpack the data set again") from None
-    if not lines:
-        raise StudyError(f"{path}: this file is empty; unpack the data set again")
-    return lines

@@ -9,69 +9,44 @@ channel (authors' data_handlers.py). The validation part is cut from the trainin
 
 import json
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor
 
-from lerac.study.data.hub import HubPictures, hub_labels, hub_table
-from lerac.study.data.parts import Sizes
-from lerac.study.data.pictures.classification import Part, Parts, assemble, read_lines, require_labels
+from lerac.study.data.pictures.classification import Part, Parts, assemble
 from lerac.study.data.pictures.images import HALF, FilePictures, Normalise, Square, StreamedImages
-from lerac.study.data.pictures.listing import check_pictures, folder_names, image_names, require_same
-from lerac.study.data.places import Checked, Place, data_root, locate
+from lerac.study.data.pictures.listing import (
+    check_pictures,
+    folder_names,
+    image_names,
+    read_lines,
+    require_once,
+    require_same,
+)
+from lerac.study.data.places import Checked, Place, locate
+from lerac.study.data.settings import DataSettings
 from lerac.study.data.splits import Splits
 from lerac.study.errors import StudyError
 
-__all__ = ["FOLDER", "NAME", "check_food101", "load_food101"]
+__all__ = ["CLASSES", "FOLDER", "NAME", "check", "load"]
 
 NAME, FOLDER, HUB_FOLDER = "food101", "food-101", "food101"
-CLASSES = 101
+CLASSES, SIZE = 101, 64
 COUNTS = {"train": 75_750, "test": 25_250}
 
 
-def load_food101(
-    seed: int,
-    *,
-    train: int | None = None,
-    validation: int | Literal["test"],
-    test: int,
-    label_noise: float = 0.0,
-    size: int = 64,
-    sample: bool = False,
-    root: Path | None = None,
-) -> Splits:
-    """Give images as inputs (batch, 3, size, size), read when a batch is asked for.
-
-    Args:
-        seed: decides the label noise, and nothing else.
-        train: number of training examples; with `validation` at most 75,750; None: all that are left.
-        validation: number of examples that choose the epoch; or `test`: the test examples do, as in the authors' code.
-        test: number of examples that are looked at once, at most 25,250.
-        label_noise: share of the training labels to replace by another class, in [0, 1).
-        size: height and width, in pixels.
-        sample: whether a generated sample is wanted instead of the real data.
-        root: data root; None: LERAC_DATA.
-
-    Raises:
-        StudyError: if files are missing, or there are fewer examples than asked for; when a batch is read, if an
-            image is damaged.
-    """
-    parts = _read(_place(data_root(root), sample))
+def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
+    """Give images as inputs (batch, 3, size, size), read when a batch is asked for."""
+    parts = _read(_place(root, bool(data.sample)))
 
     def make(part: Part, index: Tensor, labels: Tensor, training: bool) -> StreamedImages:
         assert not isinstance(part.pictures, Tensor)
-        return StreamedImages(part.pictures, labels, index, Square(size), Normalise(*HALF), seed)
+        return StreamedImages(part.pictures, labels, index, Square(data.size or SIZE), Normalise(*HALF), seed)
 
-    sizes = Sizes(train, validation, test)
-    return assemble(parts, make, seed=seed, sizes=sizes, label_noise=label_noise)
+    return assemble(parts, make, data, seed)
 
 
-def check_food101(root: Path) -> Checked:
-    """Read everything.
-
-    Raises:
-        StudyError: with the first faulty file.
-    """
+def check(root: Path | None) -> Checked:
+    """Read everything."""
     place = _place(root, None)
     parts = _read(place)
     if parts.form == "official":
@@ -79,7 +54,7 @@ def check_food101(root: Path) -> Checked:
     return check_pictures(NAME, parts)
 
 
-def _place(root: Path, sample: bool | None) -> Place:
+def _place(root: Path | None, sample: bool | None) -> Place:
     return locate(NAME, (FOLDER, HUB_FOLDER), COUNTS, root, sample=sample)
 
 
@@ -87,7 +62,8 @@ def _read(place: Place) -> Parts:
     if place.folder.name == FOLDER:
         train, test = _read_lists(place)
         return Parts(place, "official", CLASSES, train, test)
-    train, test = (_read_table(place, part, files) for part, files in (("train", "train"), ("test", "validation")))
+    hub = {"train": "train", "test": "validation"}
+    train, test = (Part.of_hub(place, part, files, CLASSES) for part, files in hub.items())
     return Parts(place, "hub", CLASSES, train, test)
 
 
@@ -118,8 +94,7 @@ def _read_list(place: Place, part: str, classes: list[str], there: set[str]) -> 
             raise StudyError(f"{place.folder / 'images' / line}.jpg: missing, but {path} lists it")
         names.append(f"images/{line}.jpg")
         labels.append(position[name])
-    if len(set(names)) < len(names):
-        raise StudyError(f"{path}: {next(n for n in names if names.count(n) > 1)} is listed twice")
+    require_once(path, names)
     place.require_count(part, len(names), path)
     return Part.of_pictures(part, labels, FilePictures(place.folder, names))
 
@@ -136,11 +111,3 @@ def _compare_lists(folder: Path, parts: Parts) -> None:
             raise StudyError(f"{path}: class → list of images expected ({error})") from None
         if different := sorted(names ^ set(part.keys)):
             raise StudyError(f"{path}: says something else than {part.name}.txt about {different[0]}")
-
-
-def _read_table(place: Place, part: str, files: str) -> Part:
-    table = hub_table(place.folder, files, ("image", "label"))
-    place.require_count(part, len(table))
-    pictures = HubPictures(table, "image", place.folder, files)
-    labels = require_labels(hub_labels(table, "label", place.folder), CLASSES, pictures.name)
-    return Part.of_pictures(part, labels, pictures)

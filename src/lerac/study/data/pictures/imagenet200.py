@@ -11,75 +11,41 @@ official validation images are the test part; the validation part is cut from th
 
 from collections import Counter
 from pathlib import Path
-from typing import Literal
-from xml.etree import ElementTree
 
 from PIL import Image
 from torch import Tensor
 
-from lerac.study.data.parts import Sizes
 from lerac.study.data.pictures.classification import Part, Parts, assemble
 from lerac.study.data.pictures.images import IMAGENET, FilePictures, Normalise, StreamedImages, to_bytes
-from lerac.study.data.pictures.listing import check_pictures, folder_names, image_names
-from lerac.study.data.places import Checked, Place, data_root, locate
+from lerac.study.data.pictures.listing import check_pictures, folder_names, image_names, read_xml
+from lerac.study.data.places import Checked, Place, locate
+from lerac.study.data.settings import DataSettings
 from lerac.study.data.splits import Splits
 from lerac.study.errors import StudyError
 
-__all__ = ["FOLDER", "MOST", "NAME", "check_imagenet200", "load_imagenet200"]
+__all__ = ["CLASSES", "FOLDER", "MOST", "NAME", "check", "load"]
 
 NAME, FOLDER = "imagenet200", "ILSVRC"
-CLASSES, ALL_CLASSES, PER_CLASS_VAL = 200, 1000, 50
+CLASSES, ALL_CLASSES, PER_CLASS_VAL, SIZE = 200, 1000, 50, 224
 COUNTS = {"val": CLASSES * PER_CLASS_VAL}
 FEWEST, MOST = 732, 1300  # training images of a class in ILSVRC 2012 (Russakovsky et al., IJCV 2015)
 FIRST, LAST = "n01440764", "n02097298"  # of the 200, in the sorted list of ILSVRC 2012
 
 
-def load_imagenet200(
-    seed: int,
-    *,
-    train: int | None = None,
-    validation: int | Literal["test"],
-    test: int,
-    label_noise: float = 0.0,
-    size: int = 224,
-    crop: Literal["centre", "random"] = "centre",
-    sample: bool = False,
-    root: Path | None = None,
-) -> Splits:
-    """Give images as inputs (batch, 3, size, size), read and augmented when a batch is asked for.
-
-    Args:
-        seed: decides augmentation and label noise.
-        train: number of training examples; None: all that are left.
-        validation: number of examples that choose the epoch; or `test`: the test examples do, as in the authors' code.
-        test: number of examples that are looked at once, at most 10,000.
-        label_noise: share of the training labels to replace by another class, in [0, 1).
-        size: height and width, in pixels; to measure, the shorter side is resized to 8/7 of it.
-        crop: of images to measure on: `centre`; or `random`, as in the authors' code, drawn once by the seed.
-        sample: whether a generated sample is wanted instead of the real data.
-        root: data root; None: LERAC_DATA.
-
-    Raises:
-        StudyError: if files are missing, or there are fewer examples than asked for; when a batch is read, if an
-            image is damaged.
-    """
-    parts = _read(_place(data_root(root), sample))
+def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
+    """Give images as inputs (batch, 3, size, size), read and augmented when a batch is asked for."""
+    parts, size = _read(_place(root, bool(data.sample))), data.size or SIZE
 
     def make(part: Part, index: Tensor, labels: Tensor, training: bool) -> StreamedImages:
         assert not isinstance(part.pictures, Tensor)
-        transform = Augment(size) if training else Measure(size, crop)
+        transform = Augment(size) if training else Measure(size, at_random=data.crop == "random")
         return StreamedImages(part.pictures, labels, index, transform, Normalise(*IMAGENET), seed)
 
-    sizes = Sizes(train, validation, test)
-    return assemble(parts, make, seed=seed, sizes=sizes, label_noise=label_noise)
+    return assemble(parts, make, data, seed)
 
 
-def check_imagenet200(root: Path) -> Checked:
-    """Read every image and annotation of the 200 classes.
-
-    Raises:
-        StudyError: with the first faulty file.
-    """
+def check(root: Path | None) -> Checked:
+    """Read every image and annotation of the 200 classes."""
     return check_pictures(NAME, _read(_place(root, None)))
 
 
@@ -106,20 +72,20 @@ class Measure:
 
     Args:
         size: height and width of the result, in pixels.
-        crop: `centre` or `random`; the latter draws from torch's generator.
+        at_random: take a random part, drawn from torch's generator.
     """
 
-    def __init__(self, size: int, crop: Literal["centre", "random"]) -> None:
+    def __init__(self, size: int, *, at_random: bool) -> None:
         from torchvision.transforms import v2
 
-        part = v2.CenterCrop(size) if crop == "centre" else v2.RandomResizedCrop(size)
+        part = v2.RandomResizedCrop(size) if at_random else v2.CenterCrop(size)
         self._transform = v2.Compose([v2.Resize(size * 8 // 7), part])
 
     def __call__(self, image: Image.Image) -> Tensor:
         return to_bytes(self._transform(image))
 
 
-def _place(root: Path, sample: bool | None) -> Place:
+def _place(root: Path | None, sample: bool | None) -> Place:
     return locate(NAME, (FOLDER,), COUNTS, root, sample=sample)
 
 
@@ -178,12 +144,7 @@ def _read_val(place: Place, wnids: list[str]) -> Part:
 
 
 def _annotated(path: Path) -> str:
-    try:
-        found = {element.text or "" for element in ElementTree.parse(path).iterfind("object/name")}
-    except FileNotFoundError:
-        raise StudyError(f"{path}: this file is missing; unpack the data set again") from None
-    except (ElementTree.ParseError, OSError) as error:
-        raise StudyError(f"{path}: cannot be read as XML ({error}); unpack the data set again") from None
+    found = {element.text or "" for element in read_xml(path).iterfind("object/name")}
     if len(found) != 1:
         raise StudyError(f"{path}: objects of one class expected, found {', '.join(sorted(found)) or 'none'}")
     return found.pop()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ __all__ = [
     "HALF",
     "IMAGENET",
     "FilePictures",
+    "HubPictures",
     "Normalise",
     "Pictures",
     "Square",
@@ -87,6 +88,41 @@ class FilePictures:
     def key(self, i: int) -> str:
         """Give the path below the folder."""
         return self.names[i]
+
+
+@dataclass(frozen=True)
+class HubPictures:
+    """Images in a column of a table.
+
+    Args:
+        table: of `lerac.study.data.hub.hub_table`.
+        column: with the encoded images.
+        folder: where the files are.
+        part: of the data set.
+    """
+
+    table: Any
+    column: str
+    folder: Path
+    part: str
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def open(self, i: int) -> Image.Image:
+        """Decode an image to RGB."""
+        cell = self.table[i][self.column]
+        if not isinstance(cell, dict) or not isinstance(cell.get("bytes"), bytes):
+            raise StudyError(f"{self.name(i)}: {self.column!r} has no bytes of an image; download the files again")
+        return decode(cell["bytes"], self.name(i))
+
+    def name(self, i: int) -> str:
+        """Give folder, part and row."""
+        return f"{self.folder}: {self.key(i)}"
+
+    def key(self, i: int) -> str:
+        """Give part and row."""
+        return f"{self.part} row {i}"
 
 
 def decode(source: Path | bytes, name: str) -> Image.Image:

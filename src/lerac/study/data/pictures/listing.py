@@ -1,9 +1,10 @@
-"""Folders of images: what is in them, and whether every image can be read."""
+"""Folders and lists of images: what is in them, and whether every image can be read."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from xml.etree import ElementTree
 
 from torch import Tensor
 
@@ -12,7 +13,16 @@ from lerac.study.data.pictures.images import Pictures, open_square
 from lerac.study.data.places import MARKER, Checked
 from lerac.study.errors import StudyError
 
-__all__ = ["check_pictures", "folder_names", "image_names", "read_all", "require_same"]
+__all__ = [
+    "check_pictures",
+    "folder_names",
+    "image_names",
+    "read_all",
+    "read_lines",
+    "read_xml",
+    "require_once",
+    "require_same",
+]
 
 SUFFIXES = (".jpg", ".jpeg")
 
@@ -98,3 +108,47 @@ def check_pictures(name: str, parts: Parts, size: int | None = None) -> Checked:
         read_all(part.pictures, size)
     counts = {part.name: len(part.labels) for part in (parts.train, parts.test)}
     return Checked(name, parts.place.folder, parts.form, parts.place.sample, counts, parts.classes)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a text file that are not empty.
+
+    Raises:
+        StudyError: if it is missing, empty or not UTF-8.
+    """
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except FileNotFoundError:
+        raise StudyError(f"{path}: this file is missing; unpack the data set again") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: cannot be read ({error}); unpack the data set again") from None
+    if not lines:
+        raise StudyError(f"{path}: this file is empty; unpack the data set again")
+    return lines
+
+
+def read_xml(path: Path) -> ElementTree.Element:
+    """Read an annotation.
+
+    Raises:
+        StudyError: if it is missing or no XML.
+    """
+    try:
+        return ElementTree.parse(path).getroot()
+    except FileNotFoundError:
+        raise StudyError(f"{path}: this file is missing; unpack the data set again") from None
+    except (ElementTree.ParseError, OSError) as error:
+        raise StudyError(f"{path}: cannot be read as XML ({error}); unpack the data set again") from None
+
+
+def require_once(path: Path, names: Sequence[str]) -> None:
+    """Refuse a list that names something twice.
+
+    Raises:
+        StudyError: with the first name that stands there again.
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise StudyError(f"{path}: {name} is listed twice")
+        seen.add(name)

@@ -11,22 +11,33 @@ from typing import Any
 import numpy as np
 
 from lerac.study.data.pictures import food101, imagenet200, tiny_imagenet, utkface
-from lerac.study.data.pictures.cifar import Cifar
+from lerac.study.data.pictures.cifar import CIFAR10, CIFAR100, Cifar
 from lerac.study.data.pictures.shapes import jpeg, shape_image
 from lerac.study.data.places import mark_sample, new_folder
 from lerac.study.seeds import derive
 
-__all__ = ["sample_cifar", "sample_food101", "sample_imagenet200", "sample_tiny_imagenet", "sample_utkface"]
+__all__ = [
+    "sample_cifar10",
+    "sample_cifar100",
+    "sample_food101",
+    "sample_imagenet200",
+    "sample_tiny_imagenet",
+    "sample_utkface",
+]
 
 
-def sample_cifar(kind: Cifar, root: Path) -> None:
-    """Write 200 training and 50 test images of CIFAR-10, or 300 and 100 of CIFAR-100.
+def sample_cifar10(root: Path) -> None:
+    """Write 200 training and 50 test images."""
+    _sample_cifar(CIFAR10, root, train=200, test=50)
 
-    Raises:
-        StudyError: if the folder exists.
-    """
+
+def sample_cifar100(root: Path) -> None:
+    """Write 300 training and 100 test images."""
+    _sample_cifar(CIFAR100, root, train=300, test=100)
+
+
+def _sample_cifar(kind: Cifar, root: Path, *, train: int, test: int) -> None:
     folder, generator = new_folder(root, kind.folder), _generator(kind.name)
-    train, test = (200, 50) if kind.classes == 10 else (300, 100)
     each = train // len(kind.train)
     for i, file in enumerate(kind.train):
         note = f"training batch {i + 1} of {len(kind.train)}"
@@ -43,11 +54,7 @@ def sample_cifar(kind: Cifar, root: Path) -> None:
 
 
 def sample_tiny_imagenet(root: Path) -> None:
-    """Write 3 training images, 1 validation image and 1 unlabelled test image per class.
-
-    Raises:
-        StudyError: if the folder exists.
-    """
+    """Write 3 training images, 1 validation image and 1 unlabelled test image per class."""
     name, classes = tiny_imagenet.NAME, tiny_imagenet.CLASSES
     folder, generator = new_folder(root, tiny_imagenet.FOLDER), _generator(name)
     wnids = [f"n{90_000_000 + 37 * label}" for label in range(classes)]
@@ -68,11 +75,7 @@ def sample_tiny_imagenet(root: Path) -> None:
 
 
 def sample_imagenet200(root: Path) -> None:
-    """Write 3 training images and 1 validation image of each of 200 classes.
-
-    Raises:
-        StudyError: if the folder exists.
-    """
+    """Write 3 training images and 1 validation image of each of 200 classes."""
     name, classes = imagenet200.NAME, imagenet200.CLASSES
     folder, generator = new_folder(root, imagenet200.FOLDER), _generator(name)
     wnids = [f"n{90_000_000 + 37 * label}" for label in range(classes)]
@@ -92,11 +95,7 @@ def sample_imagenet200(root: Path) -> None:
 
 
 def sample_food101(root: Path) -> None:
-    """Write 3 training images and 1 test image per class.
-
-    Raises:
-        StudyError: if the folder exists.
-    """
+    """Write 3 training images and 1 test image per class."""
     name, classes = food101.NAME, food101.CLASSES
     folder, generator = new_folder(root, food101.FOLDER), _generator(name)
     names = [f"dish_{label:03}" for label in range(classes)]
@@ -117,11 +116,7 @@ def sample_food101(root: Path) -> None:
 
 
 def sample_utkface(root: Path) -> None:
-    """Write 240 images whose colour tells the age; two names lack a field, as a few of the real ones do.
-
-    Raises:
-        StudyError: if the folder exists.
-    """
+    """Write 240 images whose colour tells the age; two names lack a field, as a few of the real ones do."""
     folder, generator, count = new_folder(root, utkface.FOLDER), _generator(utkface.NAME), 240
     for i in range(count):
         age, gender, race = (int(generator.integers(low, high)) for low, high in ((0, 117), (0, 2), (0, 5)))

@@ -9,73 +9,42 @@ test images have no labels; the validation part is cut from the training images 
 """
 
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor
 
-from lerac.study.data.hub import HubPictures, hub_labels, hub_table
-from lerac.study.data.parts import Sizes
-from lerac.study.data.pictures.classification import Part, Parts, assemble, read_lines, require_labels
+from lerac.study.data.pictures.classification import Part, Parts, assemble
 from lerac.study.data.pictures.images import HALF, FilePictures, Normalise, hold
-from lerac.study.data.pictures.listing import check_pictures, folder_names, image_names, require_same
-from lerac.study.data.places import Checked, Place, data_root, locate
+from lerac.study.data.pictures.listing import check_pictures, folder_names, image_names, read_lines, require_same
+from lerac.study.data.places import Checked, Place, locate
+from lerac.study.data.settings import DataSettings
 from lerac.study.data.splits import HeldSplit, Splits
 from lerac.study.errors import StudyError
 
-__all__ = ["FOLDER", "NAME", "check_tiny_imagenet", "load_tiny_imagenet"]
+__all__ = ["CLASSES", "FOLDER", "NAME", "check", "load"]
 
 NAME, FOLDER, HUB_FOLDER = "tiny-imagenet", "tiny-imagenet-200", "tiny-imagenet"
 CLASSES, SIZE = 200, 64
 COUNTS = {"train": 100_000, "val": 10_000}
 
 
-def load_tiny_imagenet(
-    seed: int,
-    *,
-    train: int | None = None,
-    validation: int | Literal["test"],
-    test: int,
-    label_noise: float = 0.0,
-    size: int = SIZE,
-    sample: bool = False,
-    root: Path | None = None,
-) -> Splits:
-    """Give images as inputs (batch, 3, size, size), held in memory as bytes; 1.4 GB for all of them.
-
-    Args:
-        seed: decides the label noise, and nothing else.
-        train: number of training examples; with `validation` at most 100,000; None: all that are left.
-        validation: number of examples that choose the epoch; or `test`: the test examples do, as in the authors' code.
-        test: number of examples that are looked at once, at most 10,000: the official validation images.
-        label_noise: share of the training labels to replace by another class, in [0, 1).
-        size: height and width, in pixels.
-        sample: whether a generated sample is wanted instead of the real data.
-        root: data root; None: LERAC_DATA.
-
-    Raises:
-        StudyError: if files are missing or damaged, or there are fewer examples than asked for.
-    """
-    parts = _read(_place(data_root(root), sample))
-    normalise = Normalise(*HALF, size=size)
+def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
+    """Give images as inputs (batch, 3, size, size), held in memory as bytes; 1.4 GB for all of them."""
+    parts = _read(_place(root, bool(data.sample)))
+    normalise = Normalise(*HALF, size=data.size or SIZE)
 
     def make(part: Part, index: Tensor, labels: Tensor, training: bool) -> HeldSplit:
         assert not isinstance(part.pictures, Tensor)
         return HeldSplit(hold(part.pictures, SIZE, index.tolist()), labels, index, normalise)
 
-    sizes = Sizes(train, validation, test)
-    return assemble(parts, make, seed=seed, sizes=sizes, label_noise=label_noise)
+    return assemble(parts, make, data, seed)
 
 
-def check_tiny_imagenet(root: Path) -> Checked:
-    """Read everything.
-
-    Raises:
-        StudyError: with the first faulty file.
-    """
+def check(root: Path | None) -> Checked:
+    """Read everything."""
     return check_pictures(NAME, _read(_place(root, None)), SIZE)
 
 
-def _place(root: Path, sample: bool | None) -> Place:
+def _place(root: Path | None, sample: bool | None) -> Place:
     return locate(NAME, (FOLDER, HUB_FOLDER), COUNTS, root, sample=sample)
 
 
@@ -84,7 +53,8 @@ def _read(place: Place) -> Parts:
         wnids = _wnids(place.folder / "wnids.txt")
         train, val = _read_train(place, wnids), _read_val(place, wnids)
         return Parts(place, "official", CLASSES, train, val)
-    train, val = (_read_table(place, part, files) for part, files in (("train", "train"), ("val", "valid")))
+    hub = {"train": "train", "val": "valid"}
+    train, val = (Part.of_hub(place, part, files, CLASSES) for part, files in hub.items())
     return Parts(place, "hub", CLASSES, train, val)
 
 
@@ -127,11 +97,3 @@ def _read_val(place: Place, wnids: list[str]) -> Part:
     names = sorted(labels)
     pictures = FilePictures(place.folder, [f"val/images/{name}" for name in names])
     return Part.of_pictures("val", [labels[name] for name in names], pictures)
-
-
-def _read_table(place: Place, part: str, files: str) -> Part:
-    table = hub_table(place.folder, files, ("image", "label"))
-    place.require_count(part, len(table))
-    pictures = HubPictures(table, "image", place.folder, files)
-    labels = require_labels(hub_labels(table, "label", place.folder), CLASSES, pictures.name)
-    return Part.of_pictures(part, labels, pictures)

@@ -1,29 +1,32 @@
-"""What the three text data sets have in common: pairs of texts, split, encoded and padded batch by batch."""
+"""Three data sets of pairs of texts with two labels: BoolQ, QNLI and RTE; split, encoded and padded batch by batch.
+
+The labels of the official test part are hidden, so its validation part is the test split here, as in the authors'
+code, and validation examples are cut from the training part (paper: 10 %), the same for every seed.
+"""
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from lerac.study.data.parts import Sizes, choose
-from lerac.study.data.places import Checked, Place, data_root, locate
-from lerac.study.data.splits import Split, Splits, with_label_noise
+from lerac.study.data.places import Checked, Place, locate
+from lerac.study.data.settings import DataSettings
+from lerac.study.data.splits import Split, Splits, choose, told_apart, with_label_noise
 from lerac.study.data.text.encoding import PIECES, BertPieces, Encoded, Encoder, WholeWords
 from lerac.study.data.text.files import Columns, Pairs, read_hub, read_jsonl, read_tsv
 from lerac.study.data.text.sample import write_text_sample
 from lerac.study.errors import StudyError
 
-__all__ = ["TextPairs", "TextSplit", "weights_root"]
+__all__ = ["BOOLQ", "QNLI", "RTE", "TextPairs", "TextSplit"]
 
 VARIABLE = "LERAC_WEIGHTS"
 CLASSES = 2
+LONGEST = {"bert": 512, "words": 200}  # tokens of a pair, unless data.max_length says otherwise
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,6 @@ class TextSplit(Split):
 class TextPairs:
     """A data set of pairs of texts with two labels.
 
-    The labels of the official test part are hidden, so its validation part is the test split here, as in the authors'
-    code, and validation examples are cut from the training part (paper: 10 %), the same for every seed.
-
     Args:
         name: of the data set.
         folders: names that the folder of the official form can have, nested ones first.
@@ -81,73 +81,28 @@ class TextPairs:
     columns: Columns
     hub: Mapping[str, Columns]
 
-    def load(
-        self,
-        seed: int,
-        *,
-        train: int | None,
-        validation: int | Literal["test"],
-        test: int,
-        tokens: str = "words",
-        max_length: int | None = None,
-        min_count: int = 1,
-        label_noise: float = 0.0,
-        sample: bool = False,
-        root: Path | None = None,
-        weights: Path | None = None,
-    ) -> Splits:
-        """Give encoded pairs, in memory.
-
-        Args:
-            seed: decides the label noise, and nothing else.
-            train: number of training examples; None: all of the training part that are left.
-            validation: number of examples that choose the epoch, of the training part, too; `test`: the test
-                examples choose it, as in the authors' code.
-            test: number of examples that are looked at once, of the official validation part.
-            tokens: `bert`, or `words` of the training split.
-            max_length: most tokens of a pair: None: 512 for `bert`, 200 for `words` (paper; the authors' code
-                has 100 for `bert`).
-            min_count: for `words`: how often one must occur in the training split to be in the vocabulary.
-            label_noise: share of the training labels to replace by the other class, in [0, 1).
-            sample: whether a generated sample is wanted instead of the real data.
-            root: data root; None: LERAC_DATA.
-            weights: folder with `bert-large-uncased/vocab.txt`, for `bert`; None: LERAC_WEIGHTS.
-
-        Raises:
-            StudyError: if files are missing or damaged, or there are fewer examples than asked for.
-        """
-        if tokens not in ("bert", "words"):
-            raise StudyError(f"data.tokens must be bert or words, got {tokens!r}")
-        if tokens == "bert" and min_count != 1:
-            raise StudyError(f"data.min_count is for tokens = words; bert has its own vocabulary, got {min_count}")
-        place = self.place(data_root(root), sample)
+    def load(self, data: DataSettings, seed: int, root: Path | None = None) -> Splits:
+        """Give encoded pairs, in memory; for `bert`, LERAC_WEIGHTS must name the folder with its vocabulary."""
+        if data.tokens == "bert" and data.min_count not in (None, 1):
+            raise StudyError(f"data.min_count is for tokens = words; bert has its own vocabulary, got {data.min_count}")
+        place = self.place(root, bool(data.sample))
         parts = [self.read(place, part) for part in ("train", "validation")]
         learning, testing = ((_keys(part), part.labels) for part in parts)
-        chosen = choose(self.name, learning, testing, Sizes(train, validation, test))
+        chosen = choose(self.name, learning, testing, data)
         members = [(parts[0], chosen.train), (parts[1], chosen.test)]
         if chosen.validation is not None:
             members.insert(1, (parts[0], chosen.validation))
         texts = [part.at(index.tolist()) for part, index in members]
-        encoder: Encoder
-        if tokens == "bert":
-            encoder = BertPieces(
-                weights_root(weights), 512 if max_length is None else max_length, None if sample else PIECES
-            )
-        else:
-            encoder = WholeWords(texts[0], 200 if max_length is None else max_length, min_count)
+        encoder = _encoder(data, texts[0])
         splits = [
             TextSplit(encoder(pairs), torch.tensor(pairs.labels), index, encoder.padding)
             for pairs, (_, index) in zip(texts, members, strict=True)
         ]
-        learned = with_label_noise(splits[0], label_noise, CLASSES, seed) if label_noise else splits[0]
+        learned = with_label_noise(splits[0], data.label_noise, CLASSES, seed)
         return Splits(learned, splits[1], splits[-1], CLASSES, vocabulary=encoder.vocabulary)
 
-    def check(self, root: Path) -> Checked:
-        """Read the two parts that have labels, and check their number.
-
-        Raises:
-            StudyError: with the first faulty file and line.
-        """
+    def check(self, root: Path | None) -> Checked:
+        """Read the two parts that have labels, and check their number; an error names file and line."""
         place = self.place(root, None)
         counts = {part: len(self.read(place, part)) for part in self.counts}
         form = "official" if self._hub_columns(place) is None else "hub"
@@ -161,7 +116,7 @@ class TextPairs:
         """
         write_text_sample(self.name, self.folders[-1], self.files, self.columns, root)
 
-    def place(self, root: Path, sample: bool | None) -> Place:
+    def place(self, root: Path | None, sample: bool | None) -> Place:
         """Find the folder."""
         return locate(self.name, (*self.folders, *self.hub), self.counts, root, sample=sample)
 
@@ -184,13 +139,15 @@ class TextPairs:
         return None
 
 
-def weights_root(root: Path | None = None) -> Path:
-    """Give the folder with weights and vocabularies: the one that is given, or that of LERAC_WEIGHTS.
+def _encoder(data: DataSettings, training: Pairs) -> Encoder:
+    length = data.max_length or LONGEST[data.tokens or "words"]
+    if data.tokens == "bert":
+        return BertPieces(_weights_root(), length, None if data.sample else PIECES)
+    return WholeWords(training, length, data.min_count or 1)
 
-    Raises:
-        StudyError: if there is neither, or no such folder.
-    """
-    text = os.environ.get(VARIABLE) if root is None else str(root)
+
+def _weights_root() -> Path:
+    text = os.environ.get(VARIABLE)
     if not text:
         raise StudyError(
             f"BERT needs the file bert-large-uncased/vocab.txt: give its folder's folder by --weights or {VARIABLE}"
@@ -202,10 +159,54 @@ def weights_root(root: Path | None = None) -> Path:
 
 def _keys(pairs: Pairs) -> list[str]:
     """Name every example by its texts, the same in either form; the position among copies tells copies apart."""
-    seen: Counter[str] = Counter()
-    keys = []
-    for texts in zip(pairs.first, pairs.second, strict=True):
-        digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
-        keys.append(f"{digest} {seen[digest]}")
-        seen[digest] += 1
-    return keys
+    both = zip(pairs.first, pairs.second, strict=True)
+    return told_apart(hashlib.sha256("\0".join(texts).encode()).hexdigest() for texts in both)
+
+
+_ANSWERS = {False: 0, True: 1}
+_ENTAILS = {"entailment": 0, "not_entailment": 1}
+
+BOOLQ = TextPairs(
+    name="boolq",
+    folders=("BoolQ/BoolQ", "BoolQ"),
+    counts={"train": 9427, "validation": 3270},
+    files={"train": "train.jsonl", "validation": "val.jsonl", "test": "test.jsonl"},
+    columns=Columns("question", "passage", "label", _ANSWERS),
+    hub={
+        "super_glue/boolq": Columns("question", "passage", "label", {0: 0, 1: 1}),
+        "boolq": Columns("question", "passage", "answer", _ANSWERS),
+    },
+)
+"""BoolQ: yes-or-no questions about a passage; 9,427 to learn from and 3,270 to test on.
+
+Source: Clark et al., "BoolQ", NAACL 2019; official form: `BoolQ` of SuperGLUE (`train.jsonl`, `val.jsonl`); Hub form:
+`google/boolq` in a folder `boolq`, or `aps/super_glue` in `super_glue`. No is 0, yes is 1, in every form.
+"""
+
+QNLI = TextPairs(
+    name="qnli",
+    folders=("QNLIv2/QNLI", "QNLI"),
+    counts={"train": 104_743, "validation": 5463},
+    files={"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"},
+    columns=Columns("question", "sentence", "label", _ENTAILS),
+    hub={"glue/qnli": Columns("question", "sentence", "label", {0: 0, 1: 1})},
+)
+"""QNLI: does a sentence answer a question? 104,743 pairs to learn from and 5,463 to test on.
+
+Source: Wang et al., "GLUE", ICLR 2019, from SQuAD; official form: `QNLIv2.zip` of GLUE, with `QNLI/train.tsv` and
+`QNLI/dev.tsv`; Hub form: `nyu-mll/glue` in a folder `glue`. Entailment is 0, no entailment 1, in every form.
+"""
+
+RTE = TextPairs(
+    name="rte",
+    folders=("RTE",),
+    counts={"train": 2490, "validation": 277},
+    files={"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"},
+    columns=Columns("sentence1", "sentence2", "label", _ENTAILS),
+    hub={"glue/rte": Columns("sentence1", "sentence2", "label", {0: 0, 1: 1})},
+)
+"""RTE: does a text entail a sentence? 2,490 pairs to learn from and 277 to test on.
+
+Source: Wang et al., "GLUE", ICLR 2019, from the RTE challenges 1, 2, 3 and 5; official form: `RTE.zip` of GLUE, with
+`RTE/train.tsv` and `RTE/dev.tsv`; Hub form: `nyu-mll/glue` in a folder `glue`. Entailment is 0, no entailment 1.
+"""

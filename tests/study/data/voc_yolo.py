@@ -2,7 +2,7 @@
 
 A line of a label file is `class x y width height`, centre and size as shares of the image. Difficult objects are left
 out, as in the conversion that Ultralytics publishes with its VOC.yaml; so when Ultralytics measures, finding one counts
-as wrong, and VOC's own rule (neither right nor wrong) needs the flags of `load_voc`.
+as wrong, and VOC's own rule (neither right nor wrong) needs the flags of `Objects`.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ def write_yolo(data: Splits, cache: Path) -> Path:
     """Write the splits for Ultralytics, unless the very same ones are there already.
 
     Args:
-        data: of `load_voc`.
+        data: of VOC.
         cache: folder that gets a folder `voc-<hash>`, named by what is in the splits and where the images are.
 
     Returns:
