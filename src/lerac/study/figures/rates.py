@@ -1,4 +1,4 @@
-"""Pictures of a run's learning rates and of its σ, without training: those of the report, and figure 1 of the paper."""
+"""Pictures of learning rates and of σ, without training: of the report, of `lerac schedule`, and figure 1."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from lerac import plot
 from lerac.study.errors import StudyError
 from lerac.study.figures.style import PALETTE, STYLE
+from lerac.study.plan.listing import Schedule
 from lerac.study.plan.rates import Rates, rates_of, sigma_of
 from lerac.study.plan.study import Run, Smoothing
 
-__all__ = ["draw_schedule", "rates_figure", "sigma_figure"]
+__all__ = ["draw_schedule", "listing_figure", "rates_figure", "sigma_figure"]
 
 
 def rates_figure(run: Run, size: tuple[float, float] = (4.4, 2.8)) -> Figure:
@@ -21,6 +22,18 @@ def rates_figure(run: Run, size: tuple[float, float] = (4.4, 2.8)) -> Figure:
     Neither data nor weights are needed. Where a loss drives the base schedule, it is held at the full rate.
     """
     return _draw(rates_of(run), size)
+
+
+def listing_figure(schedule: Schedule) -> Figure:
+    """Draw the curriculum, and beside it the whole training, of what `lerac schedule` lists."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, title in zip(figure.subplots(1, 2), ("curriculum", "whole training"), strict=True):
+        plot.rates(schedule.at, {g.name: g.lrs for g in schedule.groups}, steps=schedule.steps, axes=axes)
+        axes.locator_params(axis="x", nbins=5)
+        axes.set_title(f"{schedule.recipe}, {schedule.source}: {title}", fontsize=10, loc="left")
+    # Next to the whole training, most curricula are too short to be seen.
+    figure.axes[0].set_xlim(0, min(schedule.steps, max(1, 1.5 * schedule.curriculum_steps)))
+    return figure
 
 
 def draw_schedule(run: Run) -> tuple[Figure, dict[str, Any]]:

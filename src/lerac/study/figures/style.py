@@ -10,15 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lerac.study.files import write_bytes, write_text
+from lerac.study.errors import StudyError
+from lerac.study.files import check_file, write_bytes
 
-__all__ = [
-    "STYLE",
-    "colours",
-    "draw_mean",
-    "svg",
-    "write_figure",
-]
+__all__ = ["STYLE", "check_plot_file", "colours", "draw_mean", "svg", "write_figure", "write_figures"]
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with any colour vision.
 PALETTE = ("#000000", "#E69F00", "#0072B2", "#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#999999")  # and a grey
@@ -46,12 +41,32 @@ def svg(figure: Figure, *, transparent: bool = False) -> str:
     return text.getvalue()
 
 
-def write_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Write stem.svg and stem.png; the same figure gives the same bytes."""
-    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("svg", "png")]
-    write_text(paths[0], svg(figure))
+def check_plot_file(path: Path) -> None:
+    """See that a figure can be written there, before anything is computed.
+
+    Raises:
+        StudyError: as `check_file`, or if the format is unknown.
+    """
+    formats = Figure().canvas.get_supported_filetypes()
+    if path.suffix.removeprefix(".").lower() not in formats:
+        raise StudyError(f"--plot {path}: the name must end in one of .{', .'.join(formats)}")
+    check_file(path, "--plot")
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure in the format of its name; the same figure gives the same bytes."""
+    kind = path.suffix.removeprefix(".").lower()
+    undated = {"svg": {"Date": None}, "svgz": {"Date": None}, "png": {"Software": None}}.get(kind)
+    dpi: Any = "figure" if kind == "svg" else 150
     with matplotlib.rc_context(STYLE):
-        write_bytes(paths[1], lambda file: figure.savefig(file, format="png", dpi=150, metadata={"Software": None}))
+        write_bytes(path, lambda file: figure.savefig(file, format=kind, dpi=dpi, metadata=undated))
+
+
+def write_figures(figure: Figure, stem: Path) -> list[Path]:
+    """Write stem.svg and stem.png."""
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("svg", "png")]
+    for path in paths:
+        write_figure(figure, path)
     return paths
 
 

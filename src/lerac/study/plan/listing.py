@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
-from lerac.layers import named_parameters
+from lerac.layers import Layer, named_parameters
 from lerac.study.errors import StudyError
 from lerac.study.plan.base_schedule import base_changes
-from lerac.study.plan.curriculum import steps_per_epoch
 from lerac.study.plan.rates import Rates, rates_of, skeleton
-from lerac.study.plan.study import Run, Study
+from lerac.study.plan.study import Study
 from lerac.study.recipes.official import block_of, official_ramp
 from lerac.study.recipes.recipe import Recipe
 from lerac.study.recipes.regimes import Regime
@@ -19,15 +18,11 @@ from lerac.study.recipes.sections import StaircaseSettings
 __all__ = ["Group", "Schedule", "schedule_of"]
 
 
-@dataclass(frozen=True)
-class Group:
-    """Parameters that always have the same rate.
+Rows = Mapping[int, Sequence[float]]  # step → the rate of every layer before the base schedule
 
-    Args:
-        name: of the layer or the blocks.
-        parameters: their names.
-        lrs: one for each step of `Schedule.at`.
-    """
+
+class Group(NamedTuple):
+    """Parameters that always have the same rate: name of the layer or blocks, theirs, a rate for each step of `at`."""
 
     name: str
     parameters: tuple[str, ...]
@@ -42,23 +37,23 @@ class Schedule:
         recipe: MODEL/DATASET.
         source: whose settings.
         steps_per_epoch: optimizer steps of one epoch.
-        steps: of the whole training.
         curriculum_steps: optimizer steps until the curriculum changes nothing any more.
         base: name of the base schedule.
         exact: False if a metric drives the base schedule, which is then held.
         at: steps, from 0: a rate holds from its step, the first that uses it, until the next.
         groups: nearest to the input first; every parameter of the network is in exactly one.
+        steps: of the whole training.
     """
 
     recipe: str
     source: str
     steps_per_epoch: int
-    steps: int
     curriculum_steps: int
     base: str
     exact: bool
     at: tuple[int, ...]
     groups: tuple[Group, ...]
+    steps: int
 
     def as_dict(self) -> dict[str, Any]:
         """Give it as plain types, as `lerac schedule --json` prints it."""
@@ -78,9 +73,12 @@ def schedule_of(recipe: Recipe, per_epoch: int | None = None) -> Schedule:
             training, or the network or its blocks cannot be found.
     """
     recipe = _with_steps(recipe, per_epoch)
-    stairs, base, epochs = recipe.lerac.staircase, recipe.schedule, recipe.training.epochs
-    per_epoch = steps_per_epoch(recipe.settings())
-    k, rates, rows, members = _authors(recipe, stairs, per_epoch) if stairs else _ours(recipe)
+    base, epochs, stairs = recipe.schedule, recipe.training.epochs, recipe.lerac.staircase
+    # Not of a study that has the recipe, which would look for so many examples.
+    run = Study(recipes=[], regimes=[], seeds=[]).run(recipe, Regime("conventional" if stairs else "lerac"), 0)
+    rates = rates_of(run, _blocks(recipe, stairs) if stairs else None)
+    per_epoch = rates.steps // epochs
+    k, rows = _authors(rates, stairs, epochs, per_epoch) if stairs else _ours(rates)
     at: list[int] = []
     lrs: list[list[float]] = []
     own = rows[0]
@@ -90,56 +88,41 @@ def schedule_of(recipe: Recipe, per_epoch: int | None = None) -> Schedule:
         if not lrs or row != lrs[-1]:
             at.append(step)
             lrs.append(row)
-    lines = zip(members, zip(*lrs, strict=True), strict=True)
+    groups = [Group(x.name, x.parameters, line) for x, line in zip(rates.layers, zip(*lrs, strict=True), strict=True)]
+    exact = base.name != "plateau"
     return Schedule(
-        recipe=recipe.name,
-        source=recipe.source,
-        steps_per_epoch=per_epoch,
-        steps=rates.steps,
-        curriculum_steps=k,
-        base=base.name,
-        exact=base.name != "plateau",
-        at=tuple(at),
-        groups=tuple(Group(name, parameters, line) for (name, parameters), line in lines),
+        recipe.name, recipe.source, per_epoch, k, base.name, exact, tuple(at), tuple(groups), steps=rates.steps
     )
 
 
-# Rows: step → the rate of every member before the base schedule. Members: (what to call them, their parameters).
-Rows = Mapping[int, Sequence[float]]
-Members = list[tuple[str, tuple[str, ...]]]
-
-
-def _ours(recipe: Recipe) -> tuple[int, Rates, Rows, Members]:
-    rates = rates_of(_run(recipe, "lerac"))
-    names = [layer.name for layer in rates.layers]
+def _ours(rates: Rates) -> tuple[int, Rows]:
     during = range(min(rates.k + 1, rates.steps))
-    rows = {step: [rates.lr * rates.factor(name, step) for name in names] for step in during}
-    return rates.k, rates, rows, [(layer.name, layer.parameters) for layer in rates.layers]
+    return rates.k, {t: [rates.lr * rates.factor(layer.name, t) for layer in rates.layers] for t in during}
 
 
-def _authors(recipe: Recipe, stairs: StaircaseSettings, per_epoch: int) -> tuple[int, Rates, Rows, Members]:
-    """Take the products of the authors' code as it rounds them, even where they never reach the full rate."""
-    rates = rates_of(_run(recipe, "conventional"), ())
-    ramp = official_ramp(stairs, lr=rates.lr, epochs=recipe.training.epochs, per_epoch=per_epoch)
-    blocks: dict[float, dict[str, list[str]]] = {}  # by initial rate, in the order of the network
+def _authors(rates: Rates, stairs: StaircaseSettings, epochs: int, per_epoch: int) -> tuple[int, Rows]:
+    """Take the products of the authors' code, which equal ours but for their rounding and need not arrive."""
+    ramp = official_ramp(stairs, lr=rates.lr, epochs=epochs, per_epoch=per_epoch)
+    block = block_of(chain.from_iterable(layer.parameters for layer in rates.layers), stairs.starts)
+    first = [block[layer.parameters[0]] for layer in rates.layers]
+    return ramp[-1][0], {step: [of_block[name] for name in first] for step, of_block in ramp}
+
+
+def _blocks(recipe: Recipe, stairs: StaircaseSettings) -> list[Layer]:
+    """Give the blocks as layers, those with the same initial rate together, in the order of the network."""
+    together: dict[float, dict[str, list[str]]] = {}
     network, _ = skeleton(recipe.model, recipe.network)
     for parameter, block in block_of(named_parameters(network), stairs.starts).items():
-        blocks.setdefault(stairs.starts[block], {}).setdefault(block, []).append(parameter)
+        together.setdefault(stairs.starts[block], {}).setdefault(block, []).append(parameter)
     divided = {outer for outer in stairs.starts for inner in stairs.starts if inner.startswith(f"{outer}.")}
-    members = [
-        (
+    return [
+        Layer(
             ", ".join(f"rest of {block}" if block in divided else block for block in inside),
+            depth,
             tuple(chain.from_iterable(inside.values())),
         )
-        for inside in blocks.values()
+        for depth, inside in enumerate(together.values())
     ]
-    rows = {step: [of_block[next(iter(inside))] for inside in blocks.values()] for step, of_block in ramp}
-    return ramp[-1][0], rates, rows, members
-
-
-def _run(recipe: Recipe, regime: str) -> Run:
-    # A study that has the recipe would check that there are as many examples.
-    return Study(recipes=[], regimes=[], seeds=[]).run(recipe, Regime(regime), 0)
 
 
 def _with_steps(recipe: Recipe, per_epoch: int | None) -> Recipe:

@@ -1,11 +1,11 @@
 """The optimizer of a run, and what decides its learning rates."""
 
-from collections.abc import Mapping
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 import lerac
 from lerac.study.data.splits import Inputs
@@ -42,40 +42,37 @@ def start_curriculum(rates: Rates, network: nn.Module, optimizer: torch.optim.Op
     return lerac.LeRaC(optimizer, network, k=rates.k, ratio=rates.starts, curve=rates.curve, layers=rates.layers)
 
 
+@dataclass
 class Plateau:
-    """Holds a factor on the learning rate that is divided when a loss no longer falls, by torch's rule.
+    """A factor on the learning rate that is divided when a loss no longer falls, by the rule of torch's scheduler.
 
     As there, a loss is better if it is below the best by more than a ten-thousandth of it.
 
     Args:
         divide_by: above 1.
         patience: how many epochs in a row may be without a better loss; one more, and the factor is divided.
+        factor: what the learning rate is multiplied by.
+        best: loss so far.
+        bad_epochs: since the last better loss or division.
     """
 
-    def __init__(self, divide_by: float, patience: int) -> None:
-        # An optimizer of its own: the real one's rates are set from all factors together.
-        self._holder = torch.optim.SGD([torch.zeros((), requires_grad=True)], lr=1.0)
-        self._rule = ReduceLROnPlateau(self._holder, factor=1 / divide_by, patience=patience, eps=0.0)
-
-    @property
-    def factor(self) -> float:
-        """What the learning rate is multiplied by; 1 at the start."""
-        return float(self._holder.param_groups[0]["lr"])
+    divide_by: float
+    patience: int
+    factor: float = 1.0
+    best: float = math.inf
+    bad_epochs: int = 0
 
     def step(self, loss: float) -> bool:
         """Hear the loss of an epoch; say whether the factor has changed."""
-        before = self.factor
-        self._rule.step(loss)
-        return self.factor != before
+        better = loss < self.best * (1 - 1e-4)
+        self.best, self.bad_epochs = (loss, 0) if better else (self.best, self.bad_epochs + 1)
+        if divides := self.bad_epochs > self.patience:
+            self.factor, self.bad_epochs = self.factor * (1 / self.divide_by), 0
+        return divides
 
     def state_dict(self) -> dict[str, Any]:
-        """Give factor, best loss and epochs without a better one, as plain types."""
-        return {"factor": self.factor, "best": self._rule.best, "bad_epochs": self._rule.num_bad_epochs}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was taken."""
-        self._holder.param_groups[0]["lr"] = state["factor"]
-        self._rule.best, self._rule.num_bad_epochs = state["best"], state["bad_epochs"]
+        """Give what it has heard so far, as plain types."""
+        return {"factor": self.factor, "best": self.best, "bad_epochs": self.bad_epochs}
 
 
 class SharedRate:
@@ -107,8 +104,7 @@ class SharedRate:
 
     def hear(self, loss: float) -> None:
         """Hear the validation loss of an epoch; the rate of the next step has been set before it, and may change."""
-        if self._plateau is not None:
-            self._plateau.step(loss)
+        if self._plateau is not None and self._plateau.step(loss):
             self._write()
 
     def state_dict(self) -> dict[str, Any]:
@@ -122,7 +118,7 @@ class SharedRate:
         """Continue where `state_dict` was taken."""
         self.steps = state["scheduler"]["last_epoch"]
         if self._plateau is not None:
-            self._plateau.load_state_dict(state["plateau"])
+            self._plateau = replace(self._plateau, **state["plateau"])
         self._write()
 
     def _write(self) -> None:
