@@ -27,7 +27,7 @@ from lerac.study.statistics import (
     student_interval,
     student_p,
 )
-from lerac.study.statistics.pooling import bootstrap
+from lerac.study.statistics.pooling import estimate
 
 Values = NDArray[np.float64]
 SEEDS = (5, 10, 30)
@@ -117,7 +117,7 @@ def _pooled_hits(statistic: Callable[[Values], Values], recipes: int, n: int, st
     """Every recipe has differences around 0.3, so that this is the true mean and the true interquartile mean."""
     rng, hits = np.random.default_rng([seed, recipes, n]), 0
     for _ in range(studies):
-        found = bootstrap(list(rng.normal(0.3, 1, size=(recipes, n))), statistic)
+        found = estimate(list(rng.normal(0.3, 1, size=(recipes, n))), statistic)
         hits += found.low is not None and found.high is not None and found.low <= 0.3 <= found.high
     return hits / studies
 

@@ -12,7 +12,8 @@ import pytest
 
 import lerac.__main__
 from lerac.cli import run
-from lerac.study.runs.folder import collect, read_study, write_tables
+from lerac.study.runs.folder import read_study, write_tables
+from lerac.study.runs.outcomes import collect
 from lerac.study.runs.run import train_run
 
 SMALL = ["--set", "training.epochs=2", "--set", "data.train=90", "--set", "data.validation=40",

@@ -5,7 +5,7 @@ from pages import Page, page_of
 from studies import make_study, train_here
 
 from lerac.study.plan.study import Study
-from lerac.study.runs.folder import collect
+from lerac.study.runs.outcomes import collect
 
 
 @pytest.fixture(scope="session")

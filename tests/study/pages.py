@@ -4,7 +4,8 @@ import json
 import re
 from html.parser import HTMLParser
 
-from lerac.study.report import compare, write_report
+from lerac.study.report.page import write_report
+from lerac.study.runs.comparison import compare
 from lerac.study.statistics import analyse
 
 VOID = {"meta", "link", "wbr", "br", "img"}

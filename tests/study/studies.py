@@ -7,7 +7,8 @@ from torch import Tensor
 
 from lerac.study.plan.study import Run, Study
 from lerac.study.recipes.recipe import load_recipe
-from lerac.study.runs.folder import collect, write_study, write_tables
+from lerac.study.runs.folder import write_study, write_tables
+from lerac.study.runs.outcomes import collect
 from lerac.study.runs.run import train_run
 from lerac.study.training.training import Training
 

@@ -13,7 +13,8 @@ from studies import make_run, make_study, train_here
 
 from lerac.study.engines import engine_of
 from lerac.study.errors import StudyError
-from lerac.study.runs.folder import collect, write_study, write_tables
+from lerac.study.runs.folder import write_study, write_tables
+from lerac.study.runs.outcomes import collect
 from lerac.study.runs.run import RunFolder
 
 ray = pytest.importorskip("ray")

@@ -15,10 +15,13 @@ from lerac.study.data.settings import DataSettings
 from lerac.study.errors import StudyError
 from lerac.study.files import check_folder
 from lerac.study.lock import claim
+from lerac.study.metrics import Metric
 from lerac.study.plan.request import request_study, require_data
 from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import Source, recipe_names
-from lerac.study.runs.folder import Result, collect, extend_study, write_study, write_tables
+from lerac.study.runs.folder import extend_study, write_study, write_tables
+from lerac.study.runs.outcomes import collect
+from lerac.study.statistics.outcomes import Outcome
 from lerac.study.terminal.study import print_summaries, summary_json
 
 __all__ = ["OverTime"]
@@ -128,20 +131,19 @@ class OverTime:
 
     def _drawn(self, asked: Study, folder: Path, stem: str, *, quiet: bool) -> dict[str, Any] | None:
         """Train what is missing, draw, print unless quiet, and give what is shown; None if a run failed."""
-        results = _trained(folder, asked, self.workers)
-        if results is None:
+        outcomes = _trained(folder, asked, self.workers)
+        if outcomes is None:
             return None
-        from lerac.study.figures.over_time import draw_over_time, outcomes
+        from lerac.study.figures.over_time import draw_over_time, measured_over_time
         from lerac.study.figures.style import write_figures
 
-        name, seeds, metric = asked.recipes[0].name, len(asked.seeds), results[0].metric
+        name, seeds, metric = asked.recipes[0].name, len(asked.seeds), outcomes[0].metric
         title = f"{name}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
-        files = write_figures(draw_over_time(results, title), self.out / stem)
-        measured = outcomes(results)
+        files = write_figures(draw_over_time(outcomes, title), self.out / stem)
+        measured = measured_over_time(outcomes)
         if not quiet:
             for what, summaries in measured.items():
-                factor, unit = (1.0, "") if what == "time" else (metric.factor, metric.unit)
-                print_summaries(Console(), what, summaries, factor=factor, unit=unit)
+                print_summaries(Console(), what, summaries, Metric("time", "min") if what == "time" else metric)
             for file in files:
                 print(f"figure {self.number}: {file}")
         shown = {what: [summary_json(summary) for summary in summaries] for what, summaries in measured.items()}
@@ -157,7 +159,7 @@ def _why_not(dataset: str, data: DataSettings) -> str | None:
     return None
 
 
-def _trained(folder: Path, asked: Study, workers: int | None) -> list[Result] | None:
+def _trained(folder: Path, asked: Study, workers: int | None) -> list[Outcome] | None:
     """Train what is missing of a study, in a folder that may hold more of it; None if a run failed."""
     from lerac.study.engines.progress import train_shown
 

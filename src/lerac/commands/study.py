@@ -37,10 +37,16 @@ from lerac.study.plan.request import (
 )
 from lerac.study.plan.study import Run, Study
 from lerac.study.recipes.regimes import DEFAULT_REGIMES, parse_regime
-from lerac.study.runs.estimate import Estimate
-from lerac.study.runs.folder import Result, collect, extend_study, write_study, write_tables
-from lerac.study.statistics import POWER, analyse
+from lerac.study.runs.comparison import compare
+from lerac.study.runs.estimate import Pace
+from lerac.study.runs.folder import extend_study, write_study, write_tables
+from lerac.study.runs.merging import merge
+from lerac.study.runs.outcomes import collect
+from lerac.study.runs.run import RunFolder
+from lerac.study.statistics.outcomes import Outcome
 from lerac.study.statistics.question import Question, request_question
+from lerac.study.statistics.seeds_needed import POWER
+from lerac.study.statistics.whole_study import analyse
 from lerac.study.terminal.study import print_plan, print_study, study_json
 from lerac.study.training.launch import is_main, launched_processes, refuse_launch
 
@@ -83,19 +89,19 @@ def compare_command(
     )
     folder = out or default_out(asked)
     study = extend_study(folder, asked)
-    question = request_question(study, baseline, claims, power)
+    question = _question(study, baseline, claims, power)
     if plan:
-        results = collect(folder, study.runs())
-        print_plan(Console(), results, Estimate.of(results), _side_by_side(workers, engine, device), as_json=as_json)
+        outcomes = collect(folder, study.runs())
+        print_plan(Console(), outcomes, Pace.of(outcomes), _side_by_side(workers, engine, device), as_json=as_json)
         return
     require_data(asked)
     with claim(folder):
         study = extend_study(folder, asked)  # again: it may have been extended meanwhile
         write_study(folder, study)
         failures = _train(folder, study.runs(), workers, engine)
-        results = collect(folder, study.runs())
-        write_tables(folder, results)
-        _tell(folder, study, results, question, [folder], as_json=as_json)
+        outcomes = collect(folder, study.runs())
+        write_tables(folder, outcomes)
+        _tell(folder, study, outcomes, question, [folder], as_json=as_json)
     if failures:
         raise typer.Exit(1)
 
@@ -137,8 +143,7 @@ def train_command(
         write_tables(out, collect(out, extend_study(out, asked).runs()))
     if failures:
         raise typer.Exit(1)
-    [result] = collect(out, [run])
-    Console().print(json.dumps(result.status, indent=2), markup=False, highlight=False)
+    Console().print(json.dumps(RunFolder(out, run).status(), indent=2), markup=False, highlight=False)
 
 
 def report_command(
@@ -150,12 +155,15 @@ def report_command(
     as_json: Json = False,
 ) -> None:
     """Make the report again, of one folder or of several together."""
-    from lerac.study.report import merge
+    study, outcomes = merge(folders)
+    question = _question(study, baseline, claims, power)
+    write_tables(out or folders[0], outcomes)
+    _tell(out or folders[0], study, outcomes, question, folders, as_json=as_json)
 
-    study, results = merge(folders)
-    question = request_question(study, baseline, claims, power)
-    write_tables(out or folders[0], results)
-    _tell(out or folders[0], study, results, question, folders, as_json=as_json)
+
+def _question(study: Study, baseline: str | None, claims: list[str], power: float) -> Question:
+    asked = None if baseline is None else str(parse_regime(baseline))
+    return request_question(study.regimes, study.metrics, asked, claims, power)
 
 
 def _train(folder: Path, runs: list[Run], workers: int | None, engine: str = "local") -> int:
@@ -184,15 +192,16 @@ def _track(names: list[str]) -> None:
 
 
 def _tell(
-    out: Path, study: Study, results: list[Result], question: Question, folders: list[Path], *, as_json: bool
+    out: Path, study: Study, outcomes: list[Outcome], question: Question, folders: list[Path], *, as_json: bool
 ) -> None:
     """Compute the statistics, once for all; write page and tables; print."""
-    from lerac.study.report import compare, write_report, write_summary
+    from lerac.study.report.page import write_report
+    from lerac.study.report.tables import write_summary
 
     analysis = analyse(
-        results, baseline=question.baseline, claims=question.claims, power=question.power, folders=folders
+        outcomes, baseline=question.baseline, claims=question.claims, power=question.power, folders=folders
     )
-    comparisons, page = compare(study, results, analysis), out / "report.html"
+    comparisons, page = compare(study, outcomes, analysis), out / "report.html"
     write_report(page, study, comparisons, analysis)
     write_summary(out, comparisons)
     if as_json:

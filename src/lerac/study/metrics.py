@@ -1,68 +1,78 @@
-"""What a network is judged by: accuracy, the mean absolute error of a regression, or mean average precision."""
+"""What networks are judged by: a number with a name, a goal and a unit; of what data it is, a metric does not know."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from lerac.study.data import DATASETS
-from lerac.study.data.settings import Task
-
-__all__ = ["ACCURACY", "MAE", "MAP50", "Metric", "metric_of"]
+__all__ = ["ACCURACY", "Metric"]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that says how good a network is.
+    """A number that says how good a network is, and how it is written.
 
     Args:
         name: in tables and files; `validation_<name>` in a history.
-        title: in words.
-        factor: from the number to the one that is shown.
-        unit: of the number that is shown.
-        difference: unit of a difference of two of them.
-        digits: behind the point, of a single number that is shown.
+        goal: whether more or less of it is better.
+        unit: of the number that is shown; empty if it has none.
+        scale: from the number to the one that is shown.
+        words: its name in sentences and headings; None: `name`.
+        digits: behind the point, in tables.
+        brief: behind the point, of a single number while training goes on; None: `digits`.
         loss: unit of the loss that is trained; empty if it has none.
-        higher_is_better: else lower is.
         others: names of what is measured beside it.
     """
 
     name: str
-    title: str
-    factor: float
-    unit: str
-    difference: str
-    digits: int
-    loss: str
-    higher_is_better: bool
+    goal: Literal["max", "min"] = "max"
+    unit: str = ""
+    scale: float = 1
+    words: str | None = None
+    digits: int = 2
+    brief: int | None = None
+    loss: str = ""
     others: tuple[str, ...] = ()
 
     @property
+    def title(self) -> str:
+        """What it is, in words."""
+        return self.words or self.name
+
+    @property
+    def heading(self) -> str:
+        """What it is and in which unit, such as `accuracy, %`."""
+        return f"{self.title}, {self.unit}" if self.unit else self.title
+
+    @property
+    def difference(self) -> str:
+        """Unit of a difference of two of them: of percentages, points."""
+        return "points" if self.unit == "%" else self.unit
+
+    @property
     def measured(self) -> tuple[str, ...]:
-        """Names of all that is measured on a split, the loss last."""
-        return (self.name, *self.others, "loss")
+        """Names of all that is measured on a split."""
+        return (self.name, *self.others)
 
     def better(self, value: float, than: float) -> bool:
         """Whether a value is strictly better than another."""
-        return value > than if self.higher_is_better else value < than
+        return value > than if self.goal == "max" else value < than
+
+    def number(self, value: float) -> str:
+        """Write a value without its unit, such as `91.23`."""
+        return f"{self.scale * value:.{self.digits}f}"
+
+    def change(self, value: float) -> str:
+        """Write a difference with its sign and without its unit, such as `+0.31`."""
+        return f"{self.scale * value:+.{self.digits}f}"
+
+    def apart(self, number: str) -> str:
+        """Put the unit of differences behind a number, if there is one."""
+        return f"{number} {self.difference}" if self.difference else number
 
     def text(self, value: float) -> str:
-        """Show a value with its unit, such as `91.2%` or `6.31 years`."""
-        return f"{self.factor * value:.{self.digits}f}{'' if self.unit == '%' else ' '}{self.unit}"
+        """Write a single value with its unit, such as `91.2%` or `6.31 years`."""
+        number = f"{self.scale * value:.{self.digits if self.brief is None else self.brief}f}"
+        return f"{number}{'' if self.unit in ('', '%') else ' '}{self.unit}"
 
 
-ACCURACY = Metric("accuracy", "accuracy", 100, "%", "points", 1, "nats", higher_is_better=True)
+ACCURACY = Metric("accuracy", unit="%", scale=100, brief=1, loss="nats", others=("loss",))
 """Share of examples classified as labelled, in [0, 1]; shown in %."""
-
-MAE = Metric("mae", "mean absolute error", 1, "years", "years", 2, "years", higher_is_better=False)
-"""Mean distance between estimates and labels, in the unit of the labels: years of age."""
-
-
-MAP50 = Metric("map50", "mAP@0.5", 100, "%", "points", 1, "", higher_is_better=True, others=("map50-95",))
-"""Mean average precision, of boxes that overlap by half (`training.average_precision`), in [0, 1]; shown in %.
-
-Beside it, `map50-95` is the mean over least overlaps of 0.5, 0.55, …, 0.95."""
-
-METRICS: dict[Task, Metric] = {"classification": ACCURACY, "regression": MAE, "detection": MAP50}
-
-
-def metric_of(dataset: str) -> Metric:
-    """Give what networks are judged by on a data set."""
-    return METRICS[DATASETS[dataset].task]

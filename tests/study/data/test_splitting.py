@@ -6,8 +6,9 @@ import pytest
 from studies import make_study, train_here
 
 from lerac.study.errors import StudyError
-from lerac.study.report import merge
-from lerac.study.runs.folder import collect, write_tables
+from lerac.study.runs.folder import write_tables
+from lerac.study.runs.merging import merge
+from lerac.study.runs.outcomes import collect
 from lerac.study.runs.run import RunFolder
 
 REGIMES = ("conventional", "lerac")

@@ -9,7 +9,8 @@ from studies import make_run, make_study, train_here
 from lerac.study.engines import machine
 from lerac.study.engines.local import train_all
 from lerac.study.plan.study import Run
-from lerac.study.runs.folder import collect, write_tables
+from lerac.study.runs.folder import write_tables
+from lerac.study.runs.outcomes import collect
 from lerac.study.runs.run import RunFolder
 
 

@@ -15,11 +15,12 @@ from lerac.cli import run
 from lerac.commands import over_time
 from lerac.study.errors import StudyError
 from lerac.study.figures import convolutions
-from lerac.study.figures.over_time import UPDATE_RULES, draw_over_time, outcomes
+from lerac.study.figures.over_time import UPDATE_RULES, draw_over_time, measured_over_time
 from lerac.study.figures.rates import draw_schedule
 from lerac.study.figures.style import write_figures
 from lerac.study.recipes.regimes import split_regimes
-from lerac.study.runs.folder import collect, read_study, write_study
+from lerac.study.runs.folder import read_study, write_study
+from lerac.study.runs.outcomes import collect
 
 TINY = [word for value in (*SMALL, "training.epochs=2") for word in ("--set", value)]
 
@@ -198,7 +199,7 @@ def test_figure_3_of_ages_is_by_their_metric(capsys, tmp_path, samples, monkeypa
     figure = draw_over_time(results, "title")
     assert figure.axes[0].get_title(loc="left") == "validation mean absolute error, years (lower is better)"
     assert list(figure.axes[0].lines[0].get_ydata()) == [entry["validation_mae"] for entry in results[0].history]
-    [base, _] = outcomes(results)["test mean absolute error"]
+    [base, _] = measured_over_time(results)["test mean absolute error"]
     assert base.values == {0: results[0].value("test", "mae")}
 
 
@@ -259,7 +260,7 @@ def test_curves_are_the_means_of_the_metrics(trained, tmp_path):
     epochs, seconds = figure.axes
     for axes in (epochs, seconds):
         assert [line.get_label() for line in axes.lines] == ["conventional", "cbs", "lerac(base=100,curve=staircase)"]
-    of = [r.history for r in trained if r.run.regime == "cbs"]
+    of = [r.history for r in trained if r.regime == "cbs"]
     means = [50 * sum(history[e]["validation_accuracy"] for history in of) for e in range(2)]
     assert list(epochs.lines[1].get_ydata()) == pytest.approx(means)
     assert list(epochs.lines[1].get_xdata()) == [1, 2]
@@ -275,13 +276,13 @@ def test_curves_are_the_means_of_the_metrics(trained, tmp_path):
 
 
 def test_outcomes_are_paired(trained):
-    found = outcomes(trained)
-    of = {(r.run.regime, r.run.seed): r for r in trained}
-    seconds = {key: result.status["seconds"] for key, result in of.items()}
+    found = measured_over_time(trained)
+    of = {(r.regime, r.seed): r for r in trained}
+    seconds = {key: result.seconds for key, result in of.items()}
     time = next(s for s in found["time"] if s.regime == "cbs")
     ratios = [seconds["cbs", seed] / seconds["conventional", seed] for seed in (0, 1)]
     assert list(time.values.values()) == pytest.approx(ratios)
-    assert time.difference.mean == pytest.approx(sum(ratios) / 2 - 1)
+    assert time.difference.mean == pytest.approx(math.sqrt(ratios[0] * ratios[1]) - 1)
     average = next(s for s in found["validation accuracy, mean over all epochs"] if s.regime == "cbs")
     for seed in (0, 1):
         history = of["cbs", seed].history
@@ -294,7 +295,7 @@ def test_a_run_that_diverged_is_in_no_mean(tmp_path):
     study = make_study("conventional", "lerac", epochs=2, overrides=("optimizer.lr=1e30",))
     results = collect(train_here(tmp_path / "study", study), study.runs())
     assert all(result.diverged for result in results)
-    for summaries in outcomes(results).values():
+    for summaries in measured_over_time(results).values():
         assert [summary.n for summary in summaries] == [0, 0]
     draw_over_time(results, "nothing")
 

@@ -26,8 +26,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lerac.cli import run as command
 from lerac.study.data import DATASETS
 from lerac.study.data.splits import HeldSplit
+from lerac.study.data.tasks import MAE
 from lerac.study.errors import StudyError
-from lerac.study.metrics import ACCURACY, MAE
+from lerac.study.metrics import ACCURACY
 from lerac.study.plan.request import request_study
 from lerac.study.plan.study import Study
 from lerac.study.recipes.official import block_of, official_ramp
@@ -291,11 +292,11 @@ def test_epochs_can_be_chosen_on_the_test_split_and_the_reader_is_told():
     assert training._data.validation is training.test_split
     best = training.history[training.best_epoch]
     assert training.test().score == best["validation_accuracy"]
-    from lerac.study.report import Comparison
+    from lerac.study.runs.comparison import Comparison
 
-    told = Comparison(load_recipe("resnet18/cifar10", ["data.sample=true"], "official"), [], [], []).warnings
+    told = Comparison(load_recipe("resnet18/cifar10", ["data.sample=true"], "official"), [], []).warnings
     assert [text.split()[0] for text in told] == ["Trained", "Epochs"]
-    assert Comparison(load_recipe("resnet18/cifar10"), [], [], []).warnings == []
+    assert Comparison(load_recipe("resnet18/cifar10"), [], []).warnings == []
 
 
 def test_the_last_batch_can_be_left_out():

@@ -12,9 +12,11 @@ from lerac.study.figures.rates import sigma_figure
 from lerac.study.plan.request import request_study
 from lerac.study.plan.study import Smoothing
 from lerac.study.recipes.recipe import recipe_text
-from lerac.study.report import compare, merge
 from lerac.study.report.commands import commands_of
-from lerac.study.runs.folder import collect, extend_study
+from lerac.study.runs.comparison import compare
+from lerac.study.runs.folder import extend_study
+from lerac.study.runs.merging import merge
+from lerac.study.runs.outcomes import collect
 from lerac.study.runs.run import RunFolder
 from lerac.study.statistics import analyse
 
@@ -168,7 +170,7 @@ def test_merge(tmp_path):
     train_here(tmp_path / "two", two)
     study, results = merge([tmp_path / "one", tmp_path / "two"])
     assert study == one.extend(two)
-    assert all(result.status for result in results)
+    assert all(result.ended for result in results)
     assert len(results) == 4
     [comparison] = compare(study, results, analyse(results))
     assert comparison.test[1].difference.n == 2

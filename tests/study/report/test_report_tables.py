@@ -13,11 +13,11 @@ from studies import make_study, train_here
 
 from lerac import cli
 from lerac.study.recipes.recipe import load_recipe
-from lerac.study.report import compare, write_summary
 from lerac.study.report.sections import settings_rows
-from lerac.study.report.tables import escape_tex, table_csv, table_rows, table_tex
-from lerac.study.report.times import times_of, unit_of
-from lerac.study.runs.folder import Result
+from lerac.study.report.tables import escape_tex, table_csv, table_tex, write_summary
+from lerac.study.runs.comparison import compare
+from lerac.study.runs.outcomes import outcome_of
+from lerac.study.runs.times import times_of, unit_of
 from lerac.study.statistics import analyse
 
 PUBLISHED = {"conventional": [89.2, 0.43], "lerac": [89.56, 0.16]}
@@ -41,7 +41,7 @@ def results_of(study, values, seconds=None):
             status |= {"seconds": took, "device": "cpu"}
             if math.isnan(value):
                 status |= {"state": "diverged", "steps": 4}
-        results.append(Result(run, status, [], error, []))
+        results.append(outcome_of(run, status, [], error, []))
     return results
 
 
@@ -63,8 +63,7 @@ def page(troubled, tmp_path_factory):
 
 
 def test_csv_has_a_row_per_regime(troubled):
-    [comparison] = compared(*troubled)
-    rows = list(csv.DictReader(io.StringIO(table_csv(table_rows(comparison)))))
+    rows = list(csv.DictReader(io.StringIO(table_csv(compared(*troubled)))))
     assert [row["regime"] for row in rows] == ["conventional", "lerac", "cbs"]
     conventional, lerac, cbs = rows
     shares = [80, 81, 82, 83, 84]
@@ -93,8 +92,7 @@ def test_csv_has_a_row_per_regime(troubled):
 
 
 def test_latex_has_the_same_numbers_in_a_tabular_that_compiles(troubled):
-    [comparison] = compared(*troubled)
-    text = table_tex(table_rows(comparison))
+    text = table_tex(compared(*troubled))
     lines = [line for line in text.splitlines() if not line.startswith("%")]
     columns = re.fullmatch(r"\\begin\{tabular\}\{([lr]+)\}", lines[0])[1]
     assert lines[-1] == r"\end{tabular}"
@@ -142,7 +140,7 @@ def test_latex_is_escaped(text, escaped):
 def test_several_recipes_are_parted_by_a_rule():
     first, second = make_study("conventional"), make_study("conventional", overrides=('model="small-vit"',))
     study = first.extend(second)
-    text = table_tex([row for comparison in compared(study, results_of(study, {})) for row in table_rows(comparison)])
+    text = table_tex(compared(study, results_of(study, {})))
     assert text.count(r"\midrule") == 2
     assert r"small-vit/digits, accuracy, \% & conventional & -- & -- & -- & 0 & 0 & -- \\" in text
 

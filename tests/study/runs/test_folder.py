@@ -6,7 +6,8 @@ from studies import make_study, train_here
 
 from lerac.study.errors import StudyError
 from lerac.study.lock import claim
-from lerac.study.runs.folder import collect, extend_study, read_study, write_study
+from lerac.study.runs.folder import extend_study, read_study, write_study
+from lerac.study.runs.outcomes import collect
 from lerac.study.runs.run import RunFolder
 
 
@@ -19,9 +20,9 @@ def test_results_hold_every_number_exactly_and_no_time(finished):
     assert len(rows) == 12 * 4
     values = dict(zip(keys, (float(r["value"]) for r in rows), strict=True))
     for result in collect(folder, study.runs()):
-        key = (result.run.recipe, result.run.regime, result.run.seed)
-        assert values[(*key, "test", "accuracy")] == result.status["test"]["accuracy"]
-        assert values[(*key, "validation", "loss")] == result.status["validation"]["loss"]
+        key = (result.experiment, result.regime, result.seed)
+        assert values[(*key, "test", "accuracy")] == result.value("test")
+        assert values[(*key, "validation", "loss")] == result.value("validation", "loss")
         best = max(entry["validation_accuracy"] for entry in result.history)
         assert values[(*key, "validation", "accuracy")] == best
     timings = list(csv.DictReader((folder / "timings.csv").read_text().splitlines()))

@@ -8,7 +8,7 @@ from studies import make_run, make_study, train_here, untimed
 
 import lerac
 from lerac.study.files import write_json, write_text
-from lerac.study.runs.folder import collect
+from lerac.study.runs.outcomes import collect
 from lerac.study.runs.run import RunFolder, train_run
 
 
@@ -130,7 +130,7 @@ def test_a_diverged_run_is_recorded(tmp_path):
     train_here(tmp_path, study)
     [result] = collect(tmp_path, study.runs())
     assert result.diverged
-    assert (result.status["state"], result.status["steps"], result.status["epochs"]) == ("diverged", 1, 0)
+    assert (result.state, result.steps, result.epochs) == ("diverged", 1, 0)
     rows = (tmp_path / "results.csv").read_text().splitlines()
     assert rows[1] == "small-cnn/digits,conventional,0,test,accuracy,nan,0,1"
 

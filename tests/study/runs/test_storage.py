@@ -15,7 +15,8 @@ from lerac.study.errors import FolderInUseError, StorageError
 from lerac.study.files import write_bytes, write_text
 from lerac.study.lock import claim
 from lerac.study.runs import run as runs
-from lerac.study.runs.folder import collect, write_study, write_tables
+from lerac.study.runs.folder import write_study, write_tables
+from lerac.study.runs.outcomes import collect
 from lerac.study.runs.run import RunFolder, train_run
 from lerac.study.training.training import Training
 

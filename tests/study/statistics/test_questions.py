@@ -12,9 +12,10 @@ from studies import make_study, train_here
 
 from lerac import cli
 from lerac.study.errors import StudyError
+from lerac.study.metrics import ACCURACY, Metric
 from lerac.study.plan.study import Study
 from lerac.study.report.commands import commands_of
-from lerac.study.runs.folder import Result, collect
+from lerac.study.runs.outcomes import collect, outcome_of
 from lerac.study.statistics import Disagreement, analyse, tally
 from lerac.study.statistics.question import Question, request_question
 
@@ -35,15 +36,19 @@ def several():
         scores = {"accuracy": value, "mae": 6 - value, "loss": 1.0}
         status = {"state": "diverged" if math.isnan(value) else "done", "test": scores, "validation": scores}
         status |= {"epochs": 2, "steps": 4, "seconds": 1.0, "device": "cpu"}
-        results.append(Result(run, status, [], None, []))
+        results.append(outcome_of(run, status, [], None, []))
     return study, results
 
 
 def test_words_are_read_as_the_study_has_them(several):
     study, _ = several
-    question = request_question(study, "lerac(ratio=1e-5,curve=linear)", ["accuracy=1", "mae=0.5"], 0.9)
+    question = request_question(study.regimes, study.metrics, REGIMES[1], ["accuracy=1", "mae=0.5"], 0.9)
     assert question == Question(REGIMES[1], {"accuracy": 0.01, "mae": 0.5}, 0.9)
-    assert request_question(make_study(), claims=["2"]) == Question(None, {"accuracy": 0.02}, 0.8)
+    assert request_question([], [ACCURACY], claims=["2"]) == Question(None, {"accuracy": 0.02}, 0.8)
+    bare = Metric("score", "min")
+    assert request_question([], [bare], claims=["0.5"]).claims == {"score": 0.5}
+    with pytest.raises(StudyError, match="--claim 0: a number above 0 was expected, like 1 or score=1"):
+        request_question([], [bare], claims=["0"])
 
 
 @pytest.mark.parametrize(
@@ -61,7 +66,7 @@ def test_words_are_read_as_the_study_has_them(several):
 )
 def test_bad_words_are_refused(several, options, says):
     with pytest.raises(StudyError) as error:
-        request_question(several[0], **options)
+        request_question(several[0].regimes, several[0].metrics, **options)
     assert says in str(error.value)
 
 
@@ -70,7 +75,7 @@ def test_a_page_of_several_recipes_and_metrics(several, tmp_path):
     page = page_of(tmp_path, study, results, claims={"accuracy": 0.01})
     analysis = analyse(results, claims={"accuracy": 0.01})
     [pooled] = analysis.pooled  # years with years, accuracies with accuracies
-    assert pooled.recipes == ("small-cnn/digits", "small-vit/digits")
+    assert pooled.experiments == ("small-cnn/digits", "small-vit/digits")
     assert pooled.text().startswith(f"{REGIMES[1]} over 2 recipes, accuracy: mean difference +2.")
     assert "n = 11 pairs of runs" in pooled.text()
     assert page.words.count(pooled.text()) == 1
@@ -121,3 +126,6 @@ def test_lerac_report_takes_another_baseline_and_a_claim(tmp_path, capsys):
     assert "--baseline lerac --power 0.9 --claim accuracy=2" in page
     assert cli.run(["report", *folders, "--baseline", "cbs"]) == 2
     assert "baseline cbs is not among the regimes of the study" in capsys.readouterr().err
+    again = ["report", *folders, "--out", str(tmp_path / "both"), "--json", "--baseline"]
+    assert cli.run([*again, "nothing"]) == 2
+    assert "unknown regime 'nothing'" in capsys.readouterr().err

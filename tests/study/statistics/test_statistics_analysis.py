@@ -7,10 +7,11 @@ import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
+from lerac.study.data.tasks import MAE
 from lerac.study.errors import StudyError
-from lerac.study.metrics import ACCURACY, MAE
+from lerac.study.metrics import ACCURACY
 from lerac.study.plan.study import Run
-from lerac.study.runs.folder import Result, collect
+from lerac.study.runs.outcomes import collect, outcome_of
 from lerac.study.statistics import (
     Predictions,
     analyse,
@@ -47,12 +48,12 @@ def results_of(measured, dataset="digits"):
         data = recipe.split("/")[1]
         for regime, values in regimes.items():
             for seed, value in enumerate(values):
-                run = Run(recipe, regime, {"dataset": data}, None, None, seed)
+                run = Run(recipe, regime, {"dataset": data, "training": {"epochs": 2}}, None, None, seed)
                 status = None
                 if value is not None:
                     name = "mae" if data == "utkface" else "accuracy"
                     status = {"state": "diverged" if math.isnan(value) else "done", "test": {name: value}}
-                found.append(Result(run, status, [], None, []))
+                found.append(outcome_of(run, status, [], None, []))
     return found
 
 
@@ -185,7 +186,7 @@ def test_several_recipes_are_pooled_by_metric():
     }
     found = analyse(results_of(measured))
     [row] = found.pooled
-    assert (row.regime, row.metric, row.recipes, row.left_out) == (
+    assert (row.regime, row.metric, row.experiments, row.left_out) == (
         "lerac", ACCURACY, ("a/digits", "b/digits"), ("c/digits",)
     )  # fmt: skip
     differences = np.array([x - y for x, y in zip(BETTER + SIMILAR[:4], BASE + BASE[:4], strict=True)])

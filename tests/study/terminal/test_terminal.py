@@ -8,8 +8,8 @@ from rich.console import Console
 
 from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import load_recipe
-from lerac.study.report import compare
-from lerac.study.runs.folder import Result
+from lerac.study.runs.comparison import compare
+from lerac.study.runs.outcomes import outcome_of
 from lerac.study.statistics import analyse
 from lerac.study.terminal.study import print_study, study_json
 
@@ -24,7 +24,7 @@ def compared(name, *regimes, seeds=5, diverged=(), **options):
         scores = {"accuracy": value, "loss": 1.0}
         state = "diverged" if math.isnan(value) else "done"
         status = {"state": state, "test": scores, "validation": scores}
-        results.append(Result(run, status, [], None, []))
+        results.append(outcome_of(run, status, [], None, []))
     analysis = analyse(results, **options)
     return compare(study, results, analysis), analysis
 

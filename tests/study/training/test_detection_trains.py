@@ -19,7 +19,7 @@ from lerac.study.errors import StudyError
 from lerac.study.models import MODELS
 from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import load_recipe
-from lerac.study.runs.folder import collect
+from lerac.study.runs.outcomes import collect
 from lerac.study.training.average_precision import mean_average_precision
 from lerac.study.training.judging import JUDGES
 from lerac.study.training.training import Training, build

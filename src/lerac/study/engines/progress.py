@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from lerac.study.engines import engine_of
-from lerac.study.metrics import metric_of
 from lerac.study.plan.study import Run
 from lerac.study.runs.run import RunFolder
 
@@ -78,8 +77,7 @@ class TerminalProgress:
         """Show a line for the run."""
         self._running.append(run)
         if self._live:
-            epochs = run.settings["training"]["epochs"]
-            self._bar_of[run.folder] = self._live.add_task(f"  {_short(run)}", total=epochs, note="")
+            self._bar_of[run.folder] = self._live.add_task(f"  {_short(run)}", total=run.epochs, note="")
 
     def ended(self, run: Run, failure: str | None) -> None:
         """Take its line away, or print how it went."""
@@ -99,8 +97,7 @@ class TerminalProgress:
             return
         for run in self._running:
             if history := RunFolder(self._study, run).history():
-                metric = metric_of(run.settings["dataset"])
-                note = metric.text(history[-1][f"validation_{metric.name}"])
+                note = run.metric.text(history[-1][f"validation_{run.metric.name}"])
                 self._live.update(self._bar_of[run.folder], completed=len(history), note=note)
 
 
@@ -112,6 +109,5 @@ def _short(run: Run) -> str:
 def _outcome(run: Run, status: dict[str, Any]) -> str:
     if status["state"] == "diverged":
         return f"diverged at step {status['steps']} (loss not finite)"
-    metric = metric_of(run.settings["dataset"])
-    validation, test = (metric.text(status[split][metric.name]) for split in ("validation", "test"))
+    validation, test = (run.metric.text(status[split][run.metric.name]) for split in ("validation", "test"))
     return f"validation {validation}, test {test} ({status['seconds']:.0f} s)"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lerac.study.figures.style import STYLE, colours, draw_mean
 from lerac.study.metrics import ACCURACY, Metric
-from lerac.study.statistics import Summary
+from lerac.study.statistics.summary import Summary
 
 __all__ = ["SIZE", "curve_figure", "differences_figure", "seeds_figure"]
 
@@ -26,15 +26,15 @@ def seeds_figure(summaries: Sequence[Summary], metric: Metric = ACCURACY) -> Fig
     figure, axes = _rows([summary.regime for summary in summaries])
     with matplotlib.rc_context(STYLE):
         for seed in seeds:
-            at = [(metric.factor * s.values[seed], row) for row, s in enumerate(summaries) if seed in s.values]
+            at = [(metric.scale * s.values[seed], row) for row, s in enumerate(summaries) if seed in s.values]
             axes.plot(*zip(*at, strict=True), color=GREY, alpha=0.35, linewidth=0.8, zorder=1)
         for row, summary in enumerate(summaries):
-            dots = [metric.factor * value for value in summary.values.values()]
+            dots = [metric.scale * value for value in summary.values.values()]
             axes.scatter(dots, [row] * len(dots), s=22, color=colour[summary.regime], alpha=0.75, linewidth=0, zorder=2)
             if summary.mean is not None:
-                mean = metric.factor * summary.mean
+                mean = metric.scale * summary.mean
                 axes.plot((mean, mean), (row - 0.28, row + 0.28), color=colour[summary.regime], linewidth=2.4)
-        axes.set_xlabel(f"test {metric.title}, {metric.unit}")
+        axes.set_xlabel(f"test {metric.heading}")
     return figure
 
 
@@ -52,18 +52,18 @@ def differences_figure(summaries: Sequence[Summary], baseline: str, metric: Metr
             style: dict[str, Any] = {"color": colour[summary.regime]}
             if (difference := summary.difference) is None:
                 continue
-            dots = [metric.factor * value for value in difference.by_seed.values()]
+            dots = [metric.scale * value for value in difference.by_seed.values()]
             axes.scatter(dots, [row + 0.17] * len(dots), s=20, alpha=0.6, linewidth=0, **style)
-            axes.plot(metric.factor * difference.mean, row - 0.17, "D", markersize=6, **style)
+            axes.plot(metric.scale * difference.mean, row - 0.17, "D", markersize=6, **style)
             if difference.low is not None and difference.high is not None:
-                ends = (metric.factor * difference.low, metric.factor * difference.high)
+                ends = (metric.scale * difference.low, metric.scale * difference.high)
                 axes.plot(ends, (row - 0.17, row - 0.17), linewidth=2.2, solid_capstyle="round", **style)
         axes.set_xlabel(f"difference to {baseline},{chr(10) if len(baseline) > WIDEST else ' '}{unit}")
     return figure
 
 
 def curve_figure(
-    histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], key: str, label: str, factor: float = 1
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], key: str, label: str, scale: float = 1
 ) -> Figure:
     """Draw one number of the history against the epoch: mean over seeds, band of one standard deviation.
 
@@ -73,7 +73,7 @@ def curve_figure(
         histories: regime → one history per seed; where some are shorter, the mean is over those that go on.
         key: of the number in a history's entries.
         label: what it is, with its unit.
-        factor: from the number to what is drawn.
+        scale: from the number to what is drawn.
     """
     colour = colours(list(histories))
     with matplotlib.rc_context(STYLE):
@@ -81,7 +81,7 @@ def curve_figure(
         axes = figure.add_subplot()
         for regime, runs in histories.items():
             longest = max((len(run) for run in runs), default=0)
-            columns = [[factor * run[e][key] for run in runs if len(run) > e] for e in range(longest)]
+            columns = [[scale * run[e][key] for run in runs if len(run) > e] for e in range(longest)]
             draw_mean(axes, np.arange(1, longest + 1), columns, colour[regime], regime)
         axes.set_xlabel("epoch")
         axes.set_title(label, fontsize=10, loc="left")

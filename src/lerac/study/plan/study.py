@@ -8,7 +8,9 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from lerac.study.data.settings import Section
+from lerac.study.data.tasks import metric_of
 from lerac.study.errors import StudyError
+from lerac.study.metrics import Metric
 from lerac.study.plan.curriculum import Curriculum, Smoothing, resolve, smooth, steps_per_epoch
 from lerac.study.recipes.recipe import Recipe
 from lerac.study.recipes.regimes import Regime, parse_regime
@@ -64,8 +66,23 @@ class Run:
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
         return f"runs/{self.recipe.replace('/', '__')}-{parse_regime(self.regime).name}-{digest}/{self.seed}"
 
+    @property
+    def experiment(self) -> str:
+        """What it is a run of."""
+        return self.recipe
+
+    @property
+    def metric(self) -> Metric:
+        """What it is judged by."""
+        return metric_of(self.settings["dataset"])
+
+    @property
+    def epochs(self) -> int:
+        """How many it has at most."""
+        return int(self.settings["training"]["epochs"])
+
     def __str__(self) -> str:
-        return f"{self.recipe} {self.regime} seed {self.seed}"
+        return f"{self.experiment} {self.regime} seed {self.seed}"
 
 
 class Study(Section):
@@ -86,6 +103,11 @@ class Study(Section):
     threads: int = 1
     processes: int = 1
     files: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """What its recipes are judged by, each once."""
+        return list(dict.fromkeys(metric_of(recipe.dataset) for recipe in self.recipes))
 
     def runs(self) -> list[Run]:
         """List every run: by recipe, then seed, then regime, so that regimes can be compared early.

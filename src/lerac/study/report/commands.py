@@ -4,11 +4,14 @@ import json
 import shlex
 from typing import Any
 
+from lerac.study.data.tasks import metric_of
 from lerac.study.errors import StudyError
-from lerac.study.metrics import metric_of
 from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import Recipe, recipe_sources
-from lerac.study.statistics import BASELINE, POWER, Analysis, seed_ranges
+from lerac.study.statistics.analysis import Analysis
+from lerac.study.statistics.seeds_needed import POWER
+from lerac.study.statistics.summary import BASELINE
+from lerac.study.statistics.verdicts import seed_ranges
 
 __all__ = ["changed_values", "commands_of"]
 
@@ -55,7 +58,7 @@ def _claim(recipe: Recipe, analysis: Analysis) -> tuple[str, ...]:
     metric = metric_of(recipe.dataset)
     if (claim := analysis.claims.get(metric.name)) is None:
         return ()
-    return ("--claim", f"{metric.name}={metric.factor * claim:g}")
+    return ("--claim", f"{metric.name}={metric.scale * claim:g}")
 
 
 def _has_several_sources(word: str) -> bool:

@@ -15,10 +15,14 @@ from lerac.study.plan.study import Study
 from lerac.study.report.commands import changed_values, commands_of
 from lerac.study.report.pictures import colour_rules
 from lerac.study.report.sections import PARTS, section_of
-from lerac.study.report.statistics_section import tests_of
 from lerac.study.runs.comparison import Comparison
-from lerac.study.runs.folder import RESULTS, Result, result_rows
-from lerac.study.statistics import ALPHA, CONFIDENCE, Analysis, p_number
+from lerac.study.runs.folder import RESULTS, result_rows
+from lerac.study.statistics.analysis import Analysis
+from lerac.study.statistics.exact_tests import ALPHA
+from lerac.study.statistics.networks import tally
+from lerac.study.statistics.outcomes import Outcome
+from lerac.study.statistics.student import CONFIDENCE
+from lerac.study.statistics.verdicts import p_number
 
 __all__ = ["write_report"]
 
@@ -32,7 +36,7 @@ def write_report(path: Path, study: Study, comparisons: Sequence[Comparison], an
         comparisons: of all its recipes.
         analysis: that they are made from.
     """
-    results = [result for comparison in comparisons for result in comparison.results]
+    outcomes = [outcome for comparison in comparisons for outcome in comparison.outcomes]
     sections = [section_of(comparison, study) for comparison in comparisons]
     page = (
         _environment()
@@ -46,16 +50,16 @@ def write_report(path: Path, study: Study, comparisons: Sequence[Comparison], an
             analysis=analysis,
             baseline=analysis.baseline,
             claims=_claims(comparisons, analysis),
-            tests=[shown for comparison in comparisons if (shown := tests_of(comparison))],
+            tests=[shown for comparison in comparisons if (shown := _tests(comparison))],
             confidence=f"{CONFIDENCE:.0%}",
             alpha=ALPHA,
-            ended=sum(result.status is not None for result in results),
-            total=len(results),
-            failures=[r for r in results if r.error or r.diverged],
-            environments=_environments(results),
-            seconds=sum(r.status["seconds"] for r in results if r.status),
+            ended=sum(outcome.ended for outcome in outcomes),
+            total=len(outcomes),
+            failures=[outcome for outcome in outcomes if outcome.error or outcome.diverged],
+            environments=_environments(outcomes),
+            seconds=sum(outcome.seconds or 0 for outcome in outcomes),
             commands=commands_of(study, analysis),
-            data=embedded(results),
+            data=embedded(outcomes),
         )
     )
     write_text(path, page)
@@ -67,10 +71,28 @@ def _drawn(section: Mapping[str, Any]) -> list[str]:
     return [*section["seeds"], *section["curves"], *section["rates"].values(), *section["legend"].values(), *single]
 
 
-def embedded(results: Sequence[Result]) -> dict[str, list[Any]]:
+def _tests(comparison: Comparison) -> dict[str, Any] | None:
+    """Give what the template shows of the tests behind the verdicts; None if there is nothing yet."""
+    cells = [cell for cell in comparison.cells if cell.evidence or cell.failures.diverged]
+    if not cells:
+        return None
+    outlooks = [(cell.regime, cell.outlook) for cell in cells if cell.outlook]
+    return {
+        "name": comparison.recipe.name,
+        "cells": cells,
+        "compared": any(cell.evidence for cell in cells),
+        "diverged": any(cell.failures.diverged for cell in cells),
+        "outlooks": [(regime, outlook.text(comparison.metric)) for regime, outlook in outlooks],
+        "claimed": any(outlook.claimed for _, outlook in outlooks),
+        "networks": [(cell.regime, tally(cell.networks)) for cell in cells if cell.networks],
+    }
+
+
+def embedded(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
     """Give results.csv as JSON has it: its columns and rows, with null for NaN."""
     rows = [
-        [None if isinstance(cell, float) and math.isnan(cell) else cell for cell in row] for row in result_rows(results)
+        [None if isinstance(cell, float) and math.isnan(cell) else cell for cell in row]
+        for row in result_rows(outcomes)
     ]
     return {"columns": list(RESULTS), "rows": rows}
 
@@ -86,7 +108,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "fixed": _fixed,
         "shown": _shown,
-        "points": _points,
+        "change": _change,
         "p": _p,
         "percent": _percent,
         "prose": _prose,
@@ -100,11 +122,11 @@ def _fixed(value: float | None, digits: int = 2) -> str:
 
 
 def _shown(value: float | None, metric: Metric) -> str:
-    return "–" if value is None else _minus(f"{metric.factor * value:.2f}")
+    return "–" if value is None else _minus(metric.number(value))
 
 
-def _points(value: float | None, metric: Metric) -> str:
-    return "–" if value is None else _minus(f"{metric.factor * value:+.2f}")
+def _change(value: float | None, metric: Metric) -> str:
+    return "–" if value is None else _minus(metric.change(value))
 
 
 def _p(value: float | None) -> str:
@@ -134,12 +156,12 @@ def _breakable(text: str) -> Markup:
 def _claims(comparisons: Iterable[Comparison], analysis: Analysis) -> list[str]:
     metrics = {comparison.metric.name: comparison.metric for comparison in comparisons}
     return [
-        f"{metrics[name].factor * size:g} {metrics[name].difference} of {metrics[name].title}, with "
+        f"{metrics[name].apart(f'{metrics[name].scale * size:g}')} of {metrics[name].title}, with "
         f"{analysis.power:.0%} power"
         for name, size in analysis.claims.items()
     ]
 
 
-def _environments(results: Sequence[Result]) -> list[dict[str, str]]:
-    found = [environment for result in results for environment in result.environments]
+def _environments(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
+    found = [environment for outcome in outcomes for environment in outcome.environments]
     return [dict(pairs) for pairs in sorted({tuple(sorted(one.items())) for one in found})]

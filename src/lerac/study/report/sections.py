@@ -10,12 +10,13 @@ from lerac.study.figures.rates import rates_figure, sigma_figure
 from lerac.study.figures.style import colours
 from lerac.study.plan.study import Run, Study, steps_per_epoch
 from lerac.study.recipes.recipe import Recipe
+from lerac.study.recipes.regimes import parse_regime
 from lerac.study.recipes.sections import flat
 from lerac.study.report.pictures import inline_svg, variable
-from lerac.study.report.tables import PUBLISHED_RUNS, table_rows
-from lerac.study.report.times import times_of, unit_of
+from lerac.study.report.tables import PUBLISHED_RUNS
 from lerac.study.runs.comparison import Comparison
-from lerac.study.runs.folder import Result
+from lerac.study.runs.times import times_of, unit_of
+from lerac.study.statistics.outcomes import Outcome
 
 __all__ = ["PARTS", "section_of"]
 
@@ -26,9 +27,8 @@ PARTS = ("verdict", "results", "seeds", "curves", "rates", "smoothing", "times",
 def section_of(comparison: Comparison, study: Study) -> dict[str, Any]:
     """Give everything that the templates show of one recipe."""
     recipe, name = comparison.recipe, comparison.recipe.slug
-    first = {result.run.regime: result.run for result in reversed(comparison.results)}
-    runs = [first[regime] for regime in study.regimes]
-    times = times_of(comparison.results, study.regimes, comparison.baseline)
+    runs = [study.run(recipe, parse_regime(regime), study.seeds[0]) for regime in study.regimes]
+    times = times_of(comparison.outcomes, study.regimes, comparison.baseline)
     return {
         "id": name,
         "recipe": recipe,
@@ -37,7 +37,8 @@ def section_of(comparison: Comparison, study: Study) -> dict[str, Any]:
         "chosen_on_test": recipe.data.validation == "test",
         "reach": comparison.reach,
         "verdicts": comparison.verdicts,
-        "rows": table_rows(comparison),
+        "cells": comparison.cells,
+        "published": recipe.published,
         "published_runs": PUBLISHED_RUNS,
         "seeds": _seed_pictures(comparison, name),
         "curves": _curves(comparison, study.regimes, name),
@@ -46,7 +47,7 @@ def section_of(comparison: Comparison, study: Study) -> dict[str, Any]:
         "sigma": _sigma(runs, name),
         "times": times,
         "time_unit": unit_of(times),
-        "runs": _runs(comparison.results, study),
+        "runs": _runs(comparison.outcomes, study),
         "settings": list(settings_rows(recipe)),
         "surprises": recipe.surprises,
         "schedule": recipe.schedule.name,
@@ -78,7 +79,7 @@ def settings_rows(recipe: Recipe) -> Iterator[tuple[str, Any, str]]:
 def _seed_pictures(comparison: Comparison, name: str) -> list[Markup]:
     metric, pictures = comparison.metric, []
     if any(summary.n for summary in comparison.test):
-        means = ", ".join(f"{s.regime} {metric.factor * s.mean:.2f}" for s in comparison.test if s.mean is not None)
+        means = ", ".join(f"{s.regime} {metric.number(s.mean)}" for s in comparison.test if s.mean is not None)
         text = f"Test {metric.title} of every run in {metric.unit}, by regime; means: {means}"
         pictures.append(inline_svg(seeds_figure(comparison.test, metric), f"{name}-seeds", text))
     if comparison.baseline is not None and any(summary.difference for summary in comparison.test):
@@ -90,7 +91,8 @@ def _seed_pictures(comparison: Comparison, name: str) -> list[Markup]:
 def _curves(comparison: Comparison, regimes: Sequence[str], name: str) -> list[Markup]:
     metric = comparison.metric
     histories = {
-        regime: [r.history for r in comparison.results if r.run.regime == regime and r.history] for regime in regimes
+        regime: [one.history for one in comparison.outcomes if one.regime == regime and one.history]
+        for regime in regimes
     }
     if not any(histories.values()):
         return []
@@ -101,7 +103,7 @@ def _curves(comparison: Comparison, regimes: Sequence[str], name: str) -> list[M
             f"{title.capitalize()} against the epoch",
         )
         for key, title, unit, factor in (
-            (f"validation_{metric.name}", f"validation {metric.title}", metric.unit, metric.factor),
+            (f"validation_{metric.name}", f"validation {metric.title}", metric.unit, metric.scale),
             ("train_loss", "training loss", metric.loss, 1.0),
         )
     ]
@@ -128,15 +130,15 @@ def _sigma(runs: Sequence[Run], name: str) -> Markup | None:
     return inline_svg(sigma_figure(smoothings, steps), f"{name}-sigma", text)
 
 
-def _runs(results: Sequence[Result], study: Study) -> list[tuple[int, list[dict[str, Any]]]]:
+def _runs(outcomes: Sequence[Outcome], study: Study) -> list[tuple[int, list[dict[str, Any]]]]:
     """Give a row per seed: what each regime came to, or how it failed."""
-    cells = {(result.run.seed, result.run.regime): _cell(result) for result in results}
-    return [(seed, [cells[seed, regime] for regime in study.regimes]) for seed in study.seeds]
+    shown = {(one.seed, one.regime): _shown(one) for one in outcomes}
+    return [(seed, [shown[seed, regime] for regime in study.regimes]) for seed in study.seeds]
 
 
-def _cell(result: Result) -> dict[str, Any]:
-    if result.diverged and result.status:
-        return {"value": None, "text": f"diverged at step {result.status['steps']}", "failure": True}
-    if result.status is None:
-        return {"value": None, "text": "failed" if result.error else "not ended", "failure": bool(result.error)}
-    return {"value": result.value("test", result.metric.name), "text": "", "failure": False}
+def _shown(outcome: Outcome) -> dict[str, Any]:
+    if outcome.diverged:
+        return {"value": None, "text": f"diverged at step {outcome.steps}", "failure": True}
+    if not outcome.ended:
+        return {"value": None, "text": "failed" if outcome.error else "not ended", "failure": bool(outcome.error)}
+    return {"value": outcome.value("test"), "text": "", "failure": False}

@@ -1,13 +1,15 @@
-"""The regimes of a recipe side by side: what was measured, warnings and verdicts."""
+"""The regimes of an experiment side by side: what was measured, warnings and verdicts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lerac.study.metrics import Metric, metric_of
+from lerac.study.data.tasks import metric_of
+from lerac.study.metrics import Metric
 from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import Recipe
-from lerac.study.runs.folder import Result
-from lerac.study.statistics import Analysis, Cell, Summary, summarise
+from lerac.study.statistics.analysis import Analysis, Cell
+from lerac.study.statistics.outcomes import Outcome
+from lerac.study.statistics.summary import Summary
 
 __all__ = ["Comparison", "compare"]
 
@@ -18,15 +20,13 @@ class Comparison:
 
     Args:
         recipe: which recipe.
-        results: its runs.
+        outcomes: of its runs.
         analysis: of the whole study, on the test split.
-        validation: summaries of the metric on the validation split in the chosen epochs.
     """
 
     recipe: Recipe
-    results: Sequence[Result]
+    outcomes: Sequence[Outcome]
     analysis: Analysis
-    validation: Sequence[Summary]
 
     @property
     def metric(self) -> Metric:
@@ -45,7 +45,7 @@ class Comparison:
 
     @property
     def test(self) -> list[Summary]:
-        """Summaries of the metric on the test split: accuracy, a share in [0, 1], or mean absolute error."""
+        """Summaries of the metric on the test split, in the metric's own unit."""
         return [cell.summary for cell in self.cells]
 
     @property
@@ -66,10 +66,10 @@ class Comparison:
             return ""
         if not outlooks:
             return f"No interval can be given yet: that takes two seeds of {self.baseline} and of another regime."
-        seeds = _span([outlook.n for outlook in outlooks], 0)
-        size = _span([self.metric.factor * outlook.detectable for outlook in outlooks], 2)
+        seeds = _span([str(n) for n in sorted(outlook.n for outlook in outlooks)])
+        size = _span([self.metric.number(d) for d in sorted(outlook.detectable for outlook in outlooks)])
         return (
-            f"With {seeds} paired seeds, a true difference to {self.baseline} of {size} {self.metric.difference} is "
+            f"With {seeds} paired seeds, a true difference to {self.baseline} of {self.metric.apart(size)} is "
             f"shown with {self.analysis.power:.0%} power; a smaller one can go unseen."
         )
 
@@ -81,29 +81,20 @@ class Comparison:
         cells = sorted(self.cells, key=lambda cell: cell.regime == self.baseline)
         return [cell.verdict for cell in cells if cell.verdict]
 
-    def failed(self, regime: str) -> tuple[int, ...]:
-        """Give the seeds whose last attempt was stopped by an error and that have not ended since."""
-        return tuple(r.run.seed for r in self.results if r.run.regime == regime and r.error and r.status is None)
 
-
-def compare(study: Study, results: Sequence[Result], analysis: Analysis) -> list[Comparison]:
+def compare(study: Study, outcomes: Sequence[Outcome], analysis: Analysis) -> list[Comparison]:
     """Put the regimes of every recipe of a study side by side.
 
     Args:
         study: that was asked for.
-        results: of all its runs.
-        analysis: of these results.
+        outcomes: of all its runs.
+        analysis: of these outcomes.
     """
-    comparisons = []
-    for recipe in study.recipes:
-        own = [result for result in results if result.run.recipe == recipe.name]
-        measured: dict[str, dict[int, float | None]] = {regime: {} for regime in study.regimes}
-        for result in own:
-            measured[result.run.regime][result.run.seed] = result.value("validation", result.metric.name)
-        comparisons.append(Comparison(recipe, own, analysis, summarise(measured)))
-    return comparisons
+    return [
+        Comparison(recipe, [one for one in outcomes if one.experiment == recipe.name], analysis)
+        for recipe in study.recipes
+    ]
 
 
-def _span(values: Sequence[float], digits: int) -> str:
-    low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
-    return low if low == high else f"{low} to {high}"
+def _span(rising: Sequence[str]) -> str:
+    return rising[0] if rising[0] == rising[-1] else f"{rising[0]} to {rising[-1]}"

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from lerac.study.errors import StudyError
 from lerac.study.plan.study import Study
-from lerac.study.runs.folder import Result, collect, read_study
+from lerac.study.runs.folder import read_study
+from lerac.study.runs.outcomes import collect
+from lerac.study.statistics.outcomes import Outcome
 
 __all__ = ["merge"]
 
 
-def merge(folders: Sequence[Path]) -> tuple[Study, list[Result]]:
+def merge(folders: Sequence[Path]) -> tuple[Study, list[Outcome]]:
     """Read several folders as one study.
 
     Raises:
@@ -27,26 +29,26 @@ def merge(folders: Sequence[Path]) -> tuple[Study, list[Result]]:
             raise StudyError(f"{folder} cannot be merged with {folders[0]}: {error}") from None
     if study is None:
         raise StudyError("no folder given")
-    merged: dict[str, Result] = {}
+    merged: dict[str, Outcome] = {}
     for folder in folders:
-        for result in collect(folder, study.runs()):
-            name = str(result.run)  # not its folder: one training may have several names
-            merged[name] = _chosen(merged.get(name), result, folder)
+        for outcome in collect(folder, study.runs()):
+            name = str(outcome)  # not its folder: one training may have several names
+            merged[name] = _chosen(merged.get(name), outcome, folder)
     return study, list(merged.values())
 
 
-def _chosen(one: Result | None, other: Result, folder: Path) -> Result:
+def _chosen(one: Outcome | None, other: Outcome, folder: Path) -> Outcome:
     if one is None:
         return other
-    if one.status and other.status:
-        differ = [
-            f"{split} {metric}"
-            for split in ("test", "validation")
-            for metric in one.metric.measured
-            if repr(one.value(split, metric)) != repr(other.value(split, metric))
-        ]
-        differ += [count for count in ("epochs", "steps") if one.status[count] != other.status[count]]
-        if differ:
-            raise StudyError(f"{folder}: {one.run} has another {', '.join(differ)} than in the folders before it")
+    if one.ended and other.ended:
+        before, now = _numbers(one), _numbers(other)
+        if differ := [name for name in before | now if before.get(name) != now.get(name)]:
+            raise StudyError(f"{folder}: {one} has another {', '.join(differ)} than in the folders before it")
         return one
-    return one if one.status or (len(one.history) >= len(other.history) and not other.status) else other
+    return one if one.ended or (len(one.history) >= len(other.history) and not other.ended) else other
+
+
+def _numbers(outcome: Outcome) -> dict[str, str]:
+    """Give all that two trainings of one run have in common, exactly as it is."""
+    values = {f"{split} {name}": repr(v) for split, named in outcome.values.items() for name, v in named.items()}
+    return {**values, "epochs": repr(outcome.epochs), "steps": repr(outcome.steps)}

@@ -20,6 +20,7 @@ from lerac.study.errors import StudyError
 from lerac.study.files import make_durable, read_json, write_bytes, write_json, write_text
 from lerac.study.lock import claim
 from lerac.study.plan.study import Run
+from lerac.study.statistics.networks import PREDICTIONS
 from lerac.study.training.launch import check_agreement, is_main
 from lerac.study.training.measured import Measured
 from lerac.study.training.training import Training
@@ -112,7 +113,7 @@ class RunFolder:
         """Write position in the data set, label and prediction of every test example; see `Measured.kept`."""
         arrays = {"index": training.test_split.index, **test.kept}
         numbers: dict[str, Any] = {name: tensor.numpy() for name, tensor in arrays.items()}
-        write_bytes(self.path / "predictions.npz", lambda file: np.savez_compressed(file, **numbers))
+        write_bytes(self.path / PREDICTIONS, lambda file: np.savez_compressed(file, **numbers))
 
     def write_error(self, text: str) -> None:
         """Write why the attempt failed."""

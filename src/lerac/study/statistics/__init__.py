@@ -1,24 +1,46 @@
 """What a study shows: means, paired differences, tests, failures, verdicts in plain words. See docs/statistics.md."""
 
 from lerac.study.statistics.analysis import Analysis, Cell, Pooled
-from lerac.study.statistics.evidence import Evidence, gather
 from lerac.study.statistics.exact_tests import (
     ALPHA,
+    Evidence,
     ExactTest,
     fewest_seeds,
+    gather,
     holm,
     sign_flip_test,
     smallest_p,
     wilcoxon_test,
 )
-from lerac.study.statistics.failures import Failures, failures
-from lerac.study.statistics.improvement import RESAMPLES, Improvement, probability_of_improvement
 from lerac.study.statistics.networks import Disagreement, Predictions, Tally, disagreement, read_predictions, tally
-from lerac.study.statistics.outlook import Outlook, outlook
-from lerac.study.statistics.pooling import Estimate, PooledDifference, interquartile_mean, pool
-from lerac.study.statistics.seeds_needed import POWER, SeedsNeeded, detectable_difference, seeds_needed
+from lerac.study.statistics.outcomes import Outcome
+from lerac.study.statistics.pooling import (
+    RESAMPLES,
+    Estimate,
+    Improvement,
+    PooledDifference,
+    interquartile_mean,
+    pool,
+    probability_of_improvement,
+)
+from lerac.study.statistics.seeds_needed import (
+    POWER,
+    Outlook,
+    SeedsNeeded,
+    detectable_difference,
+    outlook,
+    seeds_needed,
+)
 from lerac.study.statistics.student import CONFIDENCE, student_interval, student_p
-from lerac.study.statistics.summary import BASELINE, Difference, Summary, paired_difference, summarise
+from lerac.study.statistics.summary import (
+    BASELINE,
+    Difference,
+    Failures,
+    Summary,
+    failures,
+    paired_difference,
+    summarise,
+)
 from lerac.study.statistics.verdicts import p_number, p_text, seed_ranges, seeds_text, verdict
 from lerac.study.statistics.whole_study import analyse, choose_baseline
 
@@ -37,6 +59,7 @@ __all__ = [
     "ExactTest",
     "Failures",
     "Improvement",
+    "Outcome",
     "Outlook",
     "Pooled",
     "PooledDifference",

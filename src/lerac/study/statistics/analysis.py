@@ -1,19 +1,16 @@
 """What an analysis holds: every recipe × regime against the baseline, and the recipes together."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from lerac.study.metrics import Metric
-from lerac.study.statistics.evidence import Evidence
-from lerac.study.statistics.exact_tests import ALPHA
-from lerac.study.statistics.failures import Failures
-from lerac.study.statistics.improvement import Improvement
+from lerac.study.statistics.exact_tests import ALPHA, Evidence
 from lerac.study.statistics.networks import Disagreement
-from lerac.study.statistics.outlook import Outlook
-from lerac.study.statistics.pooling import Estimate, PooledDifference
+from lerac.study.statistics.pooling import Estimate, Improvement, PooledDifference
+from lerac.study.statistics.seeds_needed import Outlook
 from lerac.study.statistics.student import CONFIDENCE
-from lerac.study.statistics.summary import Summary
+from lerac.study.statistics.summary import Failures, Summary
 from lerac.study.statistics.verdicts import p_text
 
 __all__ = ["Analysis", "Cell", "Pooled"]
@@ -21,11 +18,11 @@ __all__ = ["Analysis", "Cell", "Pooled"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One regime of one recipe; what compares is None for the baseline, and without anything to compare.
+    """One regime of one experiment; what compares is None for the baseline, and without anything to compare.
 
     Args:
-        recipe: MODEL/DATASET.
-        metric: what the values are; multiply them by `metric.factor` to show them.
+        experiment: that it belongs to: recipes are called MODEL/DATASET.
+        metric: what the values are; `metric.number` writes them.
         summary: mean, standard deviation, values, and the paired difference with its interval.
         failures: runs that diverged.
         evidence: t-test and exact tests, each with its p adjusted by Holm over `Analysis.comparisons`.
@@ -33,9 +30,11 @@ class Cell:
         outlook: what so many seeds can show, and how many a claim needs.
         networks: McNemar's test of each seed's two networks, where predictions are kept.
         verdict: in plain words; of the baseline, what is wrong with it, or None.
+        validation: summary of the metric on the validation split, in the chosen epochs.
+        failed: seeds whose last attempt was stopped by an error, and that have not ended since.
     """
 
-    recipe: str
+    experiment: str
     metric: Metric
     summary: Summary
     failures: Failures
@@ -44,6 +43,8 @@ class Cell:
     outlook: Outlook | None
     networks: tuple[Disagreement, ...]
     verdict: str | None
+    validation: Summary
+    failed: tuple[int, ...]
 
     @property
     def regime(self) -> str:
@@ -53,34 +54,34 @@ class Cell:
     def as_dict(self) -> dict[str, Any]:
         """Give everything as plain types, values in the metric's own unit."""
         return {
-            "recipe": self.recipe,
+            "recipe": self.experiment,
             "metric": self.metric.name,
             **self.summary.as_dict(),
             "failures": self.failures.as_dict(),
             "evidence": self.evidence and self.evidence.as_dict(),
             "improvement": self.improvement and self.improvement.as_dict(),
             "outlook": self.outlook and self.outlook.as_dict(),
-            "networks": [network.as_dict() for network in self.networks],
+            "networks": [asdict(network) for network in self.networks],
             "verdict": self.verdict,
         }
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """One regime over all recipes with the same metric.
+    """One regime over all experiments with the same metric.
 
     Args:
         regime: canonical text.
         metric: of all of them.
-        recipes: that are pooled, two or more.
-        left_out: recipes of this metric without a pair of runs.
+        experiments: that are pooled, two or more.
+        left_out: experiments of this metric without a pair of runs.
         difference: mean and interquartile mean of all paired differences; its test is adjusted over the pooled rows.
-        improvement: mean over the recipes of the probability of improvement.
+        improvement: mean over the experiments of the probability of improvement.
     """
 
     regime: str
     metric: Metric
-    recipes: tuple[str, ...]
+    experiments: tuple[str, ...]
     left_out: tuple[str, ...]
     difference: PooledDifference
     improvement: Improvement | None
@@ -89,8 +90,8 @@ class Pooled:
         """Say it in a sentence."""
         found, test = self.difference, self.difference.test
         text = (
-            f"{self.regime} over {len(self.recipes)} recipes, {self.metric.title}: mean difference "
-            f"{self._shown(found.mean)} {self.metric.difference}, interquartile mean {self._shown(found.iqm)}, "
+            f"{self.regime} over {len(self.experiments)} recipes, {self.metric.title}: mean difference "
+            f"{self.metric.apart(self._shown(found.mean))}, interquartile mean {self._shown(found.iqm)}, "
             f"n = {test.n} pairs of runs, sign-flip test {p_text(test.p)}"
         )
         if test.adjusted is not None and test.adjusted != test.p:
@@ -99,17 +100,17 @@ class Pooled:
         return f"{text}.{left_out}"
 
     def _shown(self, estimate: Estimate) -> str:
-        factor = self.metric.factor
+        change = self.metric.change
         if estimate.low is None or estimate.high is None:
-            return f"{factor * estimate.value:+.2f}"
-        return f"{factor * estimate.value:+.2f} [{factor * estimate.low:+.2f}, {factor * estimate.high:+.2f}]"
+            return change(estimate.value)
+        return f"{change(estimate.value)} [{change(estimate.low)}, {change(estimate.high)}]"
 
     def as_dict(self) -> dict[str, Any]:
         """Give everything as plain types, values in the metric's own unit."""
         return {
             "regime": self.regime,
             "metric": self.metric.name,
-            "recipes": list(self.recipes),
+            "recipes": list(self.experiments),
             "left_out": list(self.left_out),
             "difference": self.difference.as_dict(),
             "improvement": self.improvement and self.improvement.as_dict(),
@@ -118,13 +119,13 @@ class Pooled:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The statistics of a study, in the order of its recipes and regimes.
+    """The statistics of a study, in the order of its experiments and regimes.
 
     Args:
         baseline: with which regimes are compared; None if there is none.
-        comparisons: recipes × regimes but the baseline: the family over which p is adjusted.
-        cells: one per recipe and regime, the baseline's too.
-        pooled: one per metric with two recipes or more, and regime.
+        comparisons: experiments × regimes but the baseline: the family over which p is adjusted.
+        cells: one per experiment and regime, the baseline's too.
+        pooled: one per metric with two experiments or more, and regime.
         notes: sentences that hold for the whole study, such as what so few seeds cannot show.
         claims: metric name → difference that is to be shown, in the metric's own unit.
         power: with which it is to be shown.
@@ -138,9 +139,9 @@ class Analysis:
     claims: Mapping[str, float]
     power: float
 
-    def of(self, recipe: str) -> list[Cell]:
-        """Give the cells of one recipe."""
-        return [cell for cell in self.cells if cell.recipe == recipe]
+    def of(self, experiment: str) -> list[Cell]:
+        """Give the cells of one experiment."""
+        return [cell for cell in self.cells if cell.experiment == experiment]
 
     def as_dict(self) -> dict[str, Any]:
         """Give everything as plain types, for JSON: no NaN in it."""

@@ -1,17 +1,29 @@
-"""Exact tests of paired differences, the smallest p that they can reach, and Holm's correction."""
+"""What speaks for a difference: exact tests, the smallest p that they can reach, Student's p, Holm's correction."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lerac.study.statistics.student import CONFIDENCE, DIGITS
+from lerac.study.statistics.student import CONFIDENCE, DIGITS, student_p
+from lerac.study.statistics.summary import Difference
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["ALPHA", "FLIPS", "ExactTest", "fewest_seeds", "holm", "sign_flip_test", "smallest_p", "wilcoxon_test"]
+__all__ = [
+    "ALPHA",
+    "FLIPS",
+    "Evidence",
+    "ExactTest",
+    "fewest_seeds",
+    "gather",
+    "holm",
+    "sign_flip_test",
+    "smallest_p",
+    "wilcoxon_test",
+]
 
 ALPHA = round(1 - CONFIDENCE, 10)
 FLIPS = 2**15  # all sign flips of up to 15 differences; of more, this many drawn at random
@@ -36,10 +48,6 @@ class ExactTest:
     method: str
     flips: int
     adjusted: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give everything as plain types."""
-        return asdict(self)
 
 
 def sign_flip_test(differences: Sequence[float]) -> ExactTest:
@@ -123,6 +131,59 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
     return [None if p is None else float(a) for p, a in zip(ps, adjusted, strict=True)]
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """The tests of one paired difference.
+
+    Args:
+        p: of the paired t-test, the partner of the interval; None below two pairs or without spread.
+        adjusted: p by Holm over all comparisons of the study.
+        comparisons: how many these are.
+        sign_flip: exact test of the mean; its own p's are adjusted among themselves.
+        wilcoxon: exact test of the signed ranks, likewise.
+    """
+
+    p: float | None
+    adjusted: float | None
+    comparisons: int
+    sign_flip: ExactTest
+    wilcoxon: ExactTest
+
+    @property
+    def smallest(self) -> float:
+        """The smallest p that an exact test can reach with so many pairs, before any adjustment."""
+        return smallest_p(self.sign_flip.n)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give everything as plain types."""
+        return {
+            "p": self.p,
+            "adjusted": self.adjusted,
+            "comparisons": self.comparisons,
+            "smallest_exact_p": self.smallest,
+            "sign_flip": asdict(self.sign_flip),
+            "wilcoxon": asdict(self.wilcoxon),
+        }
+
+
+def gather(differences: Sequence[Difference | None]) -> list[Evidence | None]:
+    """Test every comparison of a study, in the given order, and adjust for their number.
+
+    Args:
+        differences: one per comparison that was asked for; None, as long as it has no pair, counts among them.
+    """
+    values = [None if one is None else list(one.by_seed.values()) for one in differences]
+    student = [
+        float(student_p(v)) if v and one and one.spread else None for v, one in zip(values, differences, strict=True)
+    ]
+    flips = _adjusted([None if v is None else sign_flip_test(v) for v in values])
+    ranks = _adjusted([None if v is None else wilcoxon_test(v) for v in values])
+    return [
+        None if flip is None or rank is None else Evidence(p, adjusted, len(differences), flip, rank)
+        for p, adjusted, flip, rank in zip(student, holm(student), flips, ranks, strict=True)
+    ]
+
+
 def _rounded(differences: Sequence[float]) -> "NDArray[np.float64]":
     import numpy as np
 
@@ -151,3 +212,8 @@ def _flip(values: "NDArray[np.float64]") -> ExactTest:
         rng=np.random.default_rng(SEED),
     )
     return ExactTest(float(found.pvalue), n, method, flips)
+
+
+def _adjusted(tests: Sequence[ExactTest | None]) -> list[ExactTest | None]:
+    adjusted = holm([None if test is None else test.p for test in tests])
+    return [None if test is None else replace(test, adjusted=p) for test, p in zip(tests, adjusted, strict=True)]

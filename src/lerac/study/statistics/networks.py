@@ -2,18 +2,31 @@
 
 import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lerac.study.errors import StudyError
+from lerac.study.metrics import ACCURACY
 from lerac.study.statistics.exact_tests import ALPHA
+from lerac.study.statistics.outcomes import Outcome
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Disagreement", "Predictions", "Tally", "disagreement", "read_predictions", "tally"]
+__all__ = [
+    "PREDICTIONS",
+    "Disagreement",
+    "Predictions",
+    "Tally",
+    "compare_networks",
+    "disagreement",
+    "read_predictions",
+    "tally",
+]
+
+PREDICTIONS = "predictions.npz"  # the file of a run that has them
 
 
 @dataclass(frozen=True)
@@ -50,10 +63,6 @@ class Disagreement:
     gained: int
     lost: int
     p: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give everything as plain types."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -133,6 +142,46 @@ def disagreement(seed: int, one: Predictions, baseline: Predictions) -> Disagree
     both, neither = int((right & right_before).sum()), int((~right & ~right_before).sum())
     p = float(mcnemar([[both, gained], [lost, neither]], exact=True).pvalue)
     return Disagreement(seed, len(right), gained, lost, p)
+
+
+def compare_networks(
+    outcomes: Sequence[Outcome], baseline: str | None, folders: Sequence[Path]
+) -> dict[tuple[str, str], tuple[Disagreement, ...]]:
+    """Compare every classifier that has ended with the baseline's of the same seed.
+
+    Args:
+        outcomes: of the study.
+        baseline: regime to compare with; None for no comparison.
+        folders: of the study; the first that has a run's predictions is read.
+
+    Returns:
+        (experiment, regime) → one entry per seed for which both networks' predictions are kept.
+
+    Raises:
+        StudyError: if predictions are damaged, or not of the same examples.
+    """
+    ended = [one for one in outcomes if one.state == "done" and one.metric.name == ACCURACY.name]
+    kept = {
+        (one.experiment, one.seed): found
+        for one in ended
+        if one.regime == baseline and (found := _predictions(one, folders)) is not None
+    }
+    compared: dict[tuple[str, str], tuple[Disagreement, ...]] = {}
+    for outcome in ended:
+        base = kept.get((outcome.experiment, outcome.seed))
+        if outcome.regime == baseline or base is None or (own := _predictions(outcome, folders)) is None:
+            continue
+        key = (outcome.experiment, outcome.regime)
+        compared[key] = (*compared.get(key, ()), disagreement(outcome.seed, own, base))
+    return compared
+
+
+def _predictions(outcome: Outcome, folders: Sequence[Path]) -> Predictions | None:
+    for folder in folders if outcome.folder else ():
+        path = folder / str(outcome.folder) / PREDICTIONS
+        if (found := read_predictions(path, f"{outcome} ({path})")) is not None:
+            return found
+    return None
 
 
 def _same(what: str, one: Predictions, other: Predictions, arrays: "Sequence[NDArray[Any]]") -> None:

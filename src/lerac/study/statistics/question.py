@@ -1,14 +1,14 @@
 """What the statistics of a study are to answer: compared with which regime, and which difference is to be shown."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lerac.study.errors import StudyError
-from lerac.study.metrics import Metric, metric_of
-from lerac.study.plan.study import Study
-from lerac.study.recipes.regimes import parse_regime
-from lerac.study.statistics import ALPHA, POWER, choose_baseline
+from lerac.study.metrics import Metric
+from lerac.study.statistics.exact_tests import ALPHA
+from lerac.study.statistics.seeds_needed import POWER
+from lerac.study.statistics.whole_study import choose_baseline
 
 __all__ = ["Question", "request_question"]
 
@@ -30,13 +30,18 @@ class Question:
 
 
 def request_question(
-    study: Study, baseline: str | None = None, claims: Sequence[str] = (), power: float = POWER
+    regimes: Sequence[str],
+    metrics: Iterable[Metric],
+    baseline: str | None = None,
+    claims: Sequence[str] = (),
+    power: float = POWER,
 ) -> Question:
     """Read the words of the command line.
 
     Args:
-        study: that is asked about.
-        baseline: a regime, options in brackets.
+        regimes: of the study, as canonical text.
+        metrics: that the study measures.
+        baseline: canonical text of a regime.
         claims: `1`, or `accuracy=1`, in the unit that is shown: 1 point of accuracy, 1 year of age.
         power: see `Question`.
 
@@ -44,14 +49,14 @@ def request_question(
         StudyError: if the baseline is not among the study's regimes, a claim is not a positive number or of a metric
             that the study does not measure, or the power is out of its range.
     """
-    asked = None if baseline is None else choose_baseline(study.regimes, str(parse_regime(baseline)))
-    metrics = {(metric := metric_of(recipe.dataset)).name: metric for recipe in study.recipes}
+    asked = None if baseline is None else choose_baseline(regimes, baseline)
+    known = {metric.name: metric for metric in metrics}
     read: dict[str, float] = {}
     for text in claims:
-        metric, size = _claim(text, metrics)
+        metric, size = _claim(text, known)
         if metric.name in read:
             raise StudyError(f"--claim {text}: the claim about {metric.name} is given twice")
-        read[metric.name] = size / metric.factor
+        read[metric.name] = size / metric.scale
     if not ALPHA < power < 1:
         raise StudyError(f"--power {power:g}: a probability between {ALPHA} and 1 was expected, such as {POWER}")
     return Question(asked, read, power)
@@ -70,7 +75,6 @@ def _claim(text: str, metrics: Mapping[str, Metric]) -> tuple[Metric, float]:
     except ValueError:
         size = math.nan
     if not 0 < size < math.inf:
-        raise StudyError(
-            f"--claim {text}: a number of {metric.difference} above 0 was expected, like 1 or {metric.name}=1"
-        )
+        of = f" of {metric.difference}" if metric.difference else ""
+        raise StudyError(f"--claim {text}: a number{of} above 0 was expected, like 1 or {metric.name}=1")
     return metric, size

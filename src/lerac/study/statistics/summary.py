@@ -1,16 +1,19 @@
-"""What was measured: mean and spread of each regime, and its paired difference to a baseline."""
+"""What was measured: mean and spread of each regime, its paired difference to a baseline, and runs that diverged."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
-from lerac.study.statistics.student import ROUNDING, student_interval
+from lerac.study.statistics.student import CONFIDENCE, ROUNDING, student_interval
 
-__all__ = ["BASELINE", "Difference", "Summary", "paired_difference", "summarise"]
+__all__ = ["BASELINE", "BySeed", "Difference", "Failures", "Summary", "failures", "paired_difference", "summarise"]
 
 BASELINE = "conventional"
+
+BySeed = Mapping[int, float | None]
+"""Seed → what was measured: NaN if the run diverged, None if it has not ended."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Summary:
-    """One regime of one recipe.
+    """One regime of one experiment.
 
     Args:
         regime: canonical text.
@@ -97,11 +100,11 @@ class Summary:
         }
 
 
-def summarise(measured: Mapping[str, Mapping[int, float | None]], baseline: str | None = BASELINE) -> list[Summary]:
-    """Summarise the regimes of one recipe, in the given order.
+def summarise(measured: Mapping[str, BySeed], baseline: str | None = BASELINE) -> list[Summary]:
+    """Summarise the regimes of one experiment, in the given order.
 
     Args:
-        measured: regime → seed → value; NaN if the run diverged, None if it has not ended.
+        measured: regime → what was measured.
         baseline: the regime to which the others are compared, seed by seed; None for no comparison.
     """
     finite = {
@@ -135,3 +138,58 @@ def paired_difference(values: Mapping[int, float], reference: Mapping[int, float
         return Difference(by_seed, differences[0], None, None)
     mean, low, high = map(float, student_interval(differences))
     return Difference(by_seed, mean, low, high)
+
+
+@dataclass(frozen=True)
+class Failures:
+    """How many of a regime's runs diverged.
+
+    Args:
+        diverged: runs whose loss was not finite.
+        ended: runs that have ended, these included.
+        low: lower end of the rate's interval (Clopper and Pearson: exact, never too short); None if none ended.
+        high: upper end.
+        p: of the exact McNemar test against the baseline, over the seeds that ended in both; None for the
+            baseline, without such seeds, or if neither diverged on any of them.
+    """
+
+    diverged: int
+    ended: int
+    low: float | None
+    high: float | None
+    p: float | None
+
+    @property
+    def rate(self) -> float | None:
+        """Share of the ended runs that diverged; None if none ended."""
+        return self.diverged / self.ended if self.ended else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give everything as plain types."""
+        return {**asdict(self), "rate": self.rate}
+
+
+def failures(summary: Summary, baseline: Summary | None = None) -> Failures:
+    """Count the runs of a regime that diverged, and compare them seed by seed with the baseline's, if there is one."""
+    diverged, ended = len(summary.diverged), len(summary.diverged) + summary.n
+    p = None if baseline is None else _compared(_diverged(summary), _diverged(baseline))
+    if not ended:
+        return Failures(diverged, ended, None, None, p)
+    from statsmodels.stats.proportion import proportion_confint  # here, because it takes long to load
+
+    low, high = proportion_confint(diverged, ended, alpha=1 - CONFIDENCE, method="beta")
+    return Failures(diverged, ended, float(low), float(high), p)
+
+
+def _diverged(summary: Summary) -> dict[int, bool]:
+    return dict.fromkeys(summary.values, False) | dict.fromkeys(summary.diverged, True)
+
+
+def _compared(one: Mapping[int, bool], other: Mapping[int, bool]) -> float | None:
+    pairs = [(one[seed], other[seed]) for seed in one if seed in other]
+    if not any(a or b for a, b in pairs):
+        return None
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    table = [[pairs.count((a, b)) for b in (True, False)] for a in (True, False)]
+    return float(mcnemar(table, exact=True).pvalue)

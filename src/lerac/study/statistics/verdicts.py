@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 
 from lerac.study.metrics import ACCURACY, Metric
-from lerac.study.statistics.evidence import Evidence
-from lerac.study.statistics.exact_tests import ALPHA, fewest_seeds
+from lerac.study.statistics.exact_tests import ALPHA, Evidence, fewest_seeds
 from lerac.study.statistics.student import ROUNDING
 from lerac.study.statistics.summary import BASELINE, Difference, Summary
 
@@ -32,8 +31,7 @@ def verdict(
     difference = summary.difference
     if difference is None:
         return f"{summary.regime}: nothing to compare with {baseline}.{_caveat(summary)}"
-    factor = metric.factor
-    size = f"{factor * difference.mean:+.2f} {metric.difference}"
+    size = metric.apart(metric.change(difference.mean))
     if difference.low is None or difference.high is None or difference.n < FEWEST:
         text = (
             f"{summary.regime}: {size} compared with {baseline} on {seeds_text(difference.n)}, too few for a verdict."
@@ -42,7 +40,7 @@ def verdict(
     if difference.high - difference.low < ROUNDING:
         text = f"{summary.regime}: {size} on each of {seeds_text(difference.n)}"
         return f"{text}; differences without spread give no interval.{_caveat(summary)}"
-    numbers = f"{size} [{factor * difference.low:+.2f}, {factor * difference.high:+.2f}], n = {difference.n} seeds"
+    numbers = f"{size} [{metric.change(difference.low)}, {metric.change(difference.high)}], n = {difference.n} seeds"
     apart = difference.low > 0 or difference.high < 0
     shown = apart and (evidence is None or evidence.adjusted is None or evidence.adjusted <= ALPHA)
     if shown:

@@ -3,39 +3,56 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lerac.study.errors import StudyError
 from lerac.study.metrics import Metric
 from lerac.study.statistics.analysis import Analysis, Cell, Pooled
-from lerac.study.statistics.evidence import Evidence, gather
-from lerac.study.statistics.exact_tests import ALPHA, fewest_seeds, holm, smallest_p
-from lerac.study.statistics.failures import failures
-from lerac.study.statistics.improvement import probability_of_improvement
-from lerac.study.statistics.networks import Disagreement
-from lerac.study.statistics.networks_of_runs import compare_networks
-from lerac.study.statistics.outlook import Outlook, outlook
-from lerac.study.statistics.pooling import pool
-from lerac.study.statistics.seeds_needed import POWER
-from lerac.study.statistics.summary import BASELINE, Summary, summarise
+from lerac.study.statistics.exact_tests import ALPHA, Evidence, fewest_seeds, gather, holm, smallest_p
+from lerac.study.statistics.networks import Disagreement, compare_networks
+from lerac.study.statistics.outcomes import Outcome
+from lerac.study.statistics.pooling import pool, probability_of_improvement
+from lerac.study.statistics.seeds_needed import POWER, Outlook, outlook
+from lerac.study.statistics.summary import BASELINE, BySeed, Summary, failures, summarise
 from lerac.study.statistics.verdicts import about_baseline, p_text, seeds_text, verdict
-
-if TYPE_CHECKING:
-    from lerac.study.runs.folder import Result
 
 __all__ = ["analyse", "choose_baseline"]
 
 
 @dataclass(frozen=True)
 class _Table:
-    """What was measured of one recipe: regime → seed → value, as `summarise` takes it."""
+    """What came out of one experiment: regime → seed → value, as `summarise` takes it.
 
-    recipe: str
+    Args:
+        experiment: which.
+        metric: what the values are.
+        measured: on the split that is asked about.
+        validation: on the validation split.
+        failed: regime → seeds that an error stopped.
+    """
+
+    experiment: str
     metric: Metric
-    measured: Mapping[str, Mapping[int, float | None]]
+    measured: Mapping[str, BySeed]
+    validation: Mapping[str, BySeed]
+    failed: Mapping[str, tuple[int, ...]]
 
-    def summaries(self, baseline: str | None) -> list[Summary]:
-        return summarise(self.measured, baseline)
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome], split: str) -> "_Table":
+        by_regime: dict[str, dict[int, Outcome]] = {}
+        for outcome in outcomes:
+            by_seed = by_regime.setdefault(outcome.regime, {})
+            if outcome.seed in by_seed:
+                raise StudyError(f"{outcome} is there twice")
+            if outcome.state == "done" and outcome.value(split) is None:
+                there = ", ".join(f"{at} {name}" for at, values in outcome.values.items() for name in values)
+                raise StudyError(f"{outcome} has no {split} {outcome.metric.name}, only {there or 'nothing'}")
+            by_seed[outcome.seed] = outcome
+
+        def values(of: str) -> dict[str, BySeed]:
+            return {regime: {seed: one.value(of) for seed, one in own.items()} for regime, own in by_regime.items()}
+
+        failed = {regime: tuple(seed for seed, one in own.items() if one.failed) for regime, own in by_regime.items()}
+        return cls(outcomes[0].experiment, outcomes[0].metric, values(split), values("validation"), failed)
 
 
 def choose_baseline(regimes: Sequence[str], asked: str | None = None) -> str | None:
@@ -55,7 +72,7 @@ def choose_baseline(regimes: Sequence[str], asked: str | None = None) -> str | N
 
 
 def analyse(
-    results: Sequence["Result"],
+    outcomes: Sequence[Outcome],
     *,
     baseline: str | None = None,
     split: str = "test",
@@ -66,7 +83,7 @@ def analyse(
     """Compute all statistics of a study, finished or not.
 
     Args:
-        results: of all runs of the plan, those that have not ended included.
+        outcomes: of all runs of the plan, those that have not ended included.
         baseline: canonical text of a regime; by default the one that `choose_baseline` gives; None: no comparison.
         split: `test` or `validation`.
         claims: metric name → difference that is to be shown, in the metric's own unit ({"accuracy": 0.01} is one
@@ -75,40 +92,33 @@ def analyse(
         folders: of the study, to compare predictions; without any, networks are not compared.
 
     Raises:
-        StudyError: if the baseline is not among the regimes, a claim is of a metric that no recipe has, or kept
-            predictions are damaged or not of the same test examples.
+        StudyError: if the baseline is not among the regimes, a claim is of a metric that no experiment has, a run has
+            ended without its metric on that split, or kept predictions are damaged or not of the same test examples.
         ValueError: if a claim or the power is out of its range.
     """
-    chosen = choose_baseline(list(dict.fromkeys(result.run.regime for result in results)), baseline)
-    tables = _tables(results, split)
+    chosen = choose_baseline(list(dict.fromkeys(outcome.regime for outcome in outcomes)), baseline)
+    experiments: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        experiments.setdefault(outcome.experiment, []).append(outcome)
+    tables = [_Table.of(own, split) for own in experiments.values()]
     claims = _checked(claims or {}, tables)
-    comparisons = (
-        [] if chosen is None else [(t, one) for t in tables for one in t.summaries(chosen) if one.regime != chosen]
-    )
-    weighed = gather([one.difference for _, one in comparisons])
-    evidence = {(table.recipe, one.regime): found for (table, one), found in zip(comparisons, weighed, strict=True)}
-    networks = compare_networks(results, chosen, folders)
+    summaries = {table.experiment: summarise(table.measured, chosen) for table in tables}
+    compared = [(name, one) for name, own in summaries.items() for one in own if chosen not in (None, one.regime)]
+    weighed = gather([one.difference for _, one in compared])
+    evidence = {(name, one.regime): found for (name, one), found in zip(compared, weighed, strict=True)}
+    networks = compare_networks(outcomes, chosen, folders)
     cells = []
     for table in tables:
-        summaries = table.summaries(chosen)
-        base = next((one for one in summaries if one.regime == chosen), None)
-        for one in summaries:
-            key = (table.recipe, one.regime)
+        own = summaries[table.experiment]
+        base = next((one for one in own if one.regime == chosen), None)
+        for one, validation in zip(own, summarise(table.validation, chosen), strict=True):
+            key = (table.experiment, one.regime)
             claim = claims.get(table.metric.name)
-            reach = None if one.difference is None else outlook(one.difference, len(comparisons), claim, power)
-            cells.append(_cell(table, one, base, evidence.get(key), reach, networks.get(key, ())))
+            reach = None if one.difference is None else outlook(one.difference, len(compared), claim, power)
+            cells.append(_cell(table, one, validation, base, evidence.get(key), reach, networks.get(key, ())))
     pooled = _pooled(tables, cells, chosen)
-    notes = _notes(cells, chosen, len(comparisons))
-    return Analysis(chosen, len(comparisons), tuple(cells), pooled, notes, claims, power)
-
-
-def _tables(results: Sequence["Result"], split: str) -> list[_Table]:
-    metrics = {result.run.recipe: result.metric for result in results}
-    measured: dict[str, dict[str, dict[int, float | None]]] = {}
-    for result in results:
-        by_seed = measured.setdefault(result.run.recipe, {}).setdefault(result.run.regime, {})
-        by_seed[result.run.seed] = result.value(split, result.metric.name)
-    return [_Table(recipe, metric, measured[recipe]) for recipe, metric in metrics.items()]
+    notes = _notes(cells, chosen, len(compared))
+    return Analysis(chosen, len(compared), tuple(cells), pooled, notes, claims, power)
 
 
 def _checked(claims: Mapping[str, float], tables: Sequence[_Table]) -> Mapping[str, float]:
@@ -121,6 +131,7 @@ def _checked(claims: Mapping[str, float], tables: Sequence[_Table]) -> Mapping[s
 def _cell(
     table: _Table,
     one: Summary,
+    validation: Summary,
     base: Summary | None,
     evidence: Evidence | None,
     reach: Outlook | None,
@@ -135,7 +146,7 @@ def _cell(
         )
         said = verdict(one, base.regime, table.metric, evidence)
     return Cell(
-        recipe=table.recipe,
+        experiment=table.experiment,
         metric=table.metric,
         summary=one,
         failures=failures(one, base),
@@ -144,24 +155,26 @@ def _cell(
         outlook=reach,
         networks=networks,
         verdict=said,
+        validation=validation,
+        failed=table.failed[one.regime],
     )
 
 
 def _pooled(tables: Sequence[_Table], cells: Sequence[Cell], baseline: str | None) -> tuple[Pooled, ...]:
     if baseline is None:
         return ()
-    measured = {table.recipe: table.measured for table in tables}
+    measured = {table.experiment: table.measured for table in tables}
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         if cell.regime != baseline:
             groups.setdefault((cell.metric.name, cell.regime), []).append(cell)
     rows = []
     for (_, regime), group in groups.items():
-        paired = {cell.recipe: cell.summary.difference for cell in group if cell.summary.difference}
+        paired = {cell.experiment: cell.summary.difference for cell in group if cell.summary.difference}
         if len(paired) < 2:
             continue
-        both = [(measured[recipe][regime], measured[recipe][baseline]) for recipe in paired]
-        left_out = tuple(cell.recipe for cell in group if cell.recipe not in paired)
+        both = [(measured[name][regime], measured[name][baseline]) for name in paired]
+        left_out = tuple(cell.experiment for cell in group if cell.experiment not in paired)
         improvement = probability_of_improvement(both, group[0].metric)
         rows.append(Pooled(regime, group[0].metric, tuple(paired), left_out, pool(list(paired.values())), improvement))
     adjusted = holm([row.difference.test.p for row in rows])

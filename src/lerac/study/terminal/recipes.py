@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lerac.study.data import DATASETS
-from lerac.study.metrics import metric_of
+from lerac.study.data.tasks import metric_of
 from lerac.study.recipes.recipe import Recipe, load_recipe, recipe_names, recipe_sources
 
 __all__ = ["known_recipes", "print_recipes"]
@@ -89,7 +89,7 @@ def print_recipes(console: Console, known: Sequence[dict[str, Any]]) -> None:
         rows = [recipe for recipe in known if recipe["dataset"] in datasets]
         if rows:
             metric = metric_of(datasets[0])
-            console.print(f"{title}: {metric.title}, {metric.unit}", style="bold", highlight=False)
+            console.print(f"{title}: {metric.heading}", style="bold", highlight=False)
             console.print(_table(datasets, rows))
             console.print()
     for line in LEGEND:

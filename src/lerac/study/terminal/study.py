@@ -2,17 +2,20 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from lerac.study.runs.estimate import Estimate
-from lerac.study.runs.folder import Result
-from lerac.study.statistics import BASELINE, CONFIDENCE, Analysis, Evidence, Summary, p_number
-
-if TYPE_CHECKING:
-    from lerac.study.report import Comparison
+from lerac.study.metrics import ACCURACY, Metric
+from lerac.study.runs.comparison import Comparison
+from lerac.study.runs.estimate import Pace
+from lerac.study.statistics.analysis import Analysis
+from lerac.study.statistics.exact_tests import Evidence
+from lerac.study.statistics.outcomes import Outcome
+from lerac.study.statistics.student import CONFIDENCE
+from lerac.study.statistics.summary import BASELINE, Summary
+from lerac.study.statistics.verdicts import p_number
 
 __all__ = ["print_comparison", "print_plan", "print_study", "print_summaries", "study_json", "summary_json"]
 
@@ -25,39 +28,39 @@ PUBLISHED = (
 
 
 def print_plan(
-    console: Console, results: Sequence[Result], estimate: Estimate, side_by_side: int | None, *, as_json: bool
+    console: Console, outcomes: Sequence[Outcome], pace: Pace, side_by_side: int | None, *, as_json: bool
 ) -> None:
     """Print every run and how far it is, and how long the rest takes if epochs have been trained that tell.
 
     Args:
         console: where to.
-        results: of all runs.
-        estimate: made from them.
+        outcomes: of all runs.
+        pace: made from them.
         side_by_side: how many runs would be trained at a time, if that is known.
         as_json: print JSON instead, with the `seconds_left` of every run, null if nothing tells.
     """
     if as_json:
         runs = [
             {
-                "recipe": r.run.recipe,
-                "regime": r.run.regime,
-                "seed": r.run.seed,
-                "folder": r.run.folder,
-                "state": state(r),
-                "seconds_left": estimate.left(r),
+                "recipe": one.experiment,
+                "regime": one.regime,
+                "seed": one.seed,
+                "folder": one.folder,
+                "state": state(one),
+                "seconds_left": pace.left(one),
             }
-            for r in results
+            for one in outcomes
         ]
         print(json.dumps(runs, indent=2))
         return
-    for result in results:
-        console.print(f"{result.run}: {state(result)}", markup=False, highlight=False, soft_wrap=True)
-    left = {result.run.folder: result for result in results if result.status is None}.values()
-    console.print(f"{len(results)} runs, {len(left)} to train{_time(estimate, list(left), side_by_side)}")
+    for one in outcomes:
+        console.print(f"{one}: {state(one)}", markup=False, highlight=False, soft_wrap=True)
+    left = {one.folder: one for one in outcomes if not one.ended}.values()
+    console.print(f"{len(outcomes)} runs, {len(left)} to train{_time(pace, list(left), side_by_side)}")
 
 
-def _time(estimate: Estimate, left: Sequence[Result], side_by_side: int | None) -> str:
-    seconds = [estimate.left(result) for result in left]
+def _time(pace: Pace, left: Sequence[Outcome], side_by_side: int | None) -> str:
+    seconds = [pace.left(one) for one in left]
     known = [one for one in seconds if one is not None]
     if not left or len(known) < len(seconds):
         return ""
@@ -71,16 +74,17 @@ def _rounded(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def state(result: Result) -> str:
+def state(outcome: Outcome) -> str:
     """Say in a word or two how far a run is."""
-    if result.status:
-        return str(result.status["state"])
-    if result.history:
-        return f"continues after epoch {len(result.history)} of {result.run.settings['training']['epochs']}"
+    if outcome.state:
+        return outcome.state
+    if outcome.history:
+        of = "" if outcome.planned is None else f" of {outcome.planned}"
+        return f"continues after epoch {len(outcome.history)}{of}"
     return "to train"
 
 
-def print_study(console: Console, comparisons: Sequence["Comparison"], analysis: Analysis) -> None:
+def print_study(console: Console, comparisons: Sequence[Comparison], analysis: Analysis) -> None:
     """Print every recipe, what all recipes show together, and what holds for the whole study."""
     for comparison in comparisons:
         print_comparison(console, comparison)
@@ -94,17 +98,15 @@ def print_study(console: Console, comparisons: Sequence["Comparison"], analysis:
         console.print()
 
 
-def print_comparison(console: Console, comparison: "Comparison") -> None:
+def print_comparison(console: Console, comparison: Comparison) -> None:
     """Print table and verdict of one recipe, with the paper's numbers where we know them."""
     metric, published = comparison.metric, comparison.recipe.published
-    what, unit = f"test {metric.title}", metric.unit
     print_summaries(
         console,
-        what,
+        f"test {metric.title}",
         comparison.test,
+        metric,
         title=comparison.recipe.name,
-        factor=metric.factor,
-        unit=unit,
         published=published,
         baseline=comparison.baseline,
         evidence={cell.regime: cell.evidence for cell in comparison.cells if cell.evidence},
@@ -123,10 +125,9 @@ def print_summaries(
     console: Console,
     what: str,
     summaries: Sequence[Summary],
+    metric: Metric = ACCURACY,
     *,
     title: str | None = None,
-    factor: float = 100,
-    unit: str = "%",
     published: Mapping[str, Sequence[float]] = {},
     baseline: str | None = BASELINE,
     evidence: Mapping[str, Evidence] = {},
@@ -137,15 +138,14 @@ def print_summaries(
         console: where to.
         what: was measured.
         summaries: a row each.
+        metric: how the values are printed.
         title: of the table; by default what was measured.
-        factor: from the values to what is printed; by default, values are shares.
-        unit: of what is printed; empty to print none.
         published: regime → mean and standard deviation that the paper reports, as they are printed; a column, if one of
             the regimes has them.
         baseline: with which the others are compared; None for no comparison.
         evidence: regime → its tests, of which p is a column if there are any: the t-test's, adjusted by Holm.
     """
-    unit = f", {unit}" if unit else ""
+    unit = f", {metric.unit}" if metric.unit else ""
     table = Table(title=title or what, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("regime", overflow="fold")
     beside = any(summary.regime in published for summary in summaries)
@@ -163,8 +163,8 @@ def print_summaries(
     if beside:
         table.add_column("paper", justify="right", no_wrap=True)
     for summary in summaries:
-        row = [summary.regime, _mean(summary, factor)]
-        row += [] if baseline is None else [_difference(summary, factor)]
+        row = [summary.regime, _mean(summary, metric)]
+        row += [] if baseline is None else [_difference(summary, metric)]
         row += [_p(evidence.get(summary.regime))] if evidence else []
         row.append(_count(summary))
         if beside:
@@ -174,7 +174,7 @@ def print_summaries(
     console.print()
 
 
-def study_json(comparisons: Sequence["Comparison"], analysis: Analysis) -> dict[str, Any]:
+def study_json(comparisons: Sequence[Comparison], analysis: Analysis) -> dict[str, Any]:
     """Give the table of every recipe, and all statistics (`analysis`, see docs/statistics.md), as plain types.
 
     Accuracies and mAP are shares in [0, 1], errors of ages in years. `published` is what the paper reports, None where
@@ -183,7 +183,7 @@ def study_json(comparisons: Sequence["Comparison"], analysis: Analysis) -> dict[
     return {"recipes": [_comparison_json(comparison) for comparison in comparisons], "analysis": analysis.as_dict()}
 
 
-def _comparison_json(comparison: "Comparison") -> dict[str, Any]:
+def _comparison_json(comparison: Comparison) -> dict[str, Any]:
     return {
         "recipe": comparison.recipe.name,
         "baseline": comparison.baseline,
@@ -212,28 +212,28 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _published(comparison: "Comparison", summary: Summary) -> dict[str, float] | None:
+def _published(comparison: Comparison, summary: Summary) -> dict[str, float] | None:
     if (numbers := comparison.recipe.published.get(summary.regime)) is None:
         return None
-    mean, spread = (number / comparison.metric.factor for number in numbers)
+    mean, spread = (number / comparison.metric.scale for number in numbers)
     return {"mean": mean, "sd": spread}
 
 
-def _mean(summary: Summary, factor: float) -> str:
+def _mean(summary: Summary, metric: Metric) -> str:
     if summary.mean is None:
         return "–"
-    mean = f"{factor * summary.mean:.2f}"
-    return mean if summary.sd is None else f"{mean} ± {factor * summary.sd:.2f}"
+    mean = metric.number(summary.mean)
+    return mean if summary.sd is None else f"{mean} ± {metric.number(summary.sd)}"
 
 
-def _difference(summary: Summary, factor: float) -> str:
+def _difference(summary: Summary, metric: Metric) -> str:
     difference = summary.difference
     if difference is None:
         return "–"
-    mean = f"{factor * difference.mean:+.2f}"
+    mean = metric.change(difference.mean)
     if difference.low is None or difference.high is None:
         return mean
-    return rf"{mean} \[{factor * difference.low:+.2f}, {factor * difference.high:+.2f}]"
+    return rf"{mean} \[{metric.change(difference.low)}, {metric.change(difference.high)}]"
 
 
 def _p(evidence: Evidence | None) -> str:

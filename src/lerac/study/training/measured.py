@@ -14,7 +14,7 @@ class Measured:
 
     Args:
         loss: mean over the examples: cross-entropy in nats, absolute error, or Ultralytics' loss of a detection.
-        score: value of the metric of the data set, see `lerac.study.metrics`.
+        score: value of the metric of the data set, see `lerac.study.data.tasks`.
         kept: what the network said of each example, and what is true, by name; later tests are made from it.
         others: values of metrics that are measured beside it, by name.
     """

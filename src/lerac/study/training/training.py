@@ -16,7 +16,6 @@ from lerac.study.data import DATASETS
 from lerac.study.data.loading import in_order, load_batches
 from lerac.study.data.settings import DataSettings
 from lerac.study.data.splits import Split, Splits
-from lerac.study.metrics import metric_of
 from lerac.study.models import MODELS
 from lerac.study.plan.study import Run
 from lerac.study.seeds import derive, seed_everything
@@ -62,7 +61,7 @@ class Training:
 
     def __init__(self, run: Run, logs: Path | None = None) -> None:
         self.run = run
-        self.metric = metric_of(run.settings["dataset"])
+        self.metric = run.metric
         self.history: list[dict[str, Any]] = []
         self.best_epoch: int | None = None
         self.diverged_at: int | None = None

@@ -1,0 +1,64 @@
+"""From the files of runs to what statistics, tables, figures and the report are handed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lerac.study.plan.study import Run
+from lerac.study.runs.run import RunFolder
+from lerac.study.statistics.outcomes import Outcome
+
+__all__ = ["SPLITS", "collect", "outcome_of"]
+
+SPLITS = ("test", "validation")  # on which a run is measured at its end
+
+
+def collect(folder: Path, runs: Iterable[Run]) -> list[Outcome]:
+    """Read what is on disk of each run of a study; of one that was not started, nothing is known but its name."""
+    outcomes = []
+    for run in runs:
+        files = RunFolder(folder, run)
+        status = files.status()
+        environments = [known["environment"] for known in (files.config(), status) if known]
+        outcomes.append(outcome_of(run, status, files.history(), files.error(), environments))
+    return outcomes
+
+
+def outcome_of(
+    run: Run,
+    status: Mapping[str, Any] | None,
+    history: Sequence[Mapping[str, Any]] = (),
+    error: str | None = None,
+    environments: Sequence[Mapping[str, str]] = (),
+) -> Outcome:
+    """Put together what is known of a run.
+
+    Args:
+        run: which.
+        status: how it ended, see `RunFolder.status`; None while it has not.
+        history: an entry per finished epoch.
+        error: traceback of the last failed attempt.
+        environments: versions and machine where it was started and where it ended.
+    """
+    ended = status or {}
+    if ended.get("state") == "diverged":
+        values = {split: dict.fromkeys(run.metric.measured, float("nan")) for split in SPLITS}
+    else:
+        values = {split: ended[split] for split in SPLITS if split in ended}
+    return Outcome(
+        experiment=run.experiment,
+        regime=run.regime,
+        seed=run.seed,
+        metric=run.metric,
+        state=ended.get("state"),
+        values=values,
+        history=history,
+        planned=run.epochs,
+        epochs=ended.get("epochs"),
+        steps=ended.get("steps"),
+        seconds=ended.get("seconds"),
+        device=ended.get("device"),
+        environments=environments,
+        error=error,
+        folder=run.folder,
+    )

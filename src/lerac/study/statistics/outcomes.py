@@ -1,0 +1,76 @@
+"""What came out of a run, whatever was trained: all that statistics, tables, figures and the report are made from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lerac.study.metrics import Metric
+
+__all__ = ["Outcome", "State"]
+
+State = Literal["done", "diverged"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run: who it was, how it ended, and what was measured at its end; the rest where it is known.
+
+    Args:
+        experiment: that it belongs to: recipes are called MODEL/DATASET.
+        regime: canonical text.
+        seed: by which it is paired with the other regimes of its experiment.
+        metric: that it is judged by.
+        state: how it ended; None while it has not.
+        values: split → name → what was measured at the end, NaN if the run diverged; empty while it has not ended.
+        history: an entry per finished epoch, oldest first: numbers by name.
+        planned: epochs that it is to have at most; None where nobody knows.
+        epochs: that it had when it ended.
+        steps: optimizer steps that it had taken by then.
+        seconds: that it took.
+        device: where it was trained, as torch names it.
+        environments: versions and machine where it was started and where it ended.
+        error: traceback of the last attempt, if that failed.
+        folder: where its files are, relative to that of the study; None if it has none.
+    """
+
+    experiment: str
+    regime: str
+    seed: int
+    metric: Metric
+    state: State | None = None
+    values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    history: Sequence[Mapping[str, Any]] = ()
+    planned: int | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    seconds: float | None = None
+    device: str | None = None
+    environments: Sequence[Mapping[str, str]] = ()
+    error: str | None = None
+    folder: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.experiment} {self.regime} seed {self.seed}"
+
+    @property
+    def ended(self) -> bool:
+        """Whether it will not be trained any further."""
+        return self.state is not None
+
+    @property
+    def diverged(self) -> bool:
+        """Whether it ended because its loss was not finite."""
+        return self.state == "diverged"
+
+    @property
+    def failed(self) -> bool:
+        """Whether an error stopped its last attempt, and it has not ended since."""
+        return self.error is not None and not self.ended
+
+    def value(self, split: str, name: str | None = None) -> float | None:
+        """Give what was measured at the end, by default the metric.
+
+        Returns:
+            None while it has not ended, or if that was not measured there; NaN if the run diverged.
+        """
+        return self.values.get(split, {}).get(name or self.metric.name)
