@@ -62,7 +62,7 @@ def schedule_command(
     from lerac.study.plan.request import request_study
 
     asked = request_study([recipe], one, [0], overrides, source, "cpu")
-    from lerac.study.figures.schedule import draw_schedule
+    from lerac.study.figures.rates import draw_schedule
 
     figure, shown = draw_schedule(asked.runs()[0])
     files = _write(figure, out, "figure-1")
@@ -185,9 +185,9 @@ def _draw(wanted: "OverTime", recipe: str | None, *, every: bool, as_json: bool)
 
 
 def _write(figure: "Figure", folder: Path, name: str) -> list[Path]:
-    from lerac.study.figures.style import write_figure
+    from lerac.study.figures.style import write_figures
 
-    return write_figure(figure, folder / name)
+    return write_figures(figure, folder / name)
 
 
 def _tell(number: int, files: list[Path], shown: dict[str, Any], *, as_json: bool) -> None:

@@ -15,7 +15,7 @@ from lerac.study.data.settings import DataSettings
 from lerac.study.engines.session import Session
 from lerac.study.errors import StudyError
 from lerac.study.figures.over_time import draw_over_time, measured_over_time
-from lerac.study.figures.style import write_figure
+from lerac.study.figures.style import write_figures
 from lerac.study.files import check_folder
 from lerac.study.metrics import Metric
 from lerac.study.plan.request import request_study, require_data
@@ -140,7 +140,7 @@ class OverTime:
         outcomes = collect(folder, asked.runs())
         name, seeds, metric = asked.recipes[0].name, len(asked.seeds), outcomes[0].metric
         title = f"{name}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
-        files = write_figure(draw_over_time(outcomes, title), self.out / stem)
+        files = write_figures(draw_over_time(outcomes, title), self.out / stem)
         measured = measured_over_time(outcomes)
         if not quiet:
             for what, summaries in measured.items():

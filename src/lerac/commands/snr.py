@@ -69,7 +69,7 @@ def answer(request: SNRRequest, *, plots: Sequence[Path], csv: Path | None, as_j
         compared = compare_regimes(measured, curriculum=round(recipe.lerac.k))
     for path in plots:
         figure = ratios_figure(measured) if regimes is None else training_figure(measured)
-        write_figure(figure, path.with_suffix(""), [path.suffix.removeprefix(".")])
+        write_figure(figure, path)
     if csv:
         report.write_csv(csv, measured)
     if as_json:

@@ -1,10 +1,11 @@
-"""Pictures of signal-to-noise ratios: of every layer, and of every layer during training."""
+"""Pictures of signal-to-noise ratios: by layer, and layer by layer over the training."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lerac import plot
@@ -45,7 +46,7 @@ def training_figure(measured: Sequence[Measured]) -> Figure:
     return figure
 
 
-def _draw(axes: Any, rows: Sequence[Mapping[str, Any]], regime: str, colour: str) -> None:
+def _draw(axes: Axes, rows: Sequence[Mapping[str, Any]], regime: str, colour: str) -> None:
     finite = [row for row in rows if math.isfinite(row["mean_db"])]  # against itself the last epoch has no noise
     epochs, means = [row["epoch"] for row in finite], [row["mean_db"] for row in finite]
     axes.plot(epochs, means, color=colour, linewidth=1.6, label=regime)

@@ -1,4 +1,4 @@
-"""Signal-to-noise ratios on a terminal, as JSON and as CSV."""
+"""Signal-to-noise ratios on a terminal, as JSON and CSV."""
 
 import csv
 import io
