@@ -238,19 +238,3 @@ def _reached(series: Sequence[float]) -> int | None:
     below = [epoch for epoch, ratio in enumerate(series) if not ratio >= ENOUGH_DB]
     first = max(below, default=-1) + 1
     return first if first < len(series) else None
-
-
-def summary_rows(measured: Sequence[Measured]) -> list[dict[str, Any]]:
-    """Mean and standard deviation over the seeds, one row for each reference, regime, epoch and layer.
-
-    The mean is infinite if one ratio is; the standard deviation is None then, and for a single seed.
-    """
-    groups: dict[tuple[Any, ...], list[float]] = {}
-    for m in measured:
-        key = (m.reference, m.regime, m.epoch, m.layer.name, m.layer.depth)
-        groups.setdefault(key, []).append(m.layer.snr_db)
-    rows = []
-    for key, ratios in groups.items():
-        sd = stdev(ratios) if len(ratios) > 1 and all(map(math.isfinite, ratios)) else None
-        rows.append(dict(zip(COLUMNS, (*key, len(ratios), fmean(ratios), sd), strict=True)))
-    return rows
