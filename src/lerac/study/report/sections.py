@@ -1,6 +1,6 @@
 """What the page shows of one recipe, as plain values for its templates."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -8,6 +8,7 @@ from markupsafe import Markup
 from lerac.study.figures import style as figures
 from lerac.study.figures.comparison import SIZE, curve_figure, differences_figure, seeds_figure
 from lerac.study.plan.study import Run, Study, steps_per_epoch
+from lerac.study.recipes.files import flat
 from lerac.study.recipes.recipe import Recipe
 from lerac.study.recipes.regimes import parse_regime
 from lerac.study.report.pictures import inline_svg, variable
@@ -57,7 +58,7 @@ def settings_rows(recipe: Recipe) -> Iterator[tuple[str, Any, str]]:
 
     Where the paper gives a range, the source says so.
     """
-    settings = dict(_flat(recipe.settings()))
+    settings = flat(recipe.settings())
     used = set()
     for key, value in settings.items():
         parts = key.split(".")
@@ -72,14 +73,6 @@ def settings_rows(recipe: Recipe) -> Iterator[tuple[str, Any, str]]:
     for key, source in recipe.sources.items():
         if key not in used:
             yield key, None, source
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _seed_pictures(comparison: Comparison, name: str) -> list[Markup]:

@@ -12,6 +12,7 @@ from accelerate.tracking import (  # type: ignore[import-untyped]
 
 from lerac.study.errors import StudyError
 from lerac.study.plan.study import Run
+from lerac.study.recipes.files import flat
 
 __all__ = ["Trackers", "set_trackers", "tracker_names"]
 
@@ -52,7 +53,7 @@ class Trackers:
     def __init__(self, accelerator: Accelerator, run: Run) -> None:
         self._accelerator = accelerator
         if self.active:
-            accelerator.init_trackers(PROJECT, config=dict(_flat({**run.configuration(), "seed": run.seed})))
+            accelerator.init_trackers(PROJECT, config=_plain({**run.configuration(), "seed": run.seed}))
 
     @property
     def active(self) -> bool:
@@ -89,10 +90,10 @@ class Trackers:
             self._accelerator.log(dict(values), step=step)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Give dotted keys and plain values; trackers take nothing else."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        elif value is not None:
-            yield f"{prefix}{key}", value if isinstance(value, bool | int | float | str) else str(value)
+def _plain(settings: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
+    """Give what trackers take and nothing else: dotted keys and plain values."""
+    return {
+        key: value if isinstance(value, bool | int | float | str) else str(value)
+        for key, value in flat(settings).items()
+        if value is not None
+    }
