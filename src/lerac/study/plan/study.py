@@ -12,9 +12,9 @@ from lerac.study.data.tasks import metric_of
 from lerac.study.errors import StudyError
 from lerac.study.metrics import Metric
 from lerac.study.plan.curriculum import Curriculum, Smoothing, resolve, smooth, steps_per_epoch
-from lerac.study.recipes.files import flat
 from lerac.study.recipes.recipe import Recipe
 from lerac.study.recipes.regimes import Regime, parse_regime
+from lerac.study.recipes.sections import flat
 
 __all__ = ["Curriculum", "Run", "Smoothing", "Study", "resolve", "smooth", "steps_per_epoch"]
 
@@ -180,7 +180,7 @@ class Study(Section):
 
 
 def _difference(old: Recipe, new: Recipe) -> str:
-    before, after = flat(old.settings()), flat(new.settings())
+    before, after = dict(flat(old.settings())), dict(flat(new.settings()))
     changed = [
         f"{key} {before.get(key)}, now asked for {after.get(key)}"
         for key in before | after

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from lerac.study.errors import StudyError
 
-__all__ = ["ALIASES", "SOURCES", "Source", "flat", "read_settings", "recipe_names", "recipe_sources", "recipe_text"]
+__all__ = ["ALIASES", "SOURCES", "Source", "read_settings", "recipe_names", "recipe_sources", "recipe_text"]
 
 Source = Literal["paper", "official", "ours"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -95,14 +95,6 @@ def read_settings(name: str, source: Source | None = None) -> dict[str, Any]:
         return values
     has = ", ".join(map(repr, tables)) or repr(values.get("source"))
     raise StudyError(f"recipe {name} has no settings from source {source!r}, only from {has}")
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Give settings in sections by dotted keys, as `--set` takes them."""
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
