@@ -287,25 +287,37 @@ def _modules_around(parameter: str) -> Iterator[str]:
         yield parameter
 
 
-def _layer_names(groups: Sequence[Sequence[str]]) -> list[str]:
-    """Name each group by the largest modules that lie wholly within it, the first and the last of them.
+def largest_parts(groups: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Give for each parameter of each group the largest module around it that lies wholly within the group, or itself.
 
-    No two groups share such a module, so the names are unique.
+    No two groups share such a part, so `group_of` finds the group of a parameter again.
     """
     home: dict[str, int | None] = {}
     for i, group in enumerate(groups):
         for parameter in group:
             for module in _modules_around(parameter):
                 home[module] = i if home.get(module, i) == i else None
-    names = []
+    parts: list[list[str]] = []
     for i, group in enumerate(groups):
-        parts = []
-        for parameter in group:
-            inside = [module for module in _modules_around(parameter) if home[module] == i]
-            parts.append(inside[-1] if inside else parameter)
-        first, last = parts[0], parts[-1]
-        names.append(first if first == last else f"{first}…{_without_shared_prefix(last, first)}")
-    return names
+        inside = [[parameter, *(m for m in _modules_around(parameter) if home[m] == i)] for parameter in group]
+        parts.append([around[-1] for around in inside])
+    return parts
+
+
+def group_of(parameter: str, groups: Mapping[str, int]) -> int | None:
+    """Give the group of the part that the parameter is in, or is; None if there is none.
+
+    Args:
+        parameter: its name.
+        groups: by part, as `largest_parts` gives them.
+    """
+    return next((groups[part] for part in (parameter, *_modules_around(parameter)) if part in groups), None)
+
+
+def _layer_names(groups: Sequence[Sequence[str]]) -> list[str]:
+    """Name each group by the first and the last of its parts, so that the names are unique."""
+    ends = [(parts[0], parts[-1]) for parts in largest_parts(groups)]
+    return [first if first == last else f"{first}…{_without_shared_prefix(last, first)}" for first, last in ends]
 
 
 def _without_shared_prefix(name: str, other: str) -> str:

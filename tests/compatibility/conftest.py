@@ -9,7 +9,7 @@ not work the reason.
 
 import pytest
 
-from tests.compatibility.page import COMMAND, HERE, PAGE, Shown, render
+from tests.compatibility.helpers.page import COMMAND, HERE, PAGE, Shown, render
 
 ROWS = pytest.StashKey[list[Shown]]()
 PROPERTY = "compatibility"

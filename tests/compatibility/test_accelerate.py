@@ -7,7 +7,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, TensorDataset
 
 import lerac
-from tests.compatibility.trainer_by_hand import (
+from tests.compatibility.helpers.trainer_by_hand import (
     ACCUMULATE,
     BATCH,
     BATCHES,

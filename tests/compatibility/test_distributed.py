@@ -18,10 +18,11 @@ from torch import nn, optim
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
 
 import lerac
-from tests.compatibility.by_hand import LR, RATIO, STEPS, K, trained_by_hand
+from tests.compatibility.helpers.by_hand import LR, RATIO, STEPS, K, trained_by_hand
 from tests.conftest import layers_of, make_net, same, train
 
 STOP = 3
@@ -87,6 +88,41 @@ def fully_sharded(_):
     return whole(model)
 
 
+def average(parameter):
+    dist.all_reduce(parameter.grad)
+    parameter.grad /= dist.get_world_size()
+
+
+def fully_sharded_but_for_the_head(_):
+    """What FSDP2 is told to ignore stays a plain tensor, whose gradients the user reduces."""
+    model = make_net()
+    layers = layers_of(model)
+    ignored = list(model.head.parameters())
+    fully_shard(model, mesh=dist.init_device_mesh("cpu", (2,)), ignored_params=set(ignored))
+    optimizer = adamw(model.parameters(), foreach=False)  # torch mixes both kinds in no foreach step
+    lerac.LeRaC(optimizer, model, k=K, ratio=RATIO, layers=layers)
+    for p in ignored:
+        p.register_post_accumulate_grad_hook(average)
+    train_on_my_half(model, optimizer, range(STEPS))
+    return whole(model), [hasattr(p, "full_tensor") for p in model.parameters()]
+
+
+def tensor_parallel(_):
+    model = make_net()
+    layers = layers_of(model)
+    plan = {
+        "stem": ColwiseParallel(),
+        "body.0": RowwiseParallel(),
+        "body.2": ColwiseParallel(),
+        "head": RowwiseParallel(),
+    }
+    parallelize_module(model, dist.init_device_mesh("cpu", (2,)), plan)
+    optimizer = adamw(model.parameters())
+    lerac.LeRaC(optimizer, model, k=K, ratio=RATIO, layers=layers)
+    train(model, optimizer, range(STEPS))  # both ranks see the same samples
+    return whole(model)
+
+
 def sharded_optimizer(_):
     model = make_net()
     wrapped = DistributedDataParallel(model)
@@ -129,6 +165,8 @@ TASKS = (
     data_parallel,
     batch_statistics,
     fully_sharded,
+    fully_sharded_but_for_the_head,
+    tensor_parallel,
     sharded_optimizer,
     saved_and_continued_replicated,
     saved_and_continued_sharded,
@@ -205,6 +243,23 @@ def test_sharded_parameters_train_as_whole_ones(answers):
     """The loop by hand in one process that sees the same samples, within rounding; with layers=lerac.find_layers(…),
     called before fully_shard"""
     for parameters in answers(fully_sharded):
+        close(parameters, trained_by_hand(adamw))
+
+
+@pytest.mark.compatible("FSDP2 with ignored_params")
+def test_what_is_not_sharded_trains_beside_what_is(answers):
+    """The loop by hand in one process that sees the same samples, within rounding; with layers=lerac.find_layers(…),
+    called before fully_shard"""
+    for parameters, are_shards in answers(fully_sharded_but_for_the_head):
+        assert are_shards == [True] * 6 + [False] * 2
+        close(parameters, trained_by_hand(adamw))
+
+
+@pytest.mark.compatible("tensor parallelism (parallelize_module)")
+def test_matrices_cut_by_row_or_column_train_as_whole_ones(answers):
+    """The loop by hand in one process, within rounding; with layers=lerac.find_layers(…), called before
+    parallelize_module"""
+    for parameters in answers(tensor_parallel):
         close(parameters, trained_by_hand(adamw))
 
 

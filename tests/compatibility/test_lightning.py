@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lerac
-from tests.compatibility.trainer_by_hand import (
+from tests.compatibility.helpers.trainer_by_hand import (
     ACCUMULATE,
     BATCH,
     BATCHES,
@@ -24,6 +24,7 @@ from tests.compatibility.trainer_by_hand import (
 from tests.conftest import layers_of, make_net, same
 
 lightning = pytest.importorskip("lightning.pytorch")
+lightning_fabric = pytest.importorskip("lightning.fabric")
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint  # noqa: E402
 from lightning.pytorch.loggers.logger import Logger  # noqa: E402
 
@@ -311,6 +312,27 @@ def test_continuing_from_the_middle_of_an_epoch(way, tmp_path):
     assert same(go_on(1, tmp_path / "step=4.ckpt"), whole)
     assert same(go_on(1, tmp_path / "step=12.ckpt"), whole)
     assert same(whole, train_by_hand(k=K, epochs=EPOCHS, schedule=lambda step: cosine(step, STEPS)))
+
+
+class Unfreezes(lightning.Callback):
+    """Trains the head alone for five steps."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        for part in (pl_module.net.stem, pl_module.net.body):
+            part.requires_grad_(trainer.global_step >= 5)
+
+
+@WAYS
+@pytest.mark.compatible("Lightning: continued after unfreezing")
+def test_continuing_after_layers_were_unfrozen(way, tmp_path):
+    """The uninterrupted run, bit for bit: the layers are those that were found at the start."""
+    whole, callbacks = build(way)
+    fit(whole, tmp_path, [Unfreezes(), *callbacks, saving(tmp_path)])
+    second, callbacks = build(way, seed=1)
+    again = [Unfreezes(), *callbacks, saving(tmp_path)]
+    running = fit(second, tmp_path / "second", again, ckpt_path=tmp_path / "epoch=0.ckpt")
+    assert same(second.net, whole.net)
+    assert running.optimizers[0].param_groups[0]["lerac_step"] == K
 
 
 @WAYS
@@ -614,6 +636,33 @@ def test_without_lightning_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
     with pytest.raises(ImportError, match=r"needs lightning: pip install 'lerac\[lightning\]'"):
         importlib.import_module("lerac.integrations.lightning")
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.compatible("Lightning: Fabric")
+def test_fabric(order, precision):
+    """The loop by hand, bit for bit; the line before `fabric.setup`, or with the model and optimizer that it gives."""
+    fabric = lightning_fabric.Fabric(accelerator="cpu", devices=1, precision=precision)
+    net = make_net()
+    optimizer = sgd(net.parameters())
+    if order == "before":
+        lerac.LeRaC(optimizer, net, k=K, ratio=RATIO)
+    model, wrapped = fabric.setup(net, optimizer)
+    if order == "after":
+        lerac.LeRaC(wrapped, model, k=K, ratio=RATIO)
+    for _ in range(EPOCHS):
+        for x, y in fabric.setup_dataloaders(loader()):
+            wrapped.zero_grad()
+            fabric.backward(nn.functional.cross_entropy(model(x), y))
+            wrapped.step()
+
+    def loss(net, x, y):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+            given = net(x)
+        return nn.functional.cross_entropy(given.float(), y)
+
+    assert same(net, train_by_hand(k=K, epochs=EPOCHS, forward=loss))
 
 
 def test_the_module_may_keep_the_curriculum(tmp_path):

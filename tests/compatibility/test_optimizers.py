@@ -14,7 +14,7 @@ import torch
 from torch import nn, optim
 
 import lerac
-from tests.compatibility.by_hand import LR, RATIO, STEPS, K, groups, set_rates
+from tests.compatibility.helpers.by_hand import LR, RATIO, STEPS, K, groups, set_rates
 from tests.conftest import Net, layers_of, loss_of, make_net, same, train
 
 KEEPS_OPTIONS = "ignore:.*keeps .* in its param groups, with other values for each layer:UserWarning"

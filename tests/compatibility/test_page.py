@@ -1,6 +1,6 @@
 """The page cannot rot: it lists the rows that the tests have, no more and no fewer."""
 
-from tests.compatibility.page import COMMAND, PAGE, rows_of_page, rows_of_tests, sections
+from tests.compatibility.helpers.page import COMMAND, PAGE, rows_of_page, rows_of_tests, sections
 
 
 def test_the_page_lists_exactly_the_rows_of_the_tests(rows):

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.optimizers import create_loraplus_optimizer
 from torch import nn, optim
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.optim import lr_scheduler
@@ -13,7 +14,7 @@ from torch.optim.swa_utils import SWALR, AveragedModel, get_ema_multi_avg_fn, up
 from torch.utils.checkpoint import checkpoint
 
 import lerac
-from tests.compatibility.by_hand import LR, RATIO, STEPS, K, groups, set_rates, trained_by_hand
+from tests.compatibility.helpers.by_hand import LR, RATIO, STEPS, K, groups, set_rates, trained_by_hand
 from tests.conftest import Net, layers_of, loss_of, make_net, same, train
 
 sgd = partial(optim.SGD, lr=LR, momentum=0.9)
@@ -342,6 +343,34 @@ def adapters(model):
         {"params": [p for n, p in named.items() if f".{part}." in n], "start": RATIO ** (j / (len(order) - 1))}
         for j, part in enumerate(order)
     ]
+
+
+def with_adapters():
+    config = LoraConfig(r=2, lora_alpha=4, target_modules=["stem", "body.0", "body.2"], modules_to_save=["head"])
+    torch.manual_seed(0)
+    return get_peft_model(make_net(), config)
+
+
+@pytest.mark.compatible("LoRA+ (peft)")
+def test_rates_of_adapters_that_differ():
+    """The loop by hand, bit for bit, with the rate of A or B times the factor of its layer"""
+    make = partial(create_loraplus_optimizer, optimizer_cls=optim.AdamW, lr=LR, loraplus_lr_ratio=4.0, eps=1e-3)
+    model, hand = with_adapters(), with_adapters()
+    optimizer = make(model)
+    lerac.LeRaC(optimizer, model, k=K, ratio=RATIO)
+    rates = {id(p): group["lr"] for group in make(hand).param_groups for p in group["params"]}
+    single = [group | {"params": [p], "weight_decay": 0.0} for group in adapters(hand) for p in group["params"]]
+    reference = optim.AdamW(single, eps=1e-3)
+
+    def by_hand(step):
+        for group in reference.param_groups:
+            group["lr"] = rates[id(group["params"][0])] * group["start"] ** (1 - min(step / K, 1))
+
+    train(model, optimizer, range(STEPS))
+    train(hand, reference, range(STEPS), by_hand)
+    assert same(model, hand)
+    assert not same(model, with_adapters())
+    assert set(rates.values()) == {LR, 4 * LR}
 
 
 @pytest.mark.compatible("frozen backbone")

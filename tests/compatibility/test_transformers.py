@@ -10,7 +10,17 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import IterableDataset, SequentialSampler
 
 import lerac
-from tests.compatibility.trainer_by_hand import ACCUMULATE, BATCH, BATCHES, LR, RATIO, cosine, data, sgd, train_by_hand
+from tests.compatibility.helpers.trainer_by_hand import (
+    ACCUMULATE,
+    BATCH,
+    BATCHES,
+    LR,
+    RATIO,
+    cosine,
+    data,
+    sgd,
+    train_by_hand,
+)
 from tests.conftest import make_net, same
 
 transformers = pytest.importorskip("transformers")
@@ -62,7 +72,7 @@ class InOrder(transformers.Trainer):
         return SequentialSampler(self.train_dataset)
 
 
-def trainer(tmp_path, callbacks=(), optimizers=(None, None), model=None, seed=0, samples=None, **options):
+def trainer(tmp_path, callbacks=(), optimizers=(None, None), model=None, seed=0, samples=None, kind=InOrder, **options):
     defaults = {
         "output_dir": tmp_path,
         "use_cpu": True,
@@ -80,7 +90,7 @@ def trainer(tmp_path, callbacks=(), optimizers=(None, None), model=None, seed=0,
         "dataloader_pin_memory": False,
     }
     arguments = transformers.TrainingArguments(**defaults | options)
-    return InOrder(
+    return kind(
         model=model or Classifier(seed),
         args=arguments,
         train_dataset=samples or Samples(),
@@ -176,6 +186,36 @@ def test_continuing_is_as_if_never_stopped(way, stop, tmp_path):
     assert same(whole.model.net, train_by_hand(k=K, epochs=EPOCHS, schedule=whole_cosine))
     saved = torch.load(tmp_path / "a" / f"checkpoint-{stop}" / "optimizer.pt", weights_only=True)
     assert saved["param_groups"][0]["lerac_step"] == stop
+
+
+class Unfreezes(transformers.TrainerCallback):
+    """Trains the head alone for five steps."""
+
+    def on_step_begin(self, args, state, control, model=None, **kwargs):
+        for part in (model.net.stem, model.net.body):
+            part.requires_grad_(state.global_step >= 5)
+
+
+@WAYS
+@pytest.mark.compatible("Transformers Trainer: continued after unfreezing")
+def test_continuing_after_layers_were_unfrozen(way, tmp_path):
+    """The uninterrupted run, bit for bit: the layers are those that were found at the start."""
+
+    def run(folder, seed, **options):
+        model = Classifier(seed)
+        optimizer = sgd(model.parameters())
+        if way == "the line":
+            lerac.LeRaC(optimizer, model, k=K, ratio=RATIO)
+        own = [LeRaCCallback(k=K, ratio=RATIO)] if way == "the callback" else []
+        running = trainer(tmp_path / folder, [Unfreezes(), *own], (optimizer, None), model, **options)
+        return running, optimizer
+
+    whole, _ = run("whole", 0, save_strategy="steps", save_steps=7)
+    whole.train()
+    second, optimizer = run("second", 1)
+    second.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-7"))
+    assert same(second.model.net, whole.model.net)
+    assert optimizer.param_groups[0]["lerac_step"] == K
 
 
 @WAYS
@@ -308,6 +348,88 @@ def test_data_without_a_length_takes_k(tmp_path):
     running = trainer(tmp_path, [LeRaCCallback(k=K, ratio=RATIO)], samples=Stream(), max_steps=STEPS)
     running.train()
     assert same(running.model.net, train_by_hand(k=K, epochs=EPOCHS))
+
+
+# Trainers of other packages
+
+
+class Preference(InOrder):
+    """TRL's `DPOTrainer`: the loss calls the model twice, and a frozen model of reference."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        x, y = inputs["x"], inputs["labels"]
+        with torch.no_grad():
+            reference = self.reference(x=x, labels=y)["loss"]
+        chosen, rejected = model(x=x, labels=y)["loss"], model(x=-x, labels=y)["loss"]
+        return -nn.functional.logsigmoid(rejected - chosen + reference)
+
+
+@pytest.mark.compatible("TRL 1.16.0, by a stand-in")
+def test_a_trainer_whose_loss_calls_the_model_twice(tmp_path):
+    """The loop by hand, bit for bit; SFTTrainer and DPOTrainer with the callback of Transformers."""
+    running = build("the callback", tmp_path, kind=Preference)
+    running.reference = Classifier()
+    running.train()
+
+    def loss(net, x, y):
+        reference, chosen, rejected = (
+            nn.functional.cross_entropy(n(v), y) for n, v in ((start, x), (net, x), (net, -x))
+        )
+        return -nn.functional.logsigmoid(rejected - chosen + reference.detach())
+
+    start = make_net()
+    assert same(running.model.net, train_by_hand(k=K, epochs=EPOCHS, forward=loss))
+
+
+class Encoder(nn.Module):
+    """A model of sentence-transformers: takes a dict of features, and gives it with what it adds."""
+
+    def __init__(self, seed=0):
+        super().__init__()
+        self.net = make_net(seed)
+
+    def forward(self, features):
+        return features | {"sentence_embedding": self.net(features["x"])}
+
+
+class Similarity(nn.Module):
+    """A loss of sentence-transformers: it holds the model and calls it; it may have parameters of its own."""
+
+    def __init__(self, model, own):
+        super().__init__()
+        self.model = model
+        self.scale = nn.Parameter(torch.ones(3)) if own else 1.0
+
+    def forward(self, features, labels):
+        return nn.functional.cross_entropy(self.model(features)["sentence_embedding"] * self.scale, labels)
+
+
+class SentenceTrainer(InOrder):
+    """The trainer of sentence-transformers: a loss apart from the model, whose parameters are trained too."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        return self.loss({"x": inputs["x"]}, inputs["labels"])
+
+    def create_optimizer(self, model=None):
+        self.optimizer = sgd(list({id(p): p for p in (*self.model.parameters(), *self.loss.parameters())}.values()))
+        return self.optimizer
+
+
+def sentences(tmp_path, own):
+    running = build("the callback", tmp_path, kind=SentenceTrainer, model=Encoder(), remove_unused_columns=False)
+    running.loss = Similarity(running.model, own)
+    return running
+
+
+@pytest.mark.compatible("sentence-transformers 6.2.0, by a stand-in")
+def test_a_trainer_with_a_loss_that_calls_the_model(tmp_path):
+    """The loop by hand, bit for bit, with the callback of Transformers and a loss without parameters; one with
+    parameters is refused."""
+    running = sentences(tmp_path, own=False)
+    running.train()
+    assert same(running.model.net, train_by_hand(k=K, epochs=EPOCHS))
+    with pytest.raises(ValueError, match=r"1 of the optimizer's 9 parameters are not the model's.*such as a loss"):
+        sentences(tmp_path, own=True).train()
 
 
 @pytest.mark.parametrize(

@@ -40,12 +40,14 @@ def test_steps_count_up_to_k_and_the_step_hooks_go():
     assert not optimizer._optimizer_step_post_hooks
 
 
-def test_the_step_count_is_all_that_is_written_into_the_optimizer():
+@pytest.mark.parametrize("steps", [3, K])
+def test_step_count_and_for_a_while_the_layers_are_all_that_is_written_into_the_optimizer(steps):
     model, optimizer, _ = make()
     plain = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    train(model, optimizer, range(3))
+    train(model, optimizer, range(steps))
     for ours, theirs in zip(optimizer.param_groups, plain.param_groups, strict=True):
-        assert ours == theirs | {"lerac_step": 3, "params": ours["params"]}
+        layers = {"lerac_layers": ours["lerac_layers"]} if steps < K else {}
+        assert ours == theirs | {"lerac_step": steps, "params": ours["params"]} | layers
     assert vars(optimizer).keys() == vars(plain).keys()
     assert type(optimizer) is optim.SGD
 

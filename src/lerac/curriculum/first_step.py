@@ -10,9 +10,13 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from lerac.curriculum.optimizers import numbered, sizes
+
 __all__ = ["FirstStep", "ParamGroup"]
 
 ParamGroup = dict[str, Any]
+
+_TELLING = 4  # from here on an equal number of entries is no coincidence
 
 
 class _WatchedGroup(ParamGroup):
@@ -61,7 +65,11 @@ class FirstStep:
     group_type: type[ParamGroup] = _WatchedGroup  # of the groups that the step is to be shown
 
     def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer = optimizer
         self._name = type(optimizer).__name__
+        self._sizes = sizes(optimizer)
+        if reason := numbered(optimizer):
+            raise self._refusal(reason)
         self._before = [
             (p, p._version) for group in optimizer.param_groups if not group.get("fused") for p in group["params"]
         ]
@@ -92,7 +100,17 @@ class FirstStep:
                 f"updated {len(moved)} of {len(self._before)} parameters and left others with a gradient alone: it "
                 "does not take its parameters from its param_groups only"
             )
+        self._see_that_nothing_is_numbered(len(shown))
         return True
+
+    def _see_that_nothing_is_numbered(self, shown: int) -> None:
+        if reason := numbered(self._optimizer):
+            raise self._refusal(reason)
+        if shown == len(self._optimizer.param_groups):
+            return
+        for name, size in sizes(self._optimizer).items():
+            if size == shown >= _TELLING and self._sizes.get(name) != size:
+                raise self._refusal(f"made {name!r} with an entry for each of the {shown} groups that it was shown")
 
     def _refusal(self, what: str) -> RuntimeError:
         return RuntimeError(

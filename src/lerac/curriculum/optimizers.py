@@ -1,6 +1,6 @@
 """Optimizers from outside: what a wrapper wraps, what can have one rate per layer, and whose parameters it has."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import nn
@@ -10,7 +10,16 @@ from torch.optim.lr_scheduler import LRScheduler
 from lerac.arguments import some
 from lerac.layers import named_parameters
 
-__all__ = ["check_optimizer", "check_parameters", "innermost", "lost_parameters"]
+__all__ = [
+    "carriers",
+    "check_optimizer",
+    "check_parameters",
+    "innermost",
+    "loads_unseen",
+    "lost_parameters",
+    "numbered",
+    "sizes",
+]
 
 # Where the wrappers of Accelerate, Lightning, timm (Lookahead), SAM, ZeRO and fastai keep the optimizer they wrap.
 _WRAPPED_AS = ("optimizer", "_optimizer", "base_optimizer", "_base_optimizer", "optim", "opt")
@@ -43,6 +52,17 @@ def innermost(optimizer: Any) -> Optimizer:
     if found is None:
         raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
     return found
+
+
+def carriers(optimizer: Any, inner: Optimizer) -> tuple[Optimizer, ...]:
+    """Give the inner optimizer, and a wrapper that has own groups and copies options to and fro, as ZeRO does."""
+    own = isinstance(optimizer, Optimizer) and optimizer.param_groups is not inner.param_groups
+    return (inner, optimizer) if own else (inner,)
+
+
+def loads_unseen(optimizer: Optimizer) -> bool:
+    """Whether a state can come into the optimizer without running the hooks that torch has for it."""
+    return type(optimizer).load_state_dict is not Optimizer.load_state_dict or "load_state_dict" in vars(optimizer)
 
 
 def _share_parameters(a: Optimizer, b: Optimizer) -> bool:
@@ -83,9 +103,53 @@ def check_optimizer(optimizer: Any) -> Optimizer:
             f"{name} makes its own rate from the step (relative_step=True), so it cannot have one learning rate per "
             "layer: build it with relative_step=False and a learning rate"
         )
+    if reason := numbered(inner):
+        raise TypeError(
+            f"{name} {reason}, so it cannot have one learning rate per layer; LeRaC needs another optimizer"
+        )
     if any("lr" not in group for group in inner.param_groups):
         raise TypeError(f"{name} has no learning rate 'lr' in its param groups, which LeRaC could multiply")
     return inner
+
+
+def numbered(optimizer: Optimizer) -> str | None:
+    """Say what the optimizer keeps by the numbers of its groups, of which it is shown others while a curriculum lasts.
+
+    bitsandbytes keeps overrides of single parameters in that way, filled in its first step.
+    """
+    for name, value in _kept(optimizer):
+        if name == "module_weight_config_triple" and value:
+            return "has overrides of single parameters (register_module_override), kept by the number of their group"
+        if name == "pid2config" and any(
+            "lr" in value.get(id(p), ()) for g in optimizer.param_groups for p in g["params"]
+        ):
+            return "has overrides of the learning rate of single parameters (override_config)"
+        if isinstance(value, dict) and any(map(_is_place, value)):
+            return f"keeps {name!r} by the numbers of param group and parameter"
+    return None
+
+
+def sizes(optimizer: Optimizer) -> dict[str, int]:
+    """Give the lengths of all lists, and of all dicts with whole numbers as keys, that the optimizer keeps."""
+    return {
+        name: len(value)
+        for name, value in _kept(optimizer)
+        if isinstance(value, list) or (isinstance(value, dict) and all(type(key) is int for key in value))
+    }
+
+
+def _kept(optimizer: Optimizer) -> Iterator[tuple[str, Any]]:
+    """The attributes of the optimizer and of the plain objects that it has, but not what torch gave it."""
+    for name, value in vars(optimizer).items():
+        if name in ("param_groups", "defaults") or name.startswith("_optimizer_"):
+            continue
+        yield name, value
+        if type(value).__module__.partition(".")[0] not in ("builtins", "collections", "torch") and not callable(value):
+            yield from getattr(value, "__dict__", {}).items()
+
+
+def _is_place(key: Any) -> bool:
+    return isinstance(key, tuple) and len(key) == 2 and all(type(number) is int for number in key)
 
 
 def check_parameters(optimizer: Optimizer, model: nn.Module) -> None:

@@ -1,7 +1,6 @@
 """Small updates of parameters in low precision are rounded away; say so before it happens."""
 
 import warnings
-from collections.abc import Mapping
 
 import torch
 from torch.optim import Optimizer
@@ -11,7 +10,7 @@ __all__ = ["warn_of_rounding"]
 _LOW = (torch.bfloat16, torch.float16)
 
 
-def warn_of_rounding(optimizer: Optimizer, ratio: float | Mapping[str, float], factors: Mapping[str, float]) -> None:
+def warn_of_rounding(optimizer: Optimizer, smallest: float) -> None:
     """Warn if trained parameters are bfloat16 or float16 and some layer starts below the full rate.
 
     A float32 copy inside the optimizer (master weights) would not be seen. Autocast needs none: there the
@@ -19,11 +18,8 @@ def warn_of_rounding(optimizer: Optimizer, ratio: float | Mapping[str, float], f
 
     Args:
         optimizer: whose parameters are looked at.
-        ratio: as given to `LeRaC`, in (0, 1].
-        factors: r_j by parameter name; empty until the layers are found.
+        smallest: r_j of the layer that starts lowest, in (0, 1].
     """
-    starts = factors or (ratio if isinstance(ratio, Mapping) else {"": ratio})
-    smallest = min(starts.values())
     if smallest >= 1:
         return
     trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
@@ -38,5 +34,5 @@ def warn_of_rounding(optimizer: Optimizer, ratio: float | Mapping[str, float], f
         "one, layers near the output can stay exactly as they are for most of the curriculum. Keep the parameters in "
         "float32 and compute with torch.autocast; or choose a larger ratio; or, if this optimizer keeps float32 copies "
         "of the weights, ignore this. What was measured: docs/effects.md",
-        stacklevel=4,  # whoever called optimizer.step()
+        stacklevel=5,  # whoever called optimizer.step()
     )

@@ -10,7 +10,7 @@ import torch
 from torch.optim import Optimizer
 
 from lerac.curriculum.first_step import FirstStep, ParamGroup
-from lerac.curriculum.step_count import STEP_KEY
+from lerac.curriculum.step_count import LAYERS_KEY, STEP_KEY
 
 __all__ = ["SplitGroups"]
 
@@ -145,6 +145,7 @@ class _Split:
         for part, lr in zip(self.parts, _rates(group["lr"], [factors[part.ratio] for part in self.parts]), strict=True):
             own: ParamGroup = {**group, "params": part.params, "lr": lr}
             own.pop(STEP_KEY, None)  # a number that changes in every step would have a compiled step compiled anew
+            own.pop(LAYERS_KEY, None)
             if part.names is not None:
                 own["param_names"] = part.names
             part.before = own.copy()

@@ -32,13 +32,16 @@ def make_stand_in(optimizer: Optimizer, param_groups: Callable[[], list[ParamGro
 
 
 class Hooks:
-    """On every load of a state until `detach`, and on every step between `arm` and `disarm`.
+    """On every save and load of a state until `detach`, and on every step between `arm` and `disarm`.
 
     Args:
         optimizer: which.
         before_step: a step pre-hook.
         after_step: a step post-hook.
         after_load: called when the optimizer has loaded a state.
+        after_save: called with the state that the optimizer gives.
+        loads_unseen: whether the optimizer can load a state without telling: then `before_step` is called after
+            `disarm`, too.
 
     Raises:
         ValueError: if the optimizer has a curriculum.
@@ -50,6 +53,9 @@ class Hooks:
         before_step: Callable[..., Any],
         after_step: Callable[..., None],
         after_load: Callable[[Optimizer], None],
+        after_save: Callable[[Optimizer, dict[str, Any]], None],
+        *,
+        loads_unseen: bool,
     ) -> None:
         if optimizer in _attached:
             raise ValueError(
@@ -59,29 +65,48 @@ class Hooks:
         self._optimizer = optimizer
         self._before_step = before_step
         self._after_step = after_step
-        self._load = optimizer.register_load_state_dict_post_hook(after_load)
-        self._step: tuple[Any, ...] = ()
+        self._loads_unseen = loads_unseen
+        self._states = (
+            optimizer.register_load_state_dict_post_hook(after_load),
+            optimizer.register_state_dict_post_hook(after_save),
+        )
+        self._pre: Any = None
+        self._post: Any = None
+        self._entering = False  # the pre-hook runs, and torch goes through the live dict
 
     def arm(self) -> None:
         """Act in steps from here on."""
-        if not self._step:
-            pre = self._optimizer.register_step_pre_hook(self._before_step)
-            self._step = (pre, self._optimizer.register_step_post_hook(self._after_step))
+        self._pre = self._pre or self._optimizer.register_step_pre_hook(self._enter)
+        self._post = self._post or self._optimizer.register_step_post_hook(self._after_step)
 
     def go_last(self) -> None:
         """Become the last post-hook: in the last step it takes itself off, and torch goes through the live dict."""
-        pre, post = self._step
-        post.remove()
-        self._step = (pre, self._optimizer.register_step_post_hook(self._after_step))
+        self._post.remove()
+        self._post = self._optimizer.register_step_post_hook(self._after_step)
 
     def disarm(self) -> None:
-        """Leave steps alone."""
-        for handle in self._step:
-            handle.remove()
-        self._step = ()
+        """Leave steps alone; called before a step, it must be called again after it."""
+        if self._entering:
+            if self._post:
+                self.go_last()
+            return
+        self._post = self._post and self._post.remove()
+        if self._loads_unseen:
+            self._pre = self._pre or self._optimizer.register_step_pre_hook(self._enter)
+        else:
+            self._pre = self._pre and self._pre.remove()
+
+    def _enter(self, *step: Any) -> Any:
+        self._entering = True
+        try:
+            return self._before_step(*step)
+        finally:
+            self._entering = False
 
     def detach(self) -> None:
         """Leave nothing on the optimizer."""
+        self._loads_unseen = False
         self.disarm()
-        self._load.remove()
+        for handle in self._states:
+            handle.remove()
         _attached.discard(self._optimizer)

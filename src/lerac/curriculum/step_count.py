@@ -1,11 +1,26 @@
-"""The step count that the optimizer carries, and which of its steps count."""
+"""What the optimizer carries of its curriculum, so that every kind of checkpoint does; and which of its steps count."""
+
+import sys
+from types import FrameType
 
 import torch
 from torch.optim import Optimizer
 
-__all__ = ["STEP_KEY", "found_inf", "is_fake_step", "read_count", "write_count"]
+__all__ = [
+    "LAYERS_KEY",
+    "STEP_KEY",
+    "carries",
+    "distributed_checkpoint_calls",
+    "found_inf",
+    "is_fake_step",
+    "read_count",
+    "read_layers",
+    "write",
+]
 
-STEP_KEY = "lerac_step"  # the one thing written into the user's optimizer, in each of its param groups
+# All that is ever written into the user's optimizer, in each of its param groups:
+STEP_KEY = "lerac_step"  # the count of steps, an int
+LAYERS_KEY = "lerac_layers"  # while the curriculum lasts: its layers as a string, empty until they are known
 
 
 def read_count(optimizer: Optimizer) -> int | None:
@@ -23,10 +38,45 @@ def read_count(optimizer: Optimizer) -> int | None:
     return counts[0] if counts else None
 
 
-def write_count(optimizer: Optimizer, count: int) -> None:
-    """Write the step count into every param group, so that every kind of checkpoint has it."""
+def read_layers(optimizer: Optimizer) -> str:
+    """Give the layers in the optimizer's param groups as they were written, empty if there are none.
+
+    Raises:
+        ValueError: if the groups disagree.
+    """
+    texts = sorted({str(group[LAYERS_KEY]) for group in optimizer.param_groups if group.get(LAYERS_KEY)})
+    if len(texts) > 1:
+        raise ValueError(
+            f"the optimizer's param groups must agree on {LAYERS_KEY!r}, the layers of its curriculum, and have "
+            f"{len(texts)} different ones: load a checkpoint that was saved as a whole"
+        )
+    return texts[0] if texts else ""
+
+
+def carries(optimizer: Optimizer, count: int, layers: str | None) -> bool:
+    """Whether every param group has just this; groups that were added since the last step have nothing yet."""
+    groups = optimizer.param_groups
+    return (not groups or groups[0].get(LAYERS_KEY, layers) == layers) and all(
+        group.get(STEP_KEY, count) == count for group in groups
+    )
+
+
+def write(optimizer: Optimizer, count: int | None, layers: str | None) -> None:
+    """Write step count and layers into every param group; None takes them out."""
     for group in optimizer.param_groups:
-        group[STEP_KEY] = count
+        for key, value in ((STEP_KEY, count), (LAYERS_KEY, layers)):
+            if value is None:
+                group.pop(key, None)
+            else:
+                group[key] = value
+
+
+def distributed_checkpoint_calls() -> bool:
+    """Whether torch.distributed.checkpoint is what is running."""
+    frame: FrameType | None = sys._getframe()
+    while frame and not frame.f_globals.get("__name__", "").startswith("torch.distributed.checkpoint"):
+        frame = frame.f_back
+    return frame is not None
 
 
 def found_inf(optimizer: Optimizer) -> bool:

@@ -7,9 +7,9 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from lerac.curriculum.factors import agreed
 from lerac.curriculum.lerac import LeRaC
 from lerac.curriculum.optimizers import innermost
-from lerac.curriculum.ranks import agreed
 from lerac.curriculum.step_count import read_count
 from lerac.curves import Curve
 from lerac.depth import find_layers

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 __all__ = ["COMMAND", "HERE", "PAGE", "Shown", "render", "rows_of_page", "rows_of_tests", "sections"]
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 PAGE = HERE.parents[1] / "docs" / "compatibility.md"
 COMMAND = "pytest tests/compatibility --write-compatibility"
 INTRODUCTION = f"""# What LeRaC works with
@@ -20,6 +20,10 @@ Each row is shown by tests, which run with every `make test`; this page is writt
 
 "works" means that the comparison in the last column holds, not only that it runs. For "does not work" the reason is
 given; it lies outside of LeRaC, and a test shows it.
+
+"By a stand-in" means that the package is not installed where the tests run: the test has a small class that does what
+the package does in the respect that matters. The package itself, in the version that is named, was tried once by hand
+with the same comparison and gave what the row says.
 """
 
 

@@ -1,0 +1,220 @@
+"""The course of a curriculum: at which step it is, and what it does in each step of its optimizer."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from lerac.arguments import check_factor
+from lerac.curriculum.factors import Factors
+from lerac.curriculum.first_step import ParamGroup
+from lerac.curriculum.optimizers import loads_unseen
+from lerac.curriculum.precision import warn_of_rounding
+from lerac.curriculum.split import SplitGroups
+from lerac.curriculum.stand_in import Hooks, make_stand_in
+from lerac.curriculum.state import State
+from lerac.curriculum.step_count import (
+    LAYERS_KEY,
+    STEP_KEY,
+    carries,
+    distributed_checkpoint_calls,
+    found_inf,
+    is_fake_step,
+    read_count,
+    read_layers,
+    write,
+)
+from lerac.curves import Curve
+
+__all__ = ["Course"]
+
+_MADE_ANEW = frozenset({"_acts", "_hooks", "_split", "_stand_in"})  # in a copy
+
+
+class Course:
+    """What a `LeRaC` does from its first step to its last. `State` has the table of its states.
+
+    Args:
+        carriers: the innermost optimizer, and others to whose groups its options are copied, and from there.
+        factors: its layers.
+        k: how many steps it lasts.
+        curve: gives m_j from progress and r_j.
+
+    Raises:
+        ValueError: if the optimizer has a curriculum, or carries one that this one is not.
+    """
+
+    _hooks: Hooks
+    _stand_in: Optimizer
+
+    def __init__(self, carriers: tuple[Optimizer, ...], factors: Factors, k: int, curve: Curve) -> None:
+        self._carriers = carriers
+        self._optimizer = carriers[0]
+        self._factors = factors
+        self._k = k
+        self._curve = curve
+        self._precision_checked = False
+        self.state = State.FRESH
+        self.steps = self._brought() or 0
+        self._attach()
+        self._go_to(self.steps)
+        self._write()
+
+    def rates(self) -> dict[int, float] | None:
+        """Give the rate of the next step by the identity of the parameter; None until the layers are found."""
+        if self.state is State.REMOVED or self.steps >= self._k:
+            return {id(p): float(group["lr"]) for group in self._optimizer.param_groups for p in group["params"]}
+        if self._factors.layers is None:
+            return None
+        return {id(p): rate for p, rate in self._split.rates(self._factor())}
+
+    def remove(self) -> None:
+        """Leave nothing on the optimizer."""
+        if self.state is not State.REMOVED:
+            self._go_to(self.steps, State.REMOVED)
+            self._hooks.detach()
+            self._write(nothing=True)
+
+    def restore(self, steps: int) -> None:
+        """Be at this step, to which the optimizer comes by a state of its own if it has none yet."""
+        waits = steps > 0 and not read_count(self._optimizer)
+        self._go_to(steps, State.RESTORED if waits else None)
+        if not waits:
+            self._write()
+
+    def follow(self) -> None:
+        """Notice a state that the optimizer has loaded without telling."""
+        if self.state is State.REMOVED:
+            return
+        if self.state is State.RESTORED or not carries(self._optimizer, self.steps, self._carried()):
+            self._after_load(self._optimizer)
+
+    # In a step
+
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
+        if optimizer is self._stand_in:  # a step() that calls super().step()
+            return None
+        self._acts = False
+        self.follow()
+        if self.state is State.RESTORED:
+            raise RuntimeError(
+                f"the curriculum is at step {self.steps}, and the optimizer at step {read_count(self._optimizer) or 0} "
+                f"({STEP_KEY!r} in its param groups): load both from the same checkpoint"
+            )
+        if self.state is State.FINISHED:  # by a state that was loaded without telling: there may be hooks still
+            self._hooks.disarm()
+            return None
+        # is_available() asks the driver each time; nothing is captured before CUDA is initialised.
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():  # type: ignore[no-untyped-call]
+            raise RuntimeError(
+                "LeRaC cannot act in a captured CUDA graph, whose replay runs no hooks: capture optimizer.step() "
+                f"only after the curriculum, {self._k - self.steps} steps from now, or leave it out of the graph"
+            )
+        if self.steps + 1 >= self._k:
+            self._hooks.go_last()
+        closure = args[1:] or kwargs.get("closure")
+        self._acts = bool(closure) or not is_fake_step(self._optimizer)
+        if not self._acts:
+            return None
+        if not self._precision_checked:
+            self._precision_checked = True
+            warn_of_rounding(self._optimizer, self._factors.smallest)
+        self._split.begin_step()
+        return (self._stand_in, *args[1:]), kwargs
+
+    def _show_groups(self) -> list[ParamGroup]:
+        if self._factors.layers is None:
+            find: Callable[[], None] = self._find_layers
+            if torch.compiler.is_compiling():  # as a decorator it would make `import lerac` load the compiler
+                find = torch.compiler.disable(find)  # type: ignore[no-untyped-call]
+            find()  # here and not before the step, whose closure may be what calls the model
+        return self._split.show(self._factor())
+
+    def _find_layers(self) -> None:
+        self._factors.find()
+        self._write()
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if optimizer is self._stand_in:
+            return
+        if self._acts and self._split.end_step() and not found_inf(self._optimizer):  # else it took no step
+            self._go_to(self.steps + 1)
+            self._write()
+        elif self.state is State.FINISHED:
+            self._hooks.disarm()
+
+    def _factor(self) -> Callable[[float], float]:
+        """Give the function from r_j to m_j of the next step."""
+        curve, progress = self._curve, self.steps / self._k
+        return lambda ratio: check_factor(curve(progress, ratio), progress, ratio)
+
+    # What the optimizer carries
+
+    def _carried(self) -> str | None:
+        return None if self.state is State.FINISHED else self._factors.text
+
+    def _write(self, *, nothing: bool = False) -> None:
+        for optimizer in self._carriers:
+            write(optimizer, *((None, None) if nothing else (self.steps, self._carried())))
+
+    def _brought(self) -> int | None:
+        """Give the count that the optimizer carries, None if it carries none; take up the layers that come with it."""
+        count = read_count(self._optimizer)
+        if count is not None and count < self._k:
+            self._factors.adopt(read_layers(self._optimizer))
+        return count
+
+    def _after_load(self, optimizer: Optimizer) -> None:
+        """The optimizer's checkpoint decides the step; one without a count (a conventional one) leaves it."""
+        waits = self.state is State.RESTORED
+        if waits and not read_count(self._optimizer):
+            return
+        count = self._brought()
+        if waits and count != self.steps:
+            raise ValueError(
+                f"the curriculum's state is of step {self.steps}, and the optimizer's of step {count}: load "
+                "both from the same checkpoint"
+            )
+        self._go_to(self.steps if count is None else count)
+        self._write()
+        self._split.forget()
+
+    def _after_save(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
+        """Give distributed checkpoints the same entries at all times: loading asks for those that are there."""
+        if distributed_checkpoint_calls():
+            for group in state["param_groups"]:
+                group.setdefault(STEP_KEY, self.steps)
+                group.setdefault(LAYERS_KEY, self._carried() or "")
+
+    # Being attached
+
+    def _attach(self) -> None:
+        """Everything that a copy or an unpickled curriculum has to make anew, but what its state decides."""
+        self._split = SplitGroups(self._optimizer, self._factors.by_id)
+        self._acts = False  # in the step that runs
+        if self.state is not State.REMOVED:
+            self._stand_in = make_stand_in(self._optimizer, self._show_groups)
+            steps, states = (self._before_step, self._after_step), (self._after_load, self._after_save)
+            unseen = len(self._carriers) > 1 or loads_unseen(self._optimizer)
+            self._hooks = Hooks(self._optimizer, *steps, *states, loads_unseen=unseen)
+
+    def _go_to(self, steps: int, state: State | None = None) -> None:
+        """Be at this step, in the given state or the one that follows from it; have hooks if, and only if, it acts."""
+        self.steps = steps
+        self.state = state or State.at(steps, self._k)
+        if self.state in (State.FINISHED, State.REMOVED):
+            self._hooks.disarm()
+            self._factors.unwatch()
+        else:
+            self._hooks.arm()
+            self._factors.watch()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in _MADE_ANEW}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._attach()
+        if self.state is not State.REMOVED:
+            self._go_to(self.steps, self.state)
