@@ -221,7 +221,7 @@ class Loss(nn.Module):
     ids=["plain", "DataParallel", "compiled"],
 )
 @pytest.mark.parametrize("order", ["model first", "loss first"])
-def test_of_a_list_the_module_that_is_called_first_takes_the_inputs(order, wrap):
+def test_of_a_list_the_module_that_is_called_with_what_another_gave_comes_after_it(order, wrap):
     model, loss = HeadFirst(), Loss()
     called = wrap(model)
     both = nn.ModuleList([called, loss] if order == "model first" else [loss, called])
@@ -233,7 +233,7 @@ def test_of_a_list_the_module_that_is_called_first_takes_the_inputs(order, wrap)
     depth = {name: layer.depth for layer in curriculum.layers for name in layer.parameters}
     parts = [depth[f"{prefix}.{name}.weight"] for name in NAMES]
     assert parts == [0, 1, 2, 3]
-    assert depth[f"{1 - int(prefix)}.scale.weight"] == 3
+    assert depth[f"{1 - int(prefix)}.scale.weight"] == 4
 
 
 Pair = collections.namedtuple("Pair", ["x", "y"])

@@ -61,15 +61,15 @@ class Factors:
         self._given = True
 
     def find(self) -> None:
-        """Find the layers from the forward pass that was seen; in a distributed run those of the deciding rank.
+        """Find the layers from what was called; in a distributed run those of the deciding rank.
 
         Raises:
-            RuntimeError: if there was none.
+            RuntimeError: if there was none, or it does not say how several modules follow each other.
         """
 
         def find() -> tuple[Layer, ...]:
-            example = self._first_forward.seen() if self._first_forward else None
-            if example is None:
+            loop = self._first_forward.seen() if self._first_forward else None
+            if loop is None:
                 name = type(self._model).__name__
                 raise RuntimeError(
                     f"LeRaC has seen no forward pass of {name} in training mode since it was built, so it does not "
@@ -77,7 +77,7 @@ class Factors:
                     "what your loop calls, build LeRaC with that one as the model; and if that cannot be, pass "
                     "layers=lerac.find_layers(model, *example_inputs)"
                 )
-            return find_layers(self._model, example)
+            return find_layers(self._model, loop)
 
         layers = check_layers(agreed(find, list(named_parameters(self._model))), self._model)
         self._settle(layers, self._starts_of(layers))

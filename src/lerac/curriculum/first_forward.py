@@ -1,17 +1,17 @@
-"""Remember how a model is called: the shapes of its first training forward pass, not the batch."""
+"""Remember how a model is called before the first optimizer step: the shapes of a forward pass, not the batch."""
 
 import dataclasses
 import inspect
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.hooks import RemovableHandle
 
 from lerac.depth import Example, example_of
+from lerac.depth.loop.events import Call, Loop, parts_of
+from lerac.depth.loop.parts import Parts
 from lerac.depth.twin import autocast_dtype, unwrapped
 
 __all__ = ["FirstForward"]
@@ -33,37 +33,51 @@ _PLAIN = (int, float, complex, str, bytes, torch.dtype, torch.device)
 
 
 class FirstForward:
-    """The inputs of the first forward pass of a model in training mode, seen through any wrapper.
+    """What happens before the first optimizer step: the first call of a model, or all calls of several parts.
+
+    Only calls in training mode count, and they are seen through any wrapper.
 
     Args:
-        model: of `nn.ModuleList([model, loss])`, in whatever order, the module that is called first takes the inputs.
+        model: may hold other modules without having a forward itself, as `nn.ModuleList([model, loss])`.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._eager: dict[str, Example] = {}  # the module that is called first comes first
-        self._watches: list[tuple[_Watch, RemovableHandle]] = []
-        for path, module in _parts(unwrapped(model)):
-            watch = _Watch(path, self._eager)
-            self._watches.append((watch, module.register_forward_pre_hook(watch, with_kwargs=True)))
+        inner = unwrapped(model)
+        parts = parts_of(inner)
+        if scripted := [path for path, part in parts.items() if isinstance(part, torch.jit.ScriptModule)]:
+            raise TypeError(
+                f"{' and '.join(map(repr, scripted)) if any(scripted) else 'the model'} was compiled by torch.jit, and "
+                "takes no hook that could see how it is called: find the layers of what it was made from, layers = "
+                "lerac.find_layers(model, *example_inputs), and pass layers=layers"
+            )
+        within = {id(parameter) for part in parts.values() for parameter in part.parameters()}
+        if len(parts) != 1 or not all(id(parameter) in within for parameter in inner.parameters()):
+            self._watch: _Watch | None = None
+            self._parts: Parts | None = Parts(inner, parts)
+            return
+        [(path, part)] = parts.items()
+        self._parts = None
+        self._watch = _Watch(path, {})
+        self._handle = unwrapped(part).register_forward_pre_hook(self._watch, with_kwargs=True)
 
-    def seen(self) -> Example | None:
-        """Give the inputs of the first training forward pass; None if there has not been one."""
-        for watch, _ in self._watches:
-            if watch.compiled is not None:
-                args, kwargs, autocast = watch.compiled
-                with FakeTensorMode():
-                    return Example(_tensors(args), _tensors(kwargs), autocast, described=True, called=watch.path)
-        for path, example in self._eager.items():
-            return replace(example, called=path)
-        return None
+    def seen(self) -> Loop | None:
+        """Give what was called; None if nothing was.
+
+        Raises:
+            RuntimeError: if it cannot be known how several parts follow each other.
+        """
+        if self._parts is not None:
+            return self._parts.seen()
+        return self._watch.seen() if self._watch else None
 
     def done(self) -> None:
         """Let go of what was seen, and of the model but for what is compiled into it."""
-        self._eager.clear()
-        for watch, handle in self._watches:
-            watch.eager = None
-            if watch.compiled is None:
-                handle.remove()
+        if self._parts is not None:
+            self._parts.done()
+        if self._watch is not None:
+            self._watch.eager = None
+            if self._watch.compiled is None:
+                self._handle.remove()
 
 
 class _Watch:
@@ -86,6 +100,15 @@ class _Watch:
         elif self.eager is not None and self.path not in self.eager and _is_forward(module, args, kwargs):
             self.eager[self.path] = example_of(args, kwargs)
 
+    def seen(self) -> Loop | None:
+        """Give the first call in training mode."""
+        if self.compiled is not None:
+            args, kwargs, autocast = self.compiled
+            with FakeTensorMode():
+                return Loop((Call(self.path, Example(_tensors(args), _tensors(kwargs), autocast, described=True)),))
+        example = (self.eager or {}).get(self.path)
+        return None if example is None else Loop((Call(self.path, example),))
+
     # A copy of the model, such as a moving average of its weights, is not the model that is trained: the copied hook
     # does nothing, and above all brings no second curriculum and optimizer along.
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Watch":
@@ -104,14 +127,6 @@ def _is_forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     except TypeError:
         return False
     return True
-
-
-def _parts(model: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
-    if not isinstance(model, nn.ModuleList):
-        yield path, model
-        return
-    for name, part in model.named_children():
-        yield from _parts(unwrapped(part), f"{path}.{name}" if path else name)
 
 
 def _shapes(tree: Any) -> Any:

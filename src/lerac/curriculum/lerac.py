@@ -34,7 +34,7 @@ class LeRaC:
         optimizer: any `torch.optim.Optimizer` that can have param groups of different rates, or a wrapper of
             one. It may have several groups, each with its own rate, and only some of the model's parameters.
         model: the network whose layers are ranked. For parameters outside of it, such as those of a loss, pass
-            `nn.ModuleList([model, loss])`.
+            `nn.ModuleList([model, loss])`: what a loop calls with something that another module gave comes after it.
         k: how many optimizer steps the curriculum lasts, at least 1. The paper uses 2 to 7 epochs: write
             `k=5 * len(loader)`, divided by the number of accumulated batches if you accumulate gradients.
         ratio: start of the layer at the output relative to the full rate, η_n(0) / η(0), in (0, 1]. Layers in
@@ -42,9 +42,9 @@ class LeRaC:
         curve: the update rule, a name in `lerac.curves.CURVES`, the result of `lerac.curves.staircase`, or any
             callable (progress, ratio) → factor.
         layers: the result of `lerac.find_layers`, or any sequence of `lerac.Layer`. None finds them from the first
-            forward pass of `model` in training mode (its shapes; the batch is not kept). If the optimizer steps
-            without one, it raises and says what to pass. In a distributed run all ranks then take the layers of
-            rank 0, so every rank must have a curriculum, or none.
+            forward pass of `model` in training mode (its shapes; the batch is not kept), or of the modules in a list
+            from all calls before the first step. If that does not tell, the step raises and says what to pass. In a
+            distributed run all ranks then take the layers of rank 0, so every rank must have a curriculum, or none.
 
     Raises:
         TypeError: if an argument has the wrong type, or the optimizer cannot have one rate per layer.

@@ -30,6 +30,7 @@ The files: `flow` watches operations, `twin` copies (and `hooks` says which hook
 import inspect
 import sys
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -41,7 +42,8 @@ from torch._subclasses.fake_tensor import (
     UnsupportedOperatorException,
 )
 
-from lerac.depth.placing import place
+from lerac.depth.loop.events import WRAPPER, Call, Loop, UnclearError, lone_part, parts_of
+from lerac.depth.placing import place_by_part
 from lerac.depth.trace import trace
 from lerac.depth.twin import CannotCopyError, Example, autocast_dtype, entrance, example_of, unwrapped
 from lerac.layers import Layer, group_layers, named_parameters, ranked_layers, registration_order
@@ -85,15 +87,16 @@ def measure_depths(model: nn.Module, *args: Any, **kwargs: Any) -> tuple[Layer, 
 
     Args:
         model: may be wrapped by `torch.compile`, DistributedDataParallel or DataParallel, and on any device,
-            also `meta`. Of `nn.ModuleList([model, loss])` the first module is called.
+            also `meta`. If it has no forward, as an `nn.ModuleList`, it must hold exactly one module with
+            parameters that has one, and this is what is called.
         *args: example inputs, as in `model(*args, **kwargs)`; their values hardly matter. Meta and fake
             tensors will do; so does one `Example`.
         **kwargs: likewise.
 
     Raises:
         TypeError: if the model's forward does not take arguments like these.
-        ValueError: if the model has no parameters, or they are sharded or not initialised yet, or its forward
-            raises on these inputs.
+        ValueError: if the model has no parameters, or they are sharded or not initialised yet, or it has no
+            forward and holds several modules, or its forward raises on these inputs.
 
     Warns:
         UserWarning: if the model cannot be traced; the layers are then in the order of registration.
@@ -103,11 +106,11 @@ def measure_depths(model: nn.Module, *args: Any, **kwargs: Any) -> tuple[Layer, 
 
 def _measured(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Layer, ...]:
     inner = unwrapped(model)
-    example = _example(args, kwargs)
-    _check(inner, example)
-    parameters = named_parameters(inner)
+    parameters = _check_parameters(inner)
+    loop = _loop(inner, args, kwargs)
+    _check_inputs(inner, loop)
     try:
-        reached = _reach(inner, example)
+        reached = _reach(inner, loop)
     except _CannotTraceError as reason:
         warnings.warn(
             f"the depths of {type(inner).__name__} could not be measured: {reason}. Its layers are therefore "
@@ -115,17 +118,24 @@ def _measured(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
             stacklevel=3,  # whoever called find_layers or measure_depths
         )
         return registration_order(inner, placed="order of registration")
-    levels, placed = place(parameters, reached)
-    return ranked_layers(levels, {name for name, p in parameters.items() if p.requires_grad}, placed)
+    parts = list(parts_of(inner))
+    trained = {name for name, p in parameters.items() if p.requires_grad}
+    if loop in args:
+        _check_reached(trained, reached, parts)
+    levels, placed = place_by_part(parameters, reached, parts)
+    return ranked_layers(levels, trained, placed)
 
 
-def _example(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Example:
-    if len(args) == 1 and not kwargs and isinstance(args[0], Example):
-        return args[0]
-    return Example(args, kwargs, autocast_dtype())
+def _loop(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Loop:
+    """What is called: one module with example inputs, or all that a loop did."""
+    given = args[0] if len(args) == 1 and not kwargs else None
+    if isinstance(given, Loop):
+        return given
+    example = given if isinstance(given, Example) else Example(args, kwargs, autocast_dtype())
+    return Loop((Call(lone_part(model), example),))
 
 
-def _check(model: nn.Module, example: Example) -> None:
+def _check_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     name = type(model).__name__
     parameters = named_parameters(model)
     if not parameters:
@@ -142,17 +152,36 @@ def _check(model: nn.Module, example: Example) -> None:
             f"the parameters of {name} are sharded ({_some(sharded)}), so the model can be neither copied "
             "nor traced. Find the layers before sharding, layers = find_layers(model, …), and pass layers="
         )
-    try:
-        signature = inspect.signature(entrance(model, example).forward)
-    except ValueError:  # compiled functions have none
-        return
-    try:
-        signature.bind(*example.args, **example.kwargs)
-    except TypeError as error:
-        raise TypeError(
-            f"{type(entrance(model, example)).__name__}.forward does not take these example inputs: {error}. "
-            "Pass what the model is called with: find_layers(model, *args, **kwargs)"
-        ) from None
+    return parameters
+
+
+def _check_inputs(model: nn.Module, loop: Loop) -> None:
+    for call in loop.calls:
+        called = entrance(model, call.path)
+        try:
+            signature = inspect.signature(called.forward)
+        except ValueError:  # compiled functions have none
+            continue
+        try:
+            signature.bind(*call.example.args, **call.example.kwargs)
+        except TypeError as error:
+            raise TypeError(
+                f"{type(called).__name__}.forward does not take these example inputs: {error}. "
+                "Pass what the model is called with: find_layers(model, *args, **kwargs)"
+            ) from None
+
+
+def _check_reached(trained: set[str], reached: Mapping[str, int], parts: Sequence[str]) -> None:
+    """Of what a loop did, every part must be known, and every parameter that is in none of them."""
+    left = set(trained)
+    for part in parts:
+        inside = {name for name in trained if not part or name.startswith(f"{part}.")}
+        left -= inside if any(name in reached for name in inside) else set()
+    if lost := sorted(left - reached.keys()):
+        raise ValueError(
+            f"the data of your loop does not meet {_some(lost)}, as far as LeRaC can see, so it does not know how far "
+            f"from the input that is. What to do: {WRAPPER}"
+        )
 
 
 def _sharded(model: nn.Module, parameters: dict[str, nn.Parameter]) -> list[str]:
@@ -164,7 +193,7 @@ def _sharded(model: nn.Module, parameters: dict[str, nn.Parameter]) -> list[str]
     return [name for name, parameter in parameters.items() if isinstance(parameter, tensor)]
 
 
-def _reach(model: nn.Module, example: Example) -> dict[str, int]:
+def _reach(model: nn.Module, loop: Loop) -> dict[str, int]:
     """Levels of the parameters that forward passes reach, from as few and as cheap passes as it takes.
 
     Raises:
@@ -172,9 +201,9 @@ def _reach(model: nn.Module, example: Example) -> dict[str, int]:
         ValueError: if the model's own forward fails on these inputs.
     """
     try:
-        reached, failures = _try(model, example, real=False)
+        reached, failures = _try(model, loop, real=False)
         if not reached and not any(p.is_meta for p in model.parameters()):
-            reached, failures = _try(model, example, real=True)
+            reached, failures = _try(model, loop, real=True)
     except CannotCopyError as error:
         raise _CannotTraceError(str(error)) from error
     if reached:
@@ -183,12 +212,13 @@ def _reach(model: nn.Module, example: Example) -> dict[str, int]:
         raise _CannotTraceError("no parameter meets the input in its forward pass, as far as torch can see")
     cause = failures[-1] if model.training else failures[0]
     said = f"{type(cause).__name__}: {cause}"
-    if example.described or isinstance(cause, (torch.OutOfMemoryError, MemoryError, *_FAKE_LIMITS)):
+    described = any(call.example.described for call in loop.calls)
+    if described or isinstance(cause, (torch.OutOfMemoryError, MemoryError, *_FAKE_LIMITS)):
         raise _CannotTraceError(said) from cause
     raise ValueError(f"{type(model).__name__}.forward fails on these example inputs, {said}") from cause
 
 
-def _try(model: nn.Module, example: Example, *, real: bool) -> tuple[dict[str, int], list[Exception]]:
+def _try(model: nn.Module, loop: Loop, *, real: bool) -> tuple[dict[str, int], list[Exception]]:
     """Watch a pass in evaluation mode and, unless that reaches all that is trained, one in training mode."""
     reached: dict[str, int] = {}
     failures: list[Exception] = []
@@ -197,8 +227,8 @@ def _try(model: nn.Module, example: Example, *, real: bool) -> tuple[dict[str, i
         if reached and wanted <= reached.keys():
             break
         try:
-            found = trace(model, example, training=training, real=real)
-        except CannotCopyError:
+            found = trace(model, loop, training=training, real=real)
+        except (CannotCopyError, UnclearError):
             raise
         except Exception as error:  # whatever a model may raise
             failures.append(error)

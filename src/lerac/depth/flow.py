@@ -10,7 +10,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-__all__ = ["CPU", "SMALL", "Flow", "tensors_in"]
+__all__ = ["CPU", "SHAPE_ONLY", "SMALL", "Flow", "Origin", "storage_of", "tensors_in", "weak"]
 
 CPU = torch.device("cpu")
 
@@ -18,7 +18,7 @@ SMALL = 4096
 """Tensors of up to this many elements may keep real values in a fake trace."""
 
 # The result of these says nothing about the values of their argument, only about its shape.
-_SHAPE_ONLY = frozenset(
+SHAPE_ONLY = frozenset(
     f"{like}_like" for like in ("zeros", "ones", "empty", "full", "rand", "randn", "randint")
 ) | frozenset(f"new_{kind}" for kind in ("zeros", "ones", "empty", "full", "empty_strided"))
 
@@ -27,7 +27,7 @@ _HALF_ONLY = frozenset({"_grouped_mm"})
 
 # Where the content of a storage comes from: a level (an int) if the input is part of it, else the names of
 # the parameters it was computed from. A storage that is not listed is a constant.
-_Origin = int | frozenset[str]
+Origin = int | frozenset[str]
 
 
 def tensors_in(tree: object) -> list[Tensor]:
@@ -55,7 +55,7 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.depths: dict[str, int] = {}
         """For each parameter met so far, the smallest level of an operation that joins it with data."""
         self._fake = fake
-        self._origins: dict[int, tuple[_Origin, StorageWeakRef]] = {}
+        self._origins: dict[int, tuple[Origin, StorageWeakRef]] = {}
         self._floors = [0]
         self._likely: dict[int, StorageWeakRef] = {}
         for tensor in inputs:
@@ -63,7 +63,7 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for name, parameter in parameters.items():
             self._remember(parameter, frozenset([name]))
         # A parameter stays a parameter, also where a forward pass writes data into it.
-        self._pinned = {s._cdata for p in parameters.values() if (s := _storage(p)) is not None}
+        self._pinned = {s._cdata for p in parameters.values() if (s := storage_of(p)) is not None}
 
     def enter(self, inputs: object) -> None:
         """A module is called: nothing inside counts as shallower than the deepest of its inputs."""
@@ -74,6 +74,21 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The call that `enter` announced is over."""
         self._floors.pop()
 
+    def receive(self, tensor: Tensor, origin: Origin) -> None:
+        """From here on the content of this tensor has this origin; level 0 is that of an input."""
+        self._remember(tensor, origin)
+
+    def origin(self, tensor: Tensor) -> Origin | None:
+        """Where the content of a tensor comes from; None if neither from data nor from parameters."""
+        return self._origin(tensor)
+
+    def join(self, origins: Sequence[Origin | None]) -> Origin | None:
+        """The origin of what an operation makes of these."""
+        levels = [origin for origin in origins if isinstance(origin, int)]
+        sets = [origin for origin in origins if isinstance(origin, frozenset)]
+        met = frozenset[str]().union(*sets)
+        return self._join(max(levels), met) if levels else met if sets else None
+
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
@@ -81,15 +96,12 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         name = func.__name__.partition(".")[0]
         inputs = tensors_in((args, kwargs))
-        origins = [origin for tensor in inputs if (origin := self._origin(tensor)) is not None]
+        origins = [self._origin(tensor) for tensor in inputs]
         result = self._run_fake(func, name, args, kwargs, inputs) if self._fake else func(*args, **kwargs)
-        if not origins or name in _SHAPE_ONLY:
+        if name in SHAPE_ONLY or (origin := self.join(origins)) is None:
             return result
-        levels = [origin for origin in origins if isinstance(origin, int)]
-        met = frozenset[str]().union(*(origin for origin in origins if not isinstance(origin, int)))
-        origin = self._join(max(levels), met) if levels else met
         for tensor in tensors_in(result) + _written(func, args, kwargs):
-            if (storage := _storage(tensor)) is None or storage._cdata not in self._pinned:
+            if (storage := storage_of(tensor)) is None or storage._cdata not in self._pinned:
                 self._remember(tensor, origin)
         return result
 
@@ -101,14 +113,14 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.depths[name] = min(level, self.depths.get(name, level))
         return level
 
-    def _origin(self, tensor: Tensor) -> _Origin | None:
-        storage = _storage(tensor)
+    def _origin(self, tensor: Tensor) -> Origin | None:
+        storage = storage_of(tensor)
         known = None if storage is None else self._origins.get(storage._cdata)
         return None if known is None else known[0]
 
-    def _remember(self, tensor: Tensor, origin: _Origin) -> None:
-        if (storage := _storage(tensor)) is not None:
-            self._origins[storage._cdata] = origin, _weak(storage)
+    def _remember(self, tensor: Tensor, origin: Origin) -> None:
+        if (storage := storage_of(tensor)) is not None:
+            self._origins[storage._cdata] = origin, weak(storage)
 
     def _run_fake(self, func: Any, name: str, args: Any, kwargs: Any, inputs: list[Tensor]) -> Any:
         """Run an operation without values, or with them where they are at hand: they may steer the model."""
@@ -121,7 +133,7 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             result = _pretended(func, args, kwargs) if name in _HALF_ONLY else func(*args, **kwargs)
             if name == "all":
                 storage = result.untyped_storage()
-                self._likely[storage._cdata] = _weak(storage)
+                self._likely[storage._cdata] = weak(storage)
             return result
         sized = inputs or tensors_in(func(*args, **kwargs))  # a factory says how large its result is
         if sum(tensor.numel() for tensor in sized) > SMALL:
@@ -136,14 +148,16 @@ def _pretended(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return func(*half[0], **half[1]).to(args[0].dtype)
 
 
-def _weak(storage: torch.UntypedStorage) -> StorageWeakRef:
+def weak(storage: torch.UntypedStorage) -> StorageWeakRef:
+    """A reference that keeps the address of a storage from being used again, but not its memory."""
     return StorageWeakRef(storage)  # type: ignore[no-untyped-call]
 
 
-def _storage(tensor: Tensor) -> torch.UntypedStorage | None:
+def storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
+    """Where the content of a tensor is; sparse and other layouts have no such place."""
     try:
         return tensor.untyped_storage()
-    except (NotImplementedError, RuntimeError):  # sparse and other layouts have none
+    except (NotImplementedError, RuntimeError):
         return None
 
 

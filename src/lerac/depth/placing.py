@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from statistics import median_low
 
-__all__ = ["place"]
+__all__ = ["place", "place_by_part"]
 
 
 def place(names: Iterable[str], reached: Mapping[str, int]) -> tuple[dict[str, int], dict[str, str]]:
@@ -41,6 +41,29 @@ def place(names: Iterable[str], reached: Mapping[str, int]) -> tuple[dict[str, i
         else:
             levels[name], placed[name] = deepest, "deepest"
     return levels, placed
+
+
+def place_by_part(
+    names: Iterable[str], reached: Mapping[str, int], parts: Iterable[str]
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Give every parameter a level as `place` does, from what its own part of the model says as far as there is any.
+
+    Args:
+        names: of all parameters, in the order of registration.
+        reached: levels by name; at least one.
+        parts: paths of modules that have nothing to do with each other but what a training loop makes of them.
+    """
+    names = list(names)
+    levels, placed = dict(reached), dict[str, str]()
+    for part in parts:
+        members = [name for name in names if not part or name.startswith(f"{part}.")]
+        if known := {name: reached[name] for name in members if name in reached}:
+            within = place(members, known)
+            levels |= within[0]
+            placed |= within[1]
+    deepest = max(reached.values())
+    placed |= {name: "deepest" for name in names if name not in levels}
+    return {name: levels.get(name, deepest) for name in names}, placed
 
 
 def _families(name: str) -> Iterator[tuple[str, ...]]:

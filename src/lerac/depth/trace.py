@@ -13,18 +13,20 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lerac.depth.flow import CPU, Flow
-from lerac.depth.twin import Example, entrance, fake_twin, real_twin
+from lerac.depth.loop.events import Loop
+from lerac.depth.loop.replay import replay
+from lerac.depth.twin import Example, fake_twin, real_twin
 from lerac.undisturbed import RandomState, operation_by_operation
 
 __all__ = ["trace"]
 
 
-def trace(model: nn.Module, example: Example, *, training: bool, real: bool = False) -> dict[str, int]:
+def trace(model: nn.Module, loop: Loop, *, training: bool, real: bool = False) -> dict[str, int]:
     """Give the level of every parameter that meets the input in one forward pass.
 
     Args:
         model: stays as it is; a copy of it runs.
-        example: inputs of this forward pass.
+        loop: the calls that make up this forward pass.
         training: run in training mode and with gradients, otherwise in evaluation mode and without.
         real: compute with values, on the model's own devices; otherwise with fake tensors.
 
@@ -35,12 +37,17 @@ def trace(model: nn.Module, example: Example, *, training: bool, real: bool = Fa
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     devices = {parameter.device for parameter in model.parameters()} if real else {CPU}
     with _undisturbed(devices), torch.inference_mode(False), torch.set_grad_enabled(training):
-        twin = real_twin(model, example) if real else fake_twin(model, example, mode)
+        twin = real_twin(model) if real else fake_twin(model, mode)
         twin.model.train(training)
-        flow = Flow(twin.parameters, twin.inputs, fake=not real)
+        flow = Flow(twin.parameters, (), fake=not real)
         _announce_calls(twin.model, flow)
-        with _autocast(example, devices), nullcontext() if real else mode, flow:
-            entrance(twin.model, example)(*twin.args, **twin.kwargs)
+
+        @contextmanager
+        def watched(example: Example) -> Iterator[None]:
+            with _autocast(example, devices), nullcontext() if real else mode, flow:
+                yield
+
+        replay(loop, twin, flow, watched)
     return flow.depths
 
 

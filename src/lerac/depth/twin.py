@@ -3,15 +3,15 @@
 import copy
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from lerac.depth.flow import CPU, SMALL
 from lerac.depth.hooks import copied_hook
@@ -26,6 +26,7 @@ __all__ = [
     "example_of",
     "fake_twin",
     "real_twin",
+    "tensors_of",
     "unwrapped",
 ]
 
@@ -52,43 +53,57 @@ class Example:
         kwargs: keyword arguments of the model's forward.
         autocast: data type of the autocast region in which the model is called; None outside of any.
         described: large tensors were replaced by descriptions, so the values are lost.
-        called: of `nn.ModuleList([model, loss])`, the path of the module that takes the inputs; "" for the first.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     autocast: torch.dtype | None = None
     described: bool = False
-    called: str = ""
+
+
+class Inputs(NamedTuple):
+    """Arguments of a call, and all tensors in them, in the order in which they are come across."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    tensors: list[Tensor]
 
 
 @dataclass
 class Twin:
-    """A copy of a model and its inputs. `parameters` has the names that the original's parameters have."""
+    """A copy of a model, and of what it is called with. `parameters` has the names of the original's parameters."""
 
     model: nn.Module
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
     parameters: dict[str, Tensor]
-    inputs: list[Tensor] = field(default_factory=list)
+    inputs: Callable[[Example], Inputs]
 
 
-def example_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Example:
+def example_of(args: tuple[Any, ...], kwargs: dict[str, Any], found: list[Tensor] | None = None) -> Example:
     """Describe the inputs of a forward pass without holding on to the batch.
 
     Large tensors become fake tensors: shape, strides, data type and device, no values. Those of up to 4096
     elements (masks, lengths, labels, boxes: what may steer the forward pass) are copied with their values.
     Call it where the model is called, so that autocast is seen.
+
+    Args:
+        args: positional arguments of the forward pass.
+        kwargs: keyword arguments of the forward pass.
+        found: gets the tensors themselves, in the order of `Inputs.tensors`.
     """
     mode = FakeTensorMode()
 
     def describe(tensor: Tensor) -> Tensor:
+        if found is not None:
+            found.append(tensor)
         if tensor.numel() <= SMALL and not (tensor.is_meta or isinstance(tensor, FakeTensor)):
             return tensor.detach().clone()
         with mode:
             return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=tensor.device)
 
-    described_args, described_kwargs = _copied((args, kwargs), {}, describe)
+    modules = {
+        id(leaf): leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, nn.Module)
+    }  # stay what they are
+    described_args, described_kwargs = _copied((args, kwargs), modules, describe)
     return Example(described_args, described_kwargs, autocast_dtype(), described=True)
 
 
@@ -107,16 +122,31 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
-def entrance(model: nn.Module, example: Example) -> nn.Module:
-    """The module that takes the inputs: the model itself, or one of `nn.ModuleList([model, loss])`."""
-    for name in example.called.split(".") if example.called else ():
+def entrance(model: nn.Module, path: str) -> nn.Module:
+    """The module of this path without its wrappers; "" is the model itself."""
+    for name in path.split(".") if path else ():
         model = unwrapped(model.get_submodule(name))
-    while isinstance(model, nn.ModuleList) and len(model):
-        model = unwrapped(model[0])
     return model
 
 
-def fake_twin(model: nn.Module, example: Example, mode: FakeTensorMode) -> Twin:
+def tensors_of(tree: Any) -> list[Tensor]:
+    """All tensors in a call's result or arguments, also inside of objects that torch cannot open."""
+    found: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    _copied(tree, _modules_in(tree), note)
+    return found
+
+
+def _modules_in(tree: Any) -> dict[int, Any]:
+    """What is not copied because it is part of some model, as `copy.deepcopy` is told."""
+    return {id(leaf): leaf for leaf in tree_leaves(tree) if isinstance(leaf, nn.Module)}
+
+
+def fake_twin(model: nn.Module, mode: FakeTensorMode) -> Twin:
     """A copy without weights, on a pretended CPU, whatever the size of the model."""
 
     def fake(tensor: Tensor) -> Tensor:
@@ -139,10 +169,10 @@ def fake_twin(model: nn.Module, example: Example, mode: FakeTensorMode) -> Twin:
     def fake_parameter(parameter: nn.Parameter) -> Tensor:
         return nn.Parameter(fake(parameter.detach()), requires_grad=parameter.requires_grad)
 
-    return _twin(model, example, fake_parameter, fake_unless_steering)
+    return _twin(model, fake_parameter, fake_unless_steering)
 
 
-def real_twin(model: nn.Module, example: Example) -> Twin:
+def real_twin(model: nn.Module) -> Twin:
     """A copy with weights, on the model's own devices; missing values of the inputs are made up."""
     device = next(model.parameters()).device
 
@@ -154,10 +184,10 @@ def real_twin(model: nn.Module, example: Example) -> Twin:
             return torch.rand(shape, dtype=tensor.dtype, device=where)
         return torch.full(shape, tensor.dtype is torch.bool, dtype=tensor.dtype, device=where)
 
-    return _twin(model, example, copy.deepcopy, clone)
+    return _twin(model, copy.deepcopy, clone)
 
 
-def _twin(model: nn.Module, example: Example, parameter: Callable[[nn.Parameter], Tensor], replace: Replace) -> Twin:
+def _twin(model: nn.Module, parameter: Callable[[nn.Parameter], Tensor], replace: Replace) -> Twin:
     originals = named_parameters(model)
     memo: dict[int, Any] = {id(original): parameter(original) for original in originals.values()}
     ours = [memo[id(original)] for original in originals.values()]
@@ -166,14 +196,18 @@ def _twin(model: nn.Module, example: Example, parameter: Callable[[nn.Parameter]
     theirs = dict(twin.named_parameters())
     raw = [name for name, _ in model.named_parameters()]
     twins = {name: theirs.get(r, t) for name, r, t in zip(originals, raw, ours, strict=True)}
-    inputs: list[Tensor] = []
 
-    def replace_input(tensor: Tensor) -> Tensor:
-        inputs.append(replace(tensor))
-        return inputs[-1]
+    def inputs(example: Example) -> Inputs:
+        found: list[Tensor] = []
 
-    args, kwargs = _copied((example.args, example.kwargs), memo, replace_input)
-    return Twin(twin, args, kwargs, twins, inputs)
+        def replace_input(tensor: Tensor) -> Tensor:
+            found.append(replace(tensor))
+            return found[-1]
+
+        args, kwargs = _copied((example.args, example.kwargs), memo, replace_input)
+        return Inputs(args, kwargs, found)
+
+    return Twin(twin, twins, inputs)
 
 
 def _copied_model(model: nn.Module, memo: dict[int, Any], replace: Replace) -> nn.Module:

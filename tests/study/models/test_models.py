@@ -1,6 +1,7 @@
 """Every network that a recipe can name: size, what it takes and gives, options, and the order of its layers."""
 
 import re
+import subprocess
 import sys
 
 import pytest
@@ -199,6 +200,25 @@ def test_every_entry_is_there_and_every_option_is_read(name):
     assert watched.read == {option for option in network.options if option != "pretrained"}
     assert ("pretrained" in network.options) == (network.published is not None)
     assert network.published is None or callable(network._of(network.published))
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize("name", MODELS)
+def test_a_skeleton_that_comes_first_leaves_nothing_on_the_meta_device(name):
+    """In a process of its own, where the skeleton imports the library."""
+    needed(name)
+    options = {"scale": "n"} if name == "yolov5" else SMALL[name]
+    code = f"""
+import torch
+from lerac.study.models import MODELS
+network = MODELS[{name!r}]
+network.skeleton()
+built = network({small_channels(name)}, 3, **{options!r})
+built.to("cpu", torch.float64)
+assert not any(t.is_meta for t in built.state_dict().values())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from lerac.study.errors import StudyError, library
+from lerac.study.errors import StudyError
+from lerac.study.models.network import library
 from lerac.study.models.options import DenseNetOptions, SmallViTOptions, WideResNet50Options
 
 __all__ = ["densenet121", "small_vit", "wide_resnet50"]

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lerac.study.errors import StudyError, library
+from lerac.study.errors import StudyError
+from lerac.study.models.network import library
 from lerac.study.models.options import BertOptions, CvTOptions
 
 __all__ = ["Logits", "bert_large", "cvt13"]

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
+from lerac.study import errors
 from lerac.study.errors import StudyError
 from lerac.study.models.options import Options
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Network"]
+__all__ = ["Network", "library"]
 
 
 @dataclass(frozen=True)
@@ -123,3 +124,15 @@ class Network:
 
     def _of(self, entry: str) -> Any:
         return pkgutil.resolve_name(f"{__package__}.{entry}")
+
+
+def library(module: str, network: str, install: str) -> Any:
+    """Import what builds a network, never on the device of a skeleton: what a library makes when imported, it keeps.
+
+    Raises:
+        StudyError: if it is not installed; says what to install.
+    """
+    import torch
+
+    with torch.device("cpu"):
+        return errors.library(module, network, install)

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lerac.study.errors import StudyError, library
+from lerac.study.errors import StudyError
+from lerac.study.models.network import library
 
 __all__ = ["ENVIRONMENT", "load_bert_large", "load_cvt13", "renamed_cvt", "weights_folder"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lerac.study.errors import library
+from lerac.study.models.network import library
 from lerac.study.models.options import YOLOOptions
 
 __all__ = ["Detector", "yolov5"]
