@@ -58,7 +58,7 @@ def schedule_command(
     except StudyError as error:
         raise StudyError(f"--regime takes one regime, got {regime}: {error}") from None
     asked = request_study([recipe], one, [0], overrides, source, "cpu")
-    from lerac.study.figures.schedule import draw_schedule
+    from lerac.study.figures.rates import draw_schedule
 
     figure, shown = draw_schedule(asked.runs()[0])
     files = _write(figure, out, "figure-1")
@@ -126,12 +126,13 @@ def snr_command(
     set_places(data_root, weights)
     numbers = parse_seeds(seeds)
     from lerac.study import snr
+    from lerac.study.figures.snr import ratios_figure
     from lerac.study.terminal import snr as snr_report
 
     recipe = snr.snr_recipe(model, data, overrides, images)
     say = Console(stderr=True).print
     measured = snr.measure_references(recipe, numbers, images=images, sizes=[0.1, 1.0], say=say)
-    files = _write(snr_report.ratios_figure(measured), out, "figure-4")
+    files = _write(ratios_figure(measured), out, "figure-4")
     if not as_json:
         snr_report.print_ratios(Console(), recipe, measured)
     _tell(4, files, snr_report.snr_json(recipe, numbers, images, measured), as_json=as_json)
@@ -172,9 +173,9 @@ def _draw(wanted: OverTime, recipe: str | None, *, every: bool, as_json: bool) -
 
 
 def _write(figure: "Figure", folder: Path, name: str) -> list[Path]:
-    from lerac.study.figures.style import write_figure
+    from lerac.study.figures.style import write_figures
 
-    return write_figure(figure, folder / name)
+    return write_figures(figure, folder / name)
 
 
 def _tell(number: int, files: list[Path], shown: dict[str, Any], *, as_json: bool) -> None:

@@ -52,13 +52,17 @@ def schedule_command(
     as_json: Json = False,
 ) -> None:
     """Show the learning rate of every layer over the whole training with LeRaC, without training."""
-    from lerac.study.plan.schedule import schedule_of
-    from lerac.study.terminal.schedule import plot_schedule, print_schedule
+    from lerac.study.plan.listing import schedule_of
+    from lerac.study.terminal.schedule import print_schedule
 
     loaded = load_recipe(recipe, source=source)
     schedule = schedule_of(loaded, steps_per_epoch)
     if plot is not None:
-        plot_schedule(schedule, plot)
+        from lerac.study.figures.rates import listing_figure
+        from lerac.study.figures.style import check_plot_file, write_figure
+
+        check_plot_file(plot)
+        write_figure(listing_figure(schedule), plot)
     if as_json:
         print(json.dumps(schedule.as_dict()))
         return

@@ -135,11 +135,11 @@ class OverTime:
         if outcomes is None:
             return None
         from lerac.study.figures.over_time import draw_over_time, measured_over_time
-        from lerac.study.figures.style import write_figure
+        from lerac.study.figures.style import write_figures
 
         name, seeds, metric = asked.recipes[0].name, len(asked.seeds), outcomes[0].metric
         title = f"{name}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
-        files = write_figure(draw_over_time(outcomes, title), self.out / stem)
+        files = write_figures(draw_over_time(outcomes, title), self.out / stem)
         measured = measured_over_time(outcomes)
         if not quiet:
             for what, summaries in measured.items():

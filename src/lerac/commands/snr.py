@@ -10,6 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from lerac.study.errors import StudyError
+from lerac.study.figures.snr import ratios_figure, training_figure
+from lerac.study.figures.style import check_plot_file, write_figure
 from lerac.study.files import check_file
 from lerac.study.recipes.regimes import split_regimes
 from lerac.study.snr import compare_regimes, measure_references, measure_training, snr_recipe
@@ -56,7 +58,7 @@ def answer(request: SNRRequest, *, plots: Sequence[Path], csv: Path | None, as_j
             f"--regimes {request.regimes}: the table compares with {BASELINE}, add it (or --plot, --csv, --json)"
         )
     for path in plots:
-        report.check_plot_file(path)
+        check_plot_file(path)
     if csv:
         check_file(csv, "--csv")
     if regimes is None:
@@ -66,8 +68,8 @@ def answer(request: SNRRequest, *, plots: Sequence[Path], csv: Path | None, as_j
         measured = measure_training(recipe, regimes, request.seeds, images=request.images, sizes=sizes, say=_say)
         compared = compare_regimes(measured, curriculum=round(recipe.lerac.k))
     for path in plots:
-        figure = report.ratios_figure(measured) if regimes is None else report.training_figure(measured)
-        report.write_figure(path, figure)
+        figure = ratios_figure(measured) if regimes is None else training_figure(measured)
+        write_figure(figure, path)
     if csv:
         report.write_csv(csv, measured)
     if as_json:

@@ -15,7 +15,7 @@ from torch import nn
 
 from lerac.arguments import check_curve, check_k, check_ratio
 from lerac.curriculum.lerac import LeRaC
-from lerac.curriculum.step_count import read_count, write_count
+from lerac.curriculum.step_count import read_count, write
 from lerac.curves import Curve
 from lerac.depth import find_layers
 from lerac.integrations import check_duration, check_fits, steps_of
@@ -122,7 +122,7 @@ class Attached:
             layers = self._curriculum.layers
             assert layers is not None
             self._curriculum.remove()
-            write_count(trainer.optimizer, self._taken)
+            write(trainer.optimizer, self._taken, None)
             self._build(trainer, layers)
 
     def _build(self, trainer: Any, layers: Sequence[Layer]) -> None:

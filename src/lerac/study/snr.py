@@ -4,9 +4,11 @@ The definitions and their reasons are in docs/snr.md.
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,6 +23,7 @@ from lerac.study.statistics import BASELINE, Difference, paired_difference
 from lerac.study.training.training import Training, build
 
 __all__ = [
+    "COLUMNS",
     "ENOUGH_DB",
     "FINAL",
     "TRAINED",
@@ -30,12 +33,14 @@ __all__ = [
     "measure_references",
     "measure_training",
     "snr_recipe",
+    "summary_rows",
     "weight_noise",
 ]
 
 TRAINED = "trained copy"
 FINAL = "final"
 ENOUGH_DB = 10.0  # a layer whose noise has a tenth of the power of its signal is there
+COLUMNS = ("reference", "regime", "epoch", "layer", "depth", "n", "mean_db", "sd_db")
 Say = Callable[[str], object]
 
 
@@ -217,3 +222,19 @@ def _reached(series: Sequence[float]) -> int | None:
     below = [epoch for epoch, ratio in enumerate(series) if not ratio >= ENOUGH_DB]
     first = max(below, default=-1) + 1
     return first if first < len(series) else None
+
+
+def summary_rows(measured: Sequence[Measured]) -> list[dict[str, Any]]:
+    """Mean and standard deviation over the seeds, one row for each reference, regime, epoch and layer.
+
+    The mean is infinite if one ratio is; the standard deviation is None then, and for a single seed.
+    """
+    groups: dict[tuple[Any, ...], list[float]] = {}
+    for m in measured:
+        key = (m.reference, m.regime, m.epoch, m.layer.name, m.layer.depth)
+        groups.setdefault(key, []).append(m.layer.snr_db)
+    rows = []
+    for key, ratios in groups.items():
+        sd = stdev(ratios) if len(ratios) > 1 and all(map(math.isfinite, ratios)) else None
+        rows.append(dict(zip(COLUMNS, (*key, len(ratios), fmean(ratios), sd), strict=True)))
+    return rows

@@ -16,8 +16,8 @@ from lerac.commands import over_time
 from lerac.study.errors import StudyError
 from lerac.study.figures import convolutions
 from lerac.study.figures.over_time import UPDATE_RULES, draw_over_time, measured_over_time
-from lerac.study.figures.schedule import draw_schedule
-from lerac.study.figures.style import write_figure
+from lerac.study.figures.rates import draw_schedule
+from lerac.study.figures.style import write_figures
 from lerac.study.recipes.regimes import split_regimes
 from lerac.study.runs.folder import read_study, write_study
 from lerac.study.runs.outcomes import collect
@@ -270,9 +270,9 @@ def test_curves_are_the_means_of_the_metrics(trained, tmp_path):
     )
     colours = {line.get_color() for line in epochs.lines}
     assert len(colours) == 3
-    written = [path.read_bytes() for path in write_figure(figure, tmp_path / "one")]
+    written = [path.read_bytes() for path in write_figures(figure, tmp_path / "one")]
     again = draw_over_time(trained, "title")
-    assert [path.read_bytes() for path in write_figure(again, tmp_path / "two")] == written
+    assert [path.read_bytes() for path in write_figures(again, tmp_path / "two")] == written
 
 
 def test_outcomes_are_paired(trained):

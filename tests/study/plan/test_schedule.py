@@ -9,7 +9,7 @@ from lerac import find_layers
 from lerac.cli import run
 from lerac.commands.named_models import named_model
 from lerac.study.errors import StudyError
-from lerac.study.plan.schedule import schedule_of
+from lerac.study.plan.listing import schedule_of
 from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import load_recipe, recipe_names, recipe_sources, recipe_text
 from lerac.study.training.training import Training
@@ -107,10 +107,10 @@ def test_bad_input_is_one_line_and_code_2(arguments, says, capsys, tmp_path, mon
 
 def test_a_curriculum_that_does_not_fit_is_refused():
     with pytest.raises(
-        StudyError, match=r"a curriculum of 26 epochs is 260 of 250 optimizer steps; it must .* outlast"
+        StudyError, match=r"k = 26 epochs, 260 optimizer steps\) outlasts training \(25 epochs, 250 steps"
     ):
         schedule_of(load_recipe("digits", ["lerac.k=26"]))
-    with pytest.raises(StudyError, match="is 0 of 25 optimizer steps"):
+    with pytest.raises(StudyError, match=r"k = 0.4 epochs, 0 optimizer steps\) is shorter than a step"):
         schedule_of(load_recipe("digits", ["lerac.k=0.4"]), 1)
     assert schedule_of(load_recipe("digits", ["lerac.k=25"])).curriculum_steps == 250  # it ends with training
     with pytest.raises(StudyError, match="--steps-per-epoch must be 1 or more, got 0"):

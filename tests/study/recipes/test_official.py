@@ -10,8 +10,8 @@ import pytest
 
 from lerac.curves import staircase
 from lerac.study.errors import StudyError
-from lerac.study.plan import schedule as schedule_module
-from lerac.study.plan.schedule import schedule_of
+from lerac.study.plan import listing
+from lerac.study.plan.listing import schedule_of
 from lerac.study.recipes.official import block_of, initial_rate, official_ramp, update_steps
 from lerac.study.recipes.recipe import load_recipe, recipe_names, recipe_sources
 from lerac.study.recipes.sections import StaircaseSettings
@@ -187,11 +187,11 @@ def replay(lr, start, per_epoch, experiment) -> dict[int, float]:
 @pytest.fixture(autouse=True, scope="module")
 def networks():
     """Every network is built once."""
-    build = schedule_module._network
-    cached = functools.cache(lambda model: build(load_recipe(model)))
-    recipes = {name.partition("/")[0]: name for name in sorted(EXPERIMENTS)}
+    build = listing.skeleton
+    recipes = {name.partition("/")[0]: load_recipe(name) for name in sorted(EXPERIMENTS, reverse=True)}
+    cached = functools.cache(lambda model: build(model, recipes[model].network))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schedule_module, "_network", lambda recipe: cached(recipes.get(recipe.model, recipe.name)))
+        patch.setattr(listing, "skeleton", lambda model, options: cached(model))
         yield
 
 

@@ -35,7 +35,7 @@ from lerac.study.recipes.official import block_of, official_ramp
 from lerac.study.recipes.recipe import load_recipe
 from lerac.study.statistics import summarise, verdict
 from lerac.study.training.judging import JUDGES
-from lerac.study.training.plateau import Plateau
+from lerac.study.training.optimizing import Plateau
 from lerac.study.training.training import EpochOrder, Training, build
 
 

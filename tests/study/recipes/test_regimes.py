@@ -9,15 +9,8 @@ from torch import nn
 from lerac.curves import CURVES
 from lerac.layers import Layer
 from lerac.study.errors import StudyError
-from lerac.study.plan.rates import (
-    base_changes,
-    base_schedule,
-    curriculum_layers,
-    curve_of,
-    layer_ratios,
-    sigma_of,
-    warmup_factor,
-)
+from lerac.study.plan.base_schedule import base_changes, base_schedule
+from lerac.study.plan.rates import curriculum_layers, curve_of, layer_ratios, sigma_of, warmup_factor
 from lerac.study.plan.study import Curriculum, Smoothing, Study, resolve, smooth
 from lerac.study.recipes.recipe import load_recipe
 from lerac.study.recipes.regimes import DEPTHS, OPTIONS, REGIMES, Regime, parse_regime, split_regimes

@@ -8,7 +8,7 @@ from pages import page_of, report_of
 from studies import make_study, train_here
 
 from lerac.study.errors import StudyError
-from lerac.study.figures.style import sigma_figure
+from lerac.study.figures.rates import sigma_figure
 from lerac.study.plan.request import request_study
 from lerac.study.plan.study import Smoothing
 from lerac.study.recipes.recipe import recipe_text

@@ -8,7 +8,7 @@ from studies import equal, make_run, make_study, trained, untimed, weights
 from torch.nn import functional
 
 from lerac.study.errors import StudyError
-from lerac.study.plan.schedule import schedule_of
+from lerac.study.plan.listing import schedule_of
 from lerac.study.plan.study import steps_per_epoch
 from lerac.study.recipes.recipe import load_recipe
 from lerac.study.seeds import derive

@@ -1,7 +1,7 @@
-"""Figures of a report, as SVG text; a Figure is made without a display and without global state."""
+"""How all figures look and how they are written; a Figure is made without a display and without global state."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lerac import plot
-from lerac.study.files import write_bytes, write_text
-from lerac.study.models import MODELS
-from lerac.study.plan.rates import base_schedule, curriculum_layers, curve_of, layer_ratios, sigma_of, warmup_factor
-from lerac.study.plan.study import Run, Smoothing, steps_per_epoch
+from lerac.study.errors import StudyError
+from lerac.study.files import check_file, write_bytes
 
-__all__ = [
-    "STYLE",
-    "colours",
-    "draw_mean",
-    "rates_figure",
-    "sigma_figure",
-    "svg",
-    "write_figure",
-]
+__all__ = ["STYLE", "check_plot_file", "colours", "draw_mean", "svg", "write_figure", "write_figures"]
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with any colour vision.
 PALETTE = ("#000000", "#E69F00", "#0072B2", "#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#999999")  # and a grey
@@ -52,66 +41,33 @@ def svg(figure: Figure, *, transparent: bool = False) -> str:
     return text.getvalue()
 
 
-def write_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Write stem.svg and stem.png; the same figure gives the same bytes."""
+def check_plot_file(path: Path) -> None:
+    """See that a figure can be written there, before anything is computed.
+
+    Raises:
+        StudyError: as `check_file`, or if the format is unknown.
+    """
+    formats = Figure().canvas.get_supported_filetypes()
+    if path.suffix.removeprefix(".").lower() not in formats:
+        raise StudyError(f"--plot {path}: the name must end in one of .{', .'.join(formats)}")
+    check_file(path, "--plot")
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure in the format of its name; the same figure gives the same bytes."""
+    kind = path.suffix.removeprefix(".").lower()
+    undated = {"svg": {"Date": None}, "svgz": {"Date": None}, "png": {"Software": None}}.get(kind)
+    dpi: Any = "figure" if kind == "svg" else 150
+    with matplotlib.rc_context(STYLE):
+        write_bytes(path, lambda file: figure.savefig(file, format=kind, dpi=dpi, metadata=undated))
+
+
+def write_figures(figure: Figure, stem: Path) -> list[Path]:
+    """Write stem.svg and stem.png."""
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("svg", "png")]
-    write_text(paths[0], svg(figure))
-    with matplotlib.rc_context(STYLE):
-        write_bytes(paths[1], lambda file: figure.savefig(file, format="png", dpi=150, metadata={"Software": None}))
+    for path in paths:
+        write_figure(figure, path)
     return paths
-
-
-def rates_figure(run: Run, size: tuple[float, float] = (4.4, 2.8)) -> Figure:
-    """Draw the learning rate of every layer over the whole training of a run; the size is in inches.
-
-    Neither data nor weights are needed. Where a loss drives the base schedule, it is held at the full rate.
-    """
-    settings = run.settings
-    network, options = MODELS[settings["model"]], settings["network"]
-    lr, epochs, per_epoch = settings["optimizer"]["lr"], settings["training"]["epochs"], steps_per_epoch(settings)
-    base = base_schedule(settings["schedule"], lr=lr, epochs=epochs, per_epoch=per_epoch)
-    warmup = warmup_factor(run.curriculum)
-    lerac = run.curriculum if run.curriculum and run.curriculum.kind == "lerac" else None
-    layers = curriculum_layers(network.skeleton(**options), network.example_batch(**options), lerac)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        plot.schedule(
-            layers,
-            k=lerac.k if lerac else 1,
-            ratio=layer_ratios(layers, run.curriculum, run.seed),
-            curve=curve_of(lerac) if lerac else "exponential",
-            lr=lambda step: lr * base(step) * warmup(step),
-            steps=epochs * per_epoch,
-            axes=figure.add_subplot(),
-        )
-    return figure
-
-
-def sigma_figure(smoothings: Mapping[str, Smoothing], steps: int) -> Figure:
-    """Draw σ of Curriculum by Smoothing against the optimizer step; a line for all regimes that have the same.
-
-    Args:
-        smoothings: regime → its smoothing.
-        steps: of the whole training.
-    """
-    together: dict[Smoothing, list[str]] = {}
-    for regime, smoothing in smoothings.items():
-        together.setdefault(smoothing, []).append(regime)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.4, 2.8), layout="constrained")
-        axes = figure.add_subplot()
-        for number, (smoothing, regimes) in enumerate(together.items()):
-            at = [*range(0, steps, smoothing.every), steps]
-            sigmas = [sigma_of(smoothing)(step) for step in at[:-1]]
-            style = ("-", "--", ":", "-.")[number % 4]
-            axes.step(
-                at, [*sigmas, sigmas[-1]], where="post", color=PALETTE[2], linestyle=style, label=", ".join(regimes)
-            )
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel("optimizer step")
-        axes.set_ylabel("σ, pixels")
-        axes.legend(frameon=False)
-    return figure
 
 
 def draw_mean(axes: Axes, at: Any, columns: Sequence[Sequence[float]], colour: str, label: str) -> None:

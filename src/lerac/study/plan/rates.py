@@ -1,10 +1,8 @@
-"""Learning rates of a run: base schedule, warm-up factor, and where each layer starts."""
+"""The learning rates and σ of a run at every optimizer step: all that training writes, and all that is shown of it."""
 
-import math
 import random
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -13,60 +11,95 @@ from torch import nn
 from lerac.curves import CURVES, Curve, staircase
 from lerac.depth import find_layers
 from lerac.layers import Layer, group_layers, named_parameters, start_ratios
-from lerac.study.plan.study import Curriculum, Smoothing
+from lerac.study.models import MODELS
+from lerac.study.plan.base_schedule import base_schedule
+from lerac.study.plan.curriculum import Curriculum, Smoothing, steps_per_epoch
+from lerac.study.plan.study import Run
 from lerac.study.recipes.official import block_of
 from lerac.study.seeds import derive
 
 __all__ = [
-    "base_changes",
-    "base_schedule",
+    "Rates",
     "curriculum_layers",
     "curve_of",
     "layer_ratios",
+    "rates_of",
     "sigma_of",
+    "skeleton",
     "warmup_factor",
 ]
 
 
-def base_schedule(schedule: Mapping[str, Any], *, lr: float, epochs: int, per_epoch: int) -> Callable[[int], float]:
-    """Give the factor on the learning rate at a step, from 0.
+@dataclass(frozen=True)
+class Rates:
+    """What a run does at every optimizer step, counted from 0. Training writes nothing else.
 
     Args:
-        schedule: section [schedule] of a recipe. The factor of `plateau` is held at 1: a metric drives it.
-        lr: the full rate, which a `floor` is compared with.
-        epochs: of the whole training.
-        per_epoch: optimizer steps of one epoch.
+        lr: the full rate.
+        steps: of the whole training.
+        base: step → factor of all layers together on the full rate: base schedule and warm-up. The factor that a
+            metric decides, of `plateau`, comes on top of it.
+        layers: that have rates of their own, nearest to the input first.
+        k: steps until the layers have one rate; 1 if they always do.
+        starts: layer → its start over its full rate, in (0, 1].
+        curve: (progress, start) → factor.
+        smoothing: Curriculum by Smoothing, if there is any.
     """
-    name = schedule["name"]
-    if name == "cosine":
-        total = epochs * per_epoch
-        return lambda step: 0.5 * (1 + math.cos(math.pi * step / total))
-    if name == "step":
-        rates = [lr]
-        for _ in schedule["epochs"]:
-            rates.append(rates[-1] / schedule["divide_by"] if rates[-1] > schedule["floor"] else rates[-1])
-        return lambda step: rates[bisect_right(schedule["epochs"], step // per_epoch + 1)] / lr
-    if name == "epoch-cosine":
-        low = schedule["floor"] / lr
 
-        def late(step: int) -> float:
-            waited = max(0, step // per_epoch - schedule["after"])  # epoch e starts at step (e - 1) * per_epoch
-            return float(low + 0.5 * (1 - low) * (1 + math.cos(math.pi * waited / epochs)))
+    lr: float
+    steps: int
+    base: Callable[[int], float]
+    layers: Sequence[Layer]
+    k: int
+    starts: Mapping[str, float]
+    curve: Curve
+    smoothing: Smoothing | None
 
-        return late
-    return lambda step: 1.0
+    def shared(self, step: int, held: float = 1.0) -> float:
+        """Give the optimizer's rate; `held` is the factor that a metric has decided."""
+        return self.lr * (held * self.base(step))
+
+    def factor(self, layer: str, step: int) -> float:
+        """Give the factor of a layer on the optimizer's rate."""
+        return self.curve(step / self.k, self.starts[layer]) if step < self.k else 1.0
+
+    def sigma(self, step: int) -> float:
+        """Give the standard deviation of Curriculum by Smoothing in pixels; 0 without it."""
+        return sigma_of(self.smoothing)(step) if self.smoothing else 0.0
 
 
-def base_changes(schedule: Mapping[str, Any], *, epochs: int, per_epoch: int) -> Iterable[int]:
-    """Give the steps at which `base_schedule` may change, rising; arguments as there."""
-    match schedule["name"]:
-        case "cosine":
-            return range(epochs * per_epoch)
-        case "step":
-            return [(epoch - 1) * per_epoch for epoch in schedule["epochs"] if epoch <= epochs]
-        case "epoch-cosine":
-            return range((schedule["after"] + 1) * per_epoch, epochs * per_epoch, per_epoch)
-    return ()
+def rates_of(run: Run, layers: Sequence[Layer] | None = None) -> Rates:
+    """Give the rates of a run.
+
+    Args:
+        run: which.
+        layers: of its network; None to find them in one without weights, which needs no data.
+
+    Raises:
+        StudyError: as `curriculum_layers`, or if the number of training examples is not known.
+    """
+    settings, curriculum = run.settings, run.curriculum
+    lr, epochs, per_epoch = settings["optimizer"]["lr"], settings["training"]["epochs"], steps_per_epoch(settings)
+    base = base_schedule(settings["schedule"], lr=lr, epochs=epochs, per_epoch=per_epoch)
+    warmup = warmup_factor(curriculum)
+    if layers is None:
+        layers = curriculum_layers(*skeleton(settings["model"], settings["network"]), curriculum)
+    own = curriculum if curriculum and curriculum.kind == "lerac" else None
+    return Rates(
+        lr=lr,
+        steps=epochs * per_epoch,
+        base=lambda step: base(step) * warmup(step),
+        layers=layers,
+        k=own.k if own else 1,
+        starts=layer_ratios(layers, curriculum, run.seed),
+        curve=curve_of(own) if own else CURVES["exponential"],
+        smoothing=run.smoothing,
+    )
+
+
+def skeleton(model: str, options: Mapping[str, Any]) -> tuple[nn.Module, Any]:
+    """Give a network without its weights, for names and order of its layers, and example inputs."""
+    return MODELS[model].skeleton(**options), MODELS[model].example_batch(**options)
 
 
 def curve_of(curriculum: Curriculum) -> Curve:

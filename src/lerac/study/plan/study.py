@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from lerac.study.metrics import Metric
 from lerac.study.plan.curriculum import Curriculum, Smoothing, resolve, smooth, steps_per_epoch
 from lerac.study.recipes.recipe import Recipe
 from lerac.study.recipes.regimes import Regime, parse_regime
+from lerac.study.recipes.sections import flat
 
 __all__ = ["Curriculum", "Run", "Smoothing", "Study", "resolve", "smooth", "steps_per_epoch"]
 
@@ -180,18 +180,10 @@ class Study(Section):
 
 
 def _difference(old: Recipe, new: Recipe) -> str:
-    before, after = dict(_flat(old.settings())), dict(_flat(new.settings()))
+    before, after = dict(flat(old.settings())), dict(flat(new.settings()))
     changed = [
         f"{key} {before.get(key)}, now asked for {after.get(key)}"
         for key in before | after
         if before.get(key) != after.get(key)
     ]
     return "; ".join(changed)
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -1,6 +1,7 @@
 """The sections of a recipe but [data] (`lerac.study.data.settings`): which values there are, and what each may be."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,6 +16,7 @@ __all__ = [
     "StaircaseSettings",
     "TrainingSettings",
     "WarmupSettings",
+    "flat",
 ]
 
 Positive = Annotated[float, Field(gt=0)]
@@ -163,3 +165,12 @@ class CBSSettings(Section):
     sigma: Positive
     decay: Annotated[float, Field(gt=0, le=1)]
     every: Positive
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Give dotted keys, such as `training.epochs`, and what is no mapping itself."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,15 +1,17 @@
 """What the page shows of one recipe, as plain values for its templates."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
-from lerac.study.figures import style as figures
 from lerac.study.figures.comparison import SIZE, curve_figure, differences_figure, seeds_figure
+from lerac.study.figures.rates import rates_figure, sigma_figure
+from lerac.study.figures.style import colours
 from lerac.study.plan.study import Run, Study, steps_per_epoch
 from lerac.study.recipes.recipe import Recipe
 from lerac.study.recipes.regimes import parse_regime
+from lerac.study.recipes.sections import flat
 from lerac.study.report.pictures import inline_svg, variable
 from lerac.study.report.tables import PUBLISHED_RUNS
 from lerac.study.runs.comparison import Comparison
@@ -40,7 +42,7 @@ def section_of(comparison: Comparison, study: Study) -> dict[str, Any]:
         "published_runs": PUBLISHED_RUNS,
         "seeds": _seed_pictures(comparison, name),
         "curves": _curves(comparison, study.regimes, name),
-        "legend": {regime: variable(colour) for regime, colour in figures.colours(study.regimes).items()},
+        "legend": {regime: variable(colour) for regime, colour in colours(study.regimes).items()},
         "rates": _rates(runs, name),
         "sigma": _sigma(runs, name),
         "times": times,
@@ -57,7 +59,7 @@ def settings_rows(recipe: Recipe) -> Iterator[tuple[str, Any, str]]:
 
     Where the paper gives a range, the source says so.
     """
-    settings = dict(_flat(recipe.settings()))
+    settings = dict(flat(recipe.settings()))
     used = set()
     for key, value in settings.items():
         parts = key.split(".")
@@ -72,14 +74,6 @@ def settings_rows(recipe: Recipe) -> Iterator[tuple[str, Any, str]]:
     for key, source in recipe.sources.items():
         if key not in used:
             yield key, None, source
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _seed_pictures(comparison: Comparison, name: str) -> list[Markup]:
@@ -118,7 +112,7 @@ def _curves(comparison: Comparison, regimes: Sequence[str], name: str) -> list[M
 def _rates(runs: Sequence[Run], name: str) -> dict[str, Markup]:
     return {
         run.regime: inline_svg(
-            figures.rates_figure(run, SIZE),
+            rates_figure(run, SIZE),
             f"{name}-rates-{number}",
             f"Learning rate of every layer against the step: {run.regime}",
         )
@@ -133,7 +127,7 @@ def _sigma(runs: Sequence[Run], name: str) -> Markup | None:
     settings = runs[0].settings
     steps = steps_per_epoch(settings) * settings["training"]["epochs"]
     text = f"σ of the blur against the step: {', '.join(smoothings)}"
-    return inline_svg(figures.sigma_figure(smoothings, steps), f"{name}-sigma", text)
+    return inline_svg(sigma_figure(smoothings, steps), f"{name}-sigma", text)
 
 
 def _runs(outcomes: Sequence[Outcome], study: Study) -> list[tuple[int, list[dict[str, Any]]]]:

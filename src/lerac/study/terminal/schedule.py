@@ -1,20 +1,14 @@
-"""The learning rates of a training on a terminal, and as a picture."""
+"""The learning rates of a training on a terminal."""
 
-from pathlib import Path
-
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lerac import plot
-from lerac.study.errors import StudyError
-from lerac.study.files import check_file
-from lerac.study.plan.schedule import Schedule
+from lerac.study.plan.listing import Schedule
 from lerac.study.recipes.recipe import Recipe
 from lerac.study.recipes.sections import ScheduleSettings
 
-__all__ = ["plot_schedule", "print_schedule"]
+__all__ = ["print_schedule"]
 
 COLUMNS = 8  # that 80 characters have room for
 
@@ -36,27 +30,6 @@ def print_schedule(console: Console, recipe: Recipe, schedule: Schedule) -> None
     console.print(_base_in_words(recipe.schedule), markup=False, highlight=False, soft_wrap=True)
     for surprise in recipe.surprises:
         console.print(f"- {surprise}", markup=False, highlight=False, soft_wrap=True)
-
-
-def plot_schedule(schedule: Schedule, file: Path) -> None:
-    """Draw the curriculum and the whole training into a file; the ending says in which format.
-
-    Raises:
-        StudyError: as `check_file`, or if it is no format that matplotlib writes.
-        OSError: if the file cannot be written.
-    """
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    for axes, title in zip(figure.subplots(1, 2), ("curriculum", "whole training"), strict=True):
-        plot.rates(schedule.at, {g.name: g.lrs for g in schedule.groups}, steps=schedule.steps, axes=axes)
-        axes.locator_params(axis="x", nbins=5)
-        axes.set_title(f"{schedule.recipe}, {schedule.source}: {title}", fontsize=10, loc="left")
-    # Next to the whole training, most curricula are too short to be seen.
-    figure.axes[0].set_xlim(0, min(schedule.steps, max(1, 1.5 * schedule.curriculum_steps)))
-    known = figure.canvas.get_supported_filetypes()
-    if (ending := file.suffix.removeprefix(".").lower()) not in known:
-        raise StudyError(f"--plot {file}: the name must end in one of {', '.join(f'.{kind}' for kind in known)}")
-    check_file(file, "--plot")
-    figure.savefig(file, format=ending)
 
 
 def _shown(schedule: Schedule) -> list[int]:

@@ -12,6 +12,7 @@ from accelerate.tracking import (  # type: ignore[import-untyped]
 
 from lerac.study.errors import StudyError
 from lerac.study.plan.study import Run
+from lerac.study.recipes.sections import flat
 
 __all__ = ["Trackers", "set_trackers", "tracker_names"]
 
@@ -52,7 +53,10 @@ class Trackers:
     def __init__(self, accelerator: Accelerator, run: Run) -> None:
         self._accelerator = accelerator
         if self.active:
-            accelerator.init_trackers(PROJECT, config=dict(_flat({**run.configuration(), "seed": run.seed})))
+            known = {key: value for key, value in flat({**run.configuration(), "seed": run.seed}) if value is not None}
+            plain = (bool, int, float, str)  # trackers take nothing else
+            config = {key: value if isinstance(value, plain) else str(value) for key, value in known.items()}
+            accelerator.init_trackers(PROJECT, config=config)
 
     @property
     def active(self) -> bool:
@@ -87,12 +91,3 @@ class Trackers:
     def _log(self, values: Mapping[str, Any], step: int) -> None:
         if self.active:
             self._accelerator.log(dict(values), step=step)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Give dotted keys and plain values; trackers take nothing else."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        elif value is not None:
-            yield f"{prefix}{key}", value if isinstance(value, bool | int | float | str) else str(value)

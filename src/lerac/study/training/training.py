@@ -23,7 +23,7 @@ from lerac.study.training.accelerator import build_accelerator, compiled
 from lerac.study.training.epochs import EpochRecord
 from lerac.study.training.judging import JUDGES
 from lerac.study.training.measured import Measured
-from lerac.study.training.optimizing import SharedRate, layer_rates, start_curriculum, start_optimizer
+from lerac.study.training.optimizing import SharedRate, layer_rates, start_curriculum, start_optimizer, start_rates
 from lerac.study.training.order import EpochOrder
 from lerac.study.training.trackers import Trackers
 
@@ -50,6 +50,7 @@ class Training:
 
     Attributes:
         network: as it is now; never wrapped or compiled.
+        rates: what it does to the learning rates, step by step.
 
     Examples:
         >>> training = Training(run)                                    # doctest: +SKIP
@@ -71,9 +72,10 @@ class Training:
         self._data, self.network = build(run)
         self._judge = JUDGES[self._data.task]
         optimizer = start_optimizer(run, self.network)
-        self._curriculum = start_curriculum(run, self.network, optimizer, self._data.train.example())
+        self.rates = start_rates(run, self.network, self._data.train.example())
+        self._curriculum = start_curriculum(self.rates, self.network, optimizer)
         self._smoothing = lerac.CBS(self.network, **asdict(run.smoothing)) if run.smoothing else None
-        self._rate = SharedRate(run, optimizer)
+        self._rate = SharedRate(run, self.rates, optimizer)
         self._order = self._start_order()
         self._parts = self._order.parts()
         self._loader = load_batches(self._data.train, self._order)
