@@ -86,6 +86,22 @@ def test_state_by_parameter_under_a_load_of_its_own():
     check(partial(NumberedOverrides, lr=LR))
 
 
+@pytest.mark.compatible(
+    "bitsandbytes 0.50.2 with overrides of single parameters, by a stand-in",
+    does_not="it keeps them by the number of the param group; LeRaC says so",
+)
+def test_overrides_by_the_number_of_the_group_are_refused():
+    model = make_net()
+    optimizer = NumberedOverrides(model.parameters(), lr=LR, overrides=[(model.head.weight, {"lr": 0.0})])
+
+    def run():
+        lerac.LeRaC(optimizer, model, k=K, ratio=RATIO)
+        train(model, optimizer, range(K))
+
+    with pytest.raises((TypeError, RuntimeError), match="override"):
+        run()
+
+
 @pytest.mark.compatible("optimizers of torchao 0.18.0, by a stand-in")
 def test_a_rate_in_a_tensor_stays_one():
     """Hand-made param groups, bit for bit, and the optimizer alone after the curriculum; its Adam and AdamW of 8, 4

@@ -79,7 +79,7 @@ class Watch(transformers.TrainerCallback):
         control.should_epoch_stop = state.global_step == self.cut
 
 
-def train(folder, samples, callbacks=(), resume=None, cut=None, model=None, **options):
+def train(folder, samples, callbacks=(), resume=None, cut=None, model=None, optimizer=None, **options):
     """Train in batches of 1; give the steps that had been taken at the end of every epoch, and the Trainer."""
     watch = Watch(cut)
     defaults = {
@@ -100,6 +100,7 @@ def train(folder, samples, callbacks=(), resume=None, cut=None, model=None, **op
         args=transformers.TrainingArguments(**defaults | options),
         train_dataset=samples,
         callbacks=[*callbacks, watch],
+        optimizers=(optimizer, None),
     )
     try:
         trainer.train(resume_from_checkpoint=resume)
@@ -162,3 +163,33 @@ def test_epochs_hold_where_the_trainer_repeats_the_batches_of_an_epoch(tmp_path)
     again = LeRaCCallback(epochs=3)
     ends, _ = train(tmp_path, Samples(5), [again], str(tmp_path / "checkpoint-2"), ignore_data_skip=True, **options)
     assert (again.curriculum.k, again.curriculum.finished, ends) == (15, True, [7, 12, 17, 20])
+
+
+class Unfreezes(transformers.TrainerCallback):
+    """Trains the second half of the layers at first, and all of them from step 4 on."""
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        if state.global_step == 4:
+            model.requires_grad_(True)
+
+
+def half_frozen(depth):
+    model = Regression(depth)
+    model.layers[: depth // 2].requires_grad_(False)
+    return model
+
+
+def test_continuing_after_layers_unfroze_has_the_layers_of_the_first_step(tmp_path):
+    """8 layers are trained when the curriculum starts, and 15 when it continues: their rates stay those of the 8."""
+
+    def run(folder, model, resume=None):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        ours = LeRaCCallback(k=9, ratio=1e-3)
+        options = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 5}
+        _, trainer = train(folder, Samples(6), [ours, Unfreezes()], resume, None, model, optimizer, **options)
+        return trainer.model, ours.curriculum
+
+    whole, first = run(tmp_path / "a", half_frozen(15))
+    continued, second = run(tmp_path / "b", Regression(15), str(tmp_path / "a" / "checkpoint-5"))
+    assert [layer.depth for layer in second.layers] == [layer.depth for layer in first.layers] == list(range(8))
+    assert same(continued, whole)

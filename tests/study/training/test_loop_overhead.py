@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def test_other_values_are_refused(overhead):
 
 def small_resnet(overhead):
     case = overhead.CASES["resnet18/cifar10"]
-    return overhead.replace(case, changes=("network.widths=[4, 8, 8, 8]",))
+    return replace(case, changes=("network.widths=[4, 8, 8, 8]",))
 
 
 def vector(state, names):

@@ -4,8 +4,10 @@ import importlib
 from bisect import bisect_right
 
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lerac.curves import CURVES
 from lerac.layers import Layer
@@ -15,6 +17,7 @@ from lerac.study.plan.study import Study
 from lerac.study.recipes.official import official_ramp
 from lerac.study.recipes.recipe import load_recipe, recipe_names, recipe_sources
 from lerac.study.recipes.regimes import REGIMES, parse_regime
+from lerac.study.training.optimizing import Plateau
 from lerac.study.training.training import Training
 
 SHORT = ("data.train=30", "data.validation=10", "data.test=10", "training.batch_size=10")  # three steps an epoch
@@ -121,6 +124,23 @@ def test_training_applies_what_the_plan_says_of_many_runs(regime, schedule, reci
 def test_a_plateau_that_divides_is_part_of_the_rates():
     seen = check("lerac(k=1,lr=1e-7)", ("plateau", "divide_by=4.0", "patience=0"), "lenet/digits", 0)
     assert [seen[3 * epoch]["conv1.weight"] for epoch in range(3)] == pytest.approx([1e-7, 1e-7, 2.5e-8])
+
+
+@given(
+    st.lists(st.one_of(st.floats(), st.sampled_from([1.0, 0.9999, 0.99995, 0.5])), max_size=12),
+    st.floats(min_value=1, max_value=1e3, exclude_min=True),
+    st.integers(0, 3),
+)
+def test_a_plateau_follows_torchs_rule_whatever_it_hears(losses, divide_by, patience):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    torchs = ReduceLROnPlateau(optimizer, factor=1 / divide_by, patience=patience, eps=0)
+    plateau = Plateau(divide_by, patience)
+    for loss in losses:
+        before = plateau.factor
+        assert plateau.step(loss) == (plateau.factor != before)
+        torchs.step(loss)
+        assert plateau.factor == optimizer.param_groups[0]["lr"]
+        assert (plateau.best, plateau.bad_epochs) == (torchs.best, torchs.num_bad_epochs)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "plateau"])
