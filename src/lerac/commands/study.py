@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,7 @@ from lerac.commands.options import (
 from lerac.study.engines import require_engine
 from lerac.study.engines.machine import side_by_side
 from lerac.study.lock import claim
+from lerac.study.plan.experiment import PlannedRun
 from lerac.study.plan.request import (
     default_out,
     parse_seeds,
@@ -131,7 +133,7 @@ def train_command(
     )
     require_data(asked)
     extend_study(out, asked)
-    [run] = asked.runs()
+    [run] = asked.recipe_runs()
     if not is_main():
         _train_together(out, run)
         return
@@ -166,7 +168,7 @@ def _question(study: Study, baseline: str | None, claims: list[str], power: floa
     return request_question(study.regimes, study.metrics, asked, claims, power)
 
 
-def _train(folder: Path, runs: list[Run], workers: int | None, engine: str = "local") -> int:
+def _train(folder: Path, runs: Sequence[PlannedRun], workers: int | None, engine: str = "local") -> int:
     from lerac.study.engines.progress import train_shown  # here, because it takes longer to load than `--help` should
 
     return train_shown(folder, runs, workers, engine)

@@ -185,7 +185,7 @@ def compare_regimes(measured: Sequence[Measured], curriculum: int) -> list[Soone
 
 
 def _runs(recipe: Recipe, regimes: Sequence[str], seeds: Sequence[int]) -> list[Run]:
-    return Study(recipes=[recipe], regimes=list(regimes), seeds=list(seeds)).runs()
+    return Study(recipes=[recipe], regimes=list(regimes), seeds=list(seeds)).recipe_runs()
 
 
 def _epochs(run: Run) -> Iterator[nn.Module]:

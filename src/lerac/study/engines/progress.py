@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from lerac.study.engines import engine_of
-from lerac.study.plan.study import Run
+from lerac.study.plan.experiment import PlannedRun
+from lerac.study.runs.outcomes import SPLITS
 from lerac.study.runs.run import RunFolder
 
 __all__ = ["TerminalProgress", "report_failure", "train_shown"]
 
 
-def train_shown(folder: Path, runs: Sequence[Run], workers: int | None, engine: str = "local") -> int:
+def train_shown(folder: Path, runs: Sequence[PlannedRun], workers: int | None, engine: str = "local") -> int:
     """Train what is left; say on stderr how it goes and which runs failed and why, and give their number."""
     errors = Console(stderr=True)
     runs = list({run.folder: run for run in runs}.values())  # a training may have several names, as `lerac(k=3)` does
@@ -29,7 +30,7 @@ def train_shown(folder: Path, runs: Sequence[Run], workers: int | None, engine: 
     return len(failures)
 
 
-def report_failure(console: Console, folder: Path, run: Run, reason: str) -> None:
+def report_failure(console: Console, folder: Path, run: PlannedRun, reason: str) -> None:
     """Say which run failed, why, and where more about it is."""
     where = folder / run.folder / "error.txt"
     console.print(f"failed: {run}: {reason} (see {where})", markup=False, soft_wrap=True)
@@ -44,11 +45,11 @@ class TerminalProgress:
         runs: all of the study; those that have ended already count as done.
     """
 
-    def __init__(self, console: Console, study: Path, runs: Sequence[Run]) -> None:
+    def __init__(self, console: Console, study: Path, runs: Sequence[PlannedRun]) -> None:
         self._console, self._study, self._total = console, study, len(runs)
         self._done = sum(RunFolder(study, run).status() is not None for run in runs)
         self._bar_of: dict[str, TaskID] = {}  # by the run's folder
-        self._running: list[Run] = []
+        self._running: list[PlannedRun] = []
         self._live: Progress | None = None
         if console.is_terminal:
             self._live = Progress(
@@ -73,13 +74,13 @@ class TerminalProgress:
         if self._live:
             self._live.stop()
 
-    def started(self, run: Run) -> None:
+    def started(self, run: PlannedRun) -> None:
         """Show a line for the run."""
         self._running.append(run)
         if self._live:
             self._bar_of[run.folder] = self._live.add_task(f"  {_short(run)}", total=run.epochs, note="")
 
-    def ended(self, run: Run, failure: str | None) -> None:
+    def ended(self, run: PlannedRun, failure: str | None) -> None:
         """Take its line away, or print how it went."""
         self._running.remove(run)
         self._done += failure is None
@@ -97,17 +98,23 @@ class TerminalProgress:
             return
         for run in self._running:
             if history := RunFolder(self._study, run).history():
-                note = run.metric.text(history[-1][f"validation_{run.metric.name}"])
+                latest = history[-1].get(f"validation_{run.metric.name}")
+                note = "" if latest is None else run.metric.text(latest)
                 self._live.update(self._bar_of[run.folder], completed=len(history), note=note)
 
 
-def _short(run: Run) -> str:
+def _short(run: PlannedRun) -> str:
     text = f"{run.regime} seed {run.seed}"
     return text if len(text) <= 36 else f"{text[:24]}…{text[-11:]}"
 
 
-def _outcome(run: Run, status: dict[str, Any]) -> str:
+def _outcome(run: PlannedRun, status: dict[str, Any]) -> str:
     if status["state"] == "diverged":
-        return f"diverged at step {status['steps']} (loss not finite)"
-    validation, test = (run.metric.text(status[split][run.metric.name]) for split in ("validation", "test"))
-    return f"validation {validation}, test {test} ({status['seconds']:.0f} s)"
+        at = f" at step {status['steps']}" if status.get("steps") is not None else ""
+        return f"diverged{at} (loss not finite)"
+    name = run.metric.name
+    measured = [
+        f"{split} {run.metric.text(status[split][name])}" for split in SPLITS[::-1] if name in status.get(split, {})
+    ]
+    took = f" ({status['seconds']:.0f} s)" if status.get("seconds") is not None else ""
+    return f"{', '.join(measured)}{took}"
