@@ -17,7 +17,7 @@ SEEDS, IMAGES = [0, 1, 2], 100
 
 def main() -> None:
     """Print a row per seed: of each layer, power after training over power before, in dB."""
-    for run in Study(recipes=[load_recipe("lenet/digits")], regimes=["conventional"], seeds=SEEDS).runs():
+    for run in Study(recipes=[load_recipe("lenet/digits")], regimes=["conventional"], seeds=SEEDS).recipe_runs():
         training = Training(run)
         while not training.over:
             training.run_epoch()

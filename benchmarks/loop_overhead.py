@@ -111,7 +111,7 @@ def run_of(case: Case, batches: int, device: torch.device) -> Run:
     recipe = load_recipe(case.recipe, [*case.changes, *sizes, "optimizer.lr=1e-4"])
     threads = torch.get_num_threads()
     study = Study(recipes=[recipe], regimes=["conventional"], seeds=[0], device=str(device), threads=threads)
-    [run] = study.runs()
+    [run] = study.recipe_runs()
     return run
 
 

@@ -64,7 +64,7 @@ def schedule_command(
     asked = request_study([recipe], one, [0], overrides, source, "cpu")
     from lerac.study.figures.rates import draw_schedule
 
-    figure, shown = draw_schedule(asked.runs()[0])
+    figure, shown = draw_schedule(asked.recipe_runs()[0])
     files = _write(figure, out, "figure-1")
     if not as_json:
         print(f"{shown['regime']}: {len(shown['starts'])} layers, equal from step {shown['k']} of {shown['steps']} on")

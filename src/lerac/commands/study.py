@@ -121,7 +121,7 @@ def train_command(
         [recipe], str(parse_regime(regime)), [seed], overrides, source, device, precision, processes=processes
     )
     require_data(asked)
-    session, [run] = Session(out, asked), asked.runs()
+    session, [run] = Session(out, asked), asked.recipe_runs()
     session.study()
     if not is_main():
         _train_together(session, run)

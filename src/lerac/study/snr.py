@@ -201,7 +201,7 @@ def summary_rows(measured: Sequence[Measured]) -> list[dict[str, Any]]:
 
 
 def _runs(recipe: Recipe, regimes: Sequence[str], seeds: Sequence[int]) -> list[Run]:
-    return Study(recipes=[recipe], regimes=list(regimes), seeds=list(seeds)).runs()
+    return Study(recipes=[recipe], regimes=list(regimes), seeds=list(seeds)).recipe_runs()
 
 
 def _epochs(run: Run) -> Iterator[nn.Module]:

@@ -292,11 +292,10 @@ def test_epochs_can_be_chosen_on_the_test_split_and_the_reader_is_told():
     assert training._data.validation is training.test_split
     best = training.history[training.best_epoch]
     assert training.test().score == best["validation_accuracy"]
-    from lerac.study.runs.comparison import Comparison
 
-    told = Comparison(load_recipe("resnet18/cifar10", ["data.sample=true"], "official"), [], []).warnings
+    told = load_recipe("resnet18/cifar10", ["data.sample=true"], "official").warnings
     assert [text.split()[0] for text in told] == ["Trained", "Epochs"]
-    assert Comparison(load_recipe("resnet18/cifar10"), [], []).warnings == []
+    assert load_recipe("resnet18/cifar10").warnings == []
 
 
 def test_the_last_batch_can_be_left_out():

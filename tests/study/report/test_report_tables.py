@@ -13,7 +13,7 @@ from studies import make_study, train_here
 
 from lerac import cli
 from lerac.study.recipes.recipe import load_recipe
-from lerac.study.report.sections import settings_rows
+from lerac.study.report.details import settings_rows
 from lerac.study.report.tables import escape_tex, table_csv, table_tex, write_summary
 from lerac.study.runs.comparison import compare
 from lerac.study.runs.outcomes import outcome_of

@@ -15,7 +15,7 @@ from lerac.study.engines import machine
 from lerac.study.engines.protocol import Failure, Progress
 from lerac.study.engines.worker import Answer, serve
 from lerac.study.errors import StorageError
-from lerac.study.plan.study import Run
+from lerac.study.plan.experiment import PlannedRun
 from lerac.study.runs.run import RunFolder
 
 __all__ = ["train_all"]
@@ -26,12 +26,12 @@ class Worker:
     """A process, the line to it, the GPU it sees if it is one of several, and what it is doing."""
 
     process: SpawnProcess
-    tasks: "Connection[Run | None, Answer]"
+    tasks: "Connection[PlannedRun | None, Answer]"
     gpu: str | None
-    run: Run | None = None
+    run: PlannedRun | None = None
 
 
-def train_all(study: Path, runs: Sequence[Run], *, workers: int | None, progress: Progress) -> list[Failure]:
+def train_all(study: Path, runs: Sequence[PlannedRun], *, workers: int | None, progress: Progress) -> list[Failure]:
     """Train every run, as `protocol.Engine` says; by default as many at a time as there are cores, or GPUs."""
     waiting = deque(runs)
     failures: list[Failure] = []
@@ -57,7 +57,7 @@ def train_all(study: Path, runs: Sequence[Run], *, workers: int | None, progress
     return failures
 
 
-def _hire(study: Path, run: Run, most: int, crew: Sequence[Worker]) -> Worker:
+def _hire(study: Path, run: PlannedRun, most: int, crew: Sequence[Worker]) -> Worker:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     # No daemon, which may have no children: it would have to read all data itself. It ends with its parent anyway.

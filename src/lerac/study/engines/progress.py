@@ -8,13 +8,14 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from lerac.study.plan.study import Run
+from lerac.study.plan.experiment import PlannedRun
+from lerac.study.runs.outcomes import SPLITS
 from lerac.study.runs.run import RunFolder
 
 __all__ = ["TerminalProgress", "report_failure"]
 
 
-def report_failure(console: Console, folder: Path, run: Run, reason: str) -> None:
+def report_failure(console: Console, folder: Path, run: PlannedRun, reason: str) -> None:
     """Say which run failed, why, and where more about it is."""
     where = folder / run.folder / "error.txt"
     console.print(f"failed: {run}: {reason} (see {where})", markup=False, soft_wrap=True)
@@ -29,11 +30,11 @@ class TerminalProgress:
         runs: all of the study; those that have ended already count as done.
     """
 
-    def __init__(self, console: Console, study: Path, runs: Sequence[Run]) -> None:
+    def __init__(self, console: Console, study: Path, runs: Sequence[PlannedRun]) -> None:
         self._console, self._study, self._total = console, study, len(runs)
         self._done = sum(RunFolder(study, run).status() is not None for run in runs)
         self._bar_of: dict[str, TaskID] = {}  # by the run's folder
-        self._running: list[Run] = []
+        self._running: list[PlannedRun] = []
         self._live: Progress | None = None
         if console.is_terminal:
             self._live = Progress(
@@ -58,13 +59,13 @@ class TerminalProgress:
         if self._live:
             self._live.stop()
 
-    def started(self, run: Run) -> None:
+    def started(self, run: PlannedRun) -> None:
         """Show a line for the run."""
         self._running.append(run)
         if self._live:
             self._bar_of[run.folder] = self._live.add_task(f"  {_short(run)}", total=run.epochs, note="")
 
-    def ended(self, run: Run, failure: str | None) -> None:
+    def ended(self, run: PlannedRun, failure: str | None) -> None:
         """Take its line away, or print how it went."""
         self._running.remove(run)
         self._done += failure is None
@@ -82,17 +83,23 @@ class TerminalProgress:
             return
         for run in self._running:
             if history := RunFolder(self._study, run).history():
-                note = run.metric.text(history[-1][f"validation_{run.metric.name}"])
+                latest = history[-1].get(f"validation_{run.metric.name}")
+                note = "" if latest is None else run.metric.text(latest)
                 self._live.update(self._bar_of[run.folder], completed=len(history), note=note)
 
 
-def _short(run: Run) -> str:
+def _short(run: PlannedRun) -> str:
     text = f"{run.regime} seed {run.seed}"
     return text if len(text) <= 36 else f"{text[:24]}…{text[-11:]}"
 
 
-def _outcome(run: Run, status: dict[str, Any]) -> str:
+def _outcome(run: PlannedRun, status: dict[str, Any]) -> str:
     if status["state"] == "diverged":
-        return f"diverged at step {status['steps']} (loss not finite)"
-    validation, test = (run.metric.text(status[split][run.metric.name]) for split in ("validation", "test"))
-    return f"validation {validation}, test {test} ({status['seconds']:.0f} s)"
+        at = f" at step {status['steps']}" if status.get("steps") is not None else ""
+        return f"diverged{at} (loss not finite)"
+    name = run.metric.name
+    measured = [
+        f"{split} {run.metric.text(status[split][name])}" for split in SPLITS[::-1] if name in status.get(split, {})
+    ]
+    took = f" ({status['seconds']:.0f} s)" if status.get("seconds") is not None else ""
+    return f"{', '.join(measured)}{took}"

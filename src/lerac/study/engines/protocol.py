@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from lerac.study.plan.study import Run
+from lerac.study.plan.experiment import PlannedRun
 
 __all__ = ["Engine", "Failure", "Progress"]
 
@@ -14,17 +14,17 @@ __all__ = ["Engine", "Failure", "Progress"]
 class Failure:
     """A run that did not end, and why in one line; the traceback is in the run's folder, `error.txt`."""
 
-    run: Run
+    run: PlannedRun
     reason: str
 
 
 class Progress(Protocol):
     """Whoever wants to watch."""
 
-    def started(self, run: Run) -> None:
+    def started(self, run: PlannedRun) -> None:
         """A worker begins or continues the run."""
 
-    def ended(self, run: Run, failure: str | None) -> None:
+    def ended(self, run: PlannedRun, failure: str | None) -> None:
         """The run has ended, or failed for this reason."""
 
     def tick(self) -> None:
@@ -34,7 +34,9 @@ class Progress(Protocol):
 class Engine(Protocol):
     """A function that trains runs."""
 
-    def __call__(self, study: Path, runs: Sequence[Run], *, workers: int | None, progress: Progress) -> list[Failure]:
+    def __call__(
+        self, study: Path, runs: Sequence[PlannedRun], *, workers: int | None, progress: Progress
+    ) -> list[Failure]:
         """Train every run; a run that fails, or whose worker dies, does not stop the others.
 
         Args:

@@ -22,7 +22,7 @@ from lerac.study.engines.protocol import Failure, Progress
 from lerac.study.engines.worker import Answer, attempt
 from lerac.study.errors import StorageError, StudyError
 from lerac.study.files import read_bytes, write_text
-from lerac.study.plan.study import Run
+from lerac.study.plan.experiment import PlannedRun
 from lerac.study.runs.run import RunFolder
 
 __all__ = ["train_all"]
@@ -42,11 +42,11 @@ OBJECTS = 100 * 2**20  # bytes for Ray's objects: ours are configurations and an
 class Task:
     """A run, and how often it has been handed out."""
 
-    run: Run
+    run: PlannedRun
     tries: int = 0
 
 
-def train_all(study: Path, runs: Sequence[Run], *, workers: int | None, progress: Progress) -> list[Failure]:
+def train_all(study: Path, runs: Sequence[PlannedRun], *, workers: int | None, progress: Progress) -> list[Failure]:
     """Train every run, as `protocol.Engine` says, on the cluster at RAY_ADDRESS, or on one made of this machine.
 
     A run whose node or process dies is handed out again, at most three times.
@@ -66,7 +66,7 @@ def train_all(study: Path, runs: Sequence[Run], *, workers: int | None, progress
 
 
 def _train(
-    study: Path, runs: Sequence[Run], workers: int | None, progress: Progress, needs: dict[str, float]
+    study: Path, runs: Sequence[PlannedRun], workers: int | None, progress: Progress, needs: dict[str, float]
 ) -> list[Failure]:
     waiting, flying, failures = deque(Task(run) for run in runs), dict[Any, Task](), []
     hand_out = _remote(study, runs[0], needs)
@@ -94,7 +94,7 @@ def _train(
     return failures
 
 
-def _remote(study: Path, run: Run, needs: dict[str, float]) -> Any:
+def _remote(study: Path, run: PlannedRun, needs: dict[str, float]) -> Any:
     """Give what hands a run to the cluster, in a process born with the threads of the runs."""
     environment = machine.variables(run.threads, loaders_asked() or 0)
     environment |= {name: os.environ[name] for name in PLACES if name in os.environ}
@@ -106,7 +106,7 @@ def _remote(study: Path, run: Run, needs: dict[str, float]) -> Any:
     return lambda one: task.remote(str(study), one, mark, lerac.__version__)
 
 
-def _attempt_there(study: str, run: Run, mark: str, version: str) -> Answer:
+def _attempt_there(study: str, run: PlannedRun, mark: str, version: str) -> Answer:
     """Train a run on a node, if that is where we think we are."""
     node = socket.gethostname()
     if lerac.__version__ != version:
@@ -148,7 +148,7 @@ def _answer(reference: Any) -> Answer:
     return answer
 
 
-def _needs(run: Run) -> dict[str, float]:
+def _needs(run: PlannedRun) -> dict[str, float]:
     """Give what a run needs of a node: a core per thread and per process that reads ahead, and a GPU for `cuda`."""
     if run.device not in ("cpu", "cuda"):
         raise StudyError(f"--engine ray trains on cpu or cuda, and Ray chooses which GPU, got --device {run.device}")

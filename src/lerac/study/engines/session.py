@@ -10,7 +10,8 @@ from rich.console import Console
 from lerac.study.engines import engine_of
 from lerac.study.engines.progress import TerminalProgress, report_failure
 from lerac.study.files import claim
-from lerac.study.plan.study import Run, Study
+from lerac.study.plan.experiment import PlannedRun
+from lerac.study.plan.study import Study
 from lerac.study.runs.folder import extend_study, write_study, write_tables
 from lerac.study.runs.outcomes import collect
 from lerac.study.runs.run import RunFolder
@@ -58,7 +59,7 @@ class Session:
             write_study(self.folder, study)
             yield study
 
-    def train(self, runs: Sequence[Run], workers: int | None, engine: str = "local") -> int:
+    def train(self, runs: Sequence[PlannedRun], workers: int | None, engine: str = "local") -> int:
         """Train what is left of runs; say on stderr how it goes and which failed and why, and give their number."""
         errors = Console(stderr=True)
         runs = list({run.folder: run for run in runs}.values())  # one training may have several names, as `lerac(k=3)`

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from lerac.study.errors import FolderInUseError, StorageError, StudyError
-from lerac.study.plan.study import Run
+from lerac.study.plan.experiment import PlannedRun
 from lerac.study.runs.run import RunFolder, train_run
 
 __all__ = ["Answer", "attempt", "serve"]
@@ -32,7 +32,7 @@ class Answer:
     died: bool = False
 
 
-def serve(tasks: "Connection[Answer, Run | None]", study: Path) -> None:
+def serve(tasks: "Connection[Answer, PlannedRun | None]", study: Path) -> None:
     """Answer each run that arrives when it has been trained; a None ends the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -40,7 +40,7 @@ def serve(tasks: "Connection[Answer, Run | None]", study: Path) -> None:
         tasks.send(attempt(study, run))
 
 
-def attempt(study: Path, run: Run) -> Answer:
+def attempt(study: Path, run: PlannedRun) -> Answer:
     """Train a run to its end; if that fails, leave the traceback in its folder."""
     try:
         with warnings.catch_warnings():

@@ -1,22 +1,23 @@
 """What a study consists of: recipes × regimes × seeds, and the complete configuration of every run."""
 
-import hashlib
-import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from functools import singledispatch
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from lerac.study.data.settings import Section
 from lerac.study.data.tasks import metric_of
 from lerac.study.errors import StudyError
 from lerac.study.metrics import Metric
 from lerac.study.plan.curriculum import Curriculum, Smoothing, resolve, smooth, steps_per_epoch
+from lerac.study.plan.experiment import KINDS, Experiment, PlannedRun, run_folder
 from lerac.study.recipes.recipe import Recipe
 from lerac.study.recipes.regimes import Regime, parse_regime
 from lerac.study.recipes.sections import flat
 
-__all__ = ["Curriculum", "Run", "Smoothing", "Study", "resolve", "smooth", "steps_per_epoch"]
+__all__ = ["Curriculum", "Run", "Smoothing", "Study", "plan_run", "resolve", "smooth", "steps_per_epoch"]
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,8 @@ class Run:
     @property
     def folder(self) -> str:
         """Where the run is kept, relative to the study: runs/<slug>-<hash>/<seed>; equal trainings share it."""
-        text = json.dumps(self.configuration(), sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-        return f"runs/{self.recipe.replace('/', '__')}-{parse_regime(self.regime).name}-{digest}/{self.seed}"
+        regime = parse_regime(self.regime).name
+        return run_folder(self.recipe.replace("/", "__"), regime, self.configuration(), self.seed)
 
     @property
     def experiment(self) -> str:
@@ -85,17 +85,38 @@ class Run:
         return f"{self.experiment} {self.regime} seed {self.seed}"
 
 
+def _read_experiment(value: Any) -> Any:
+    """Make an experiment of what `study.json` says of it: a recipe, or one of another kind, which names it."""
+    if isinstance(value, BaseModel) and hasattr(value, "settings"):
+        return value
+    if not isinstance(value, dict):  # pydantic takes a TypeError for a fault of ours
+        raise ValueError(f"a recipe was expected, or an experiment of another kind, got {value!r}")  # noqa: TRY004
+    if (kind := value.get("kind")) is None:
+        return Recipe.model_validate(value)
+    if kind not in KINDS:
+        raise ValueError(f"{kind!r} is no kind of experiment that is known here")
+    return KINDS[kind](value)
+
+
 class Study(Section):
     """What was asked for; `study.json` is this as JSON.
 
-    `files` has the word by which each recipe was asked for, if that is not its name: a file, for example.
+    Args:
+        recipes: that are trained, or experiments of other kinds, see `lerac.study.plan.experiment`.
+        regimes: by which each is trained, as canonical text.
+        seeds: with which each is trained.
+        device: where, as torch names it.
+        precision: of the arithmetic.
+        threads: that each run may use on the CPU.
+        processes: that train a run together.
+        files: the word by which each recipe was asked for, if that is not its name: a file, for example.
 
     Raises:
         ValidationError: if a field is missing, unknown or of the wrong type.
     """
 
     version: Literal[1] = 1
-    recipes: list[Recipe]
+    recipes: list[Annotated[Any, BeforeValidator(_read_experiment)]]
     regimes: list[str]
     seeds: list[int]
     device: str = "cpu"
@@ -106,24 +127,33 @@ class Study(Section):
 
     @property
     def metrics(self) -> list[Metric]:
-        """What its recipes are judged by, each once."""
-        return list(dict.fromkeys(metric_of(recipe.dataset) for recipe in self.recipes))
+        """What its experiments are judged by, each once."""
+        return list(dict.fromkeys(experiment.metric for experiment in self.experiments))
 
-    def runs(self) -> list[Run]:
-        """List every run: by recipe, then seed, then regime, so that regimes can be compared early.
+    @property
+    def experiments(self) -> Sequence[Experiment]:
+        """What is trained: its recipes, and experiments of other kinds."""
+        return self.recipes
+
+    def runs(self) -> list[PlannedRun]:
+        """List every run: by experiment, then seed, then regime, so that regimes can be compared early.
 
         Raises:
             StudyError: if a regime cannot be trained, or its curriculum outlasts training.
         """
         return [
-            self.run(recipe, parse_regime(regime), seed)
-            for recipe in self.recipes
+            plan_run(experiment, self, regime, seed)
+            for experiment in self.experiments
             for seed in self.seeds
             for regime in self.regimes
         ]
 
+    def recipe_runs(self) -> list[Run]:
+        """List the runs of recipes; errors as for `runs`."""
+        return [run for run in self.runs() if isinstance(run, Run)]
+
     def run(self, recipe: Recipe, regime: Regime, seed: int) -> Run:
-        """Give the configuration of one run; errors as for `runs`."""
+        """Give the configuration of one run of a recipe; errors as for `runs`."""
         if (lr := regime.options.get("lr")) is not None:
             recipe = recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"lr": lr})})
         settings = recipe.settings()
@@ -143,7 +173,7 @@ class Study(Section):
         )
 
     def extend(self, other: "Study") -> "Study":
-        """Give the union with a study that only adds recipes, regimes or seeds.
+        """Give the union with a study that only adds experiments, regimes or seeds.
 
         Raises:
             StudyError: if anything else differs; the message names it with both values.
@@ -151,13 +181,13 @@ class Study(Section):
         for name in ("version", "device", "precision", "threads", "processes"):
             if (old := getattr(self, name)) != (new := getattr(other, name)):
                 raise StudyError(f"it has {name} {old}, now asked for {new}")
-        known = {recipe.name: recipe for recipe in self.recipes}
-        for recipe in other.recipes:
-            if recipe.name in known and (found := _difference(known[recipe.name], recipe)):
-                raise StudyError(f"it has {recipe.name} with {found}")
+        known = {experiment.name: experiment for experiment in self.experiments}
+        for experiment in other.experiments:
+            if experiment.name in known and (found := _difference(known[experiment.name], experiment)):
+                raise StudyError(f"it has {experiment.name} with {found}")
         return self.model_copy(
             update={
-                "recipes": [*self.recipes, *(r for r in other.recipes if r.name not in known)],
+                "recipes": [*self.recipes, *(e for e in other.experiments if e.name not in known)],
                 "regimes": list(dict.fromkeys(self.regimes + other.regimes)),
                 "seeds": sorted({*self.seeds, *other.seeds}),
                 "files": {**other.files, **self.files},
@@ -175,11 +205,33 @@ class Study(Section):
             return cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise StudyError(f"study.json cannot be read: {where} {first['msg']}") from None
+            where = [*first["loc"]]
+            while isinstance(inside := first.get("ctx", {}).get("error"), ValidationError):  # of an experiment
+                first = inside.errors()[0]
+                where += first["loc"]
+            raise StudyError(f"study.json cannot be read: {'.'.join(map(str, where))} {first['msg']}") from None
 
 
-def _difference(old: Recipe, new: Recipe) -> str:
+@singledispatch
+def plan_run(experiment: Any, study: Study, regime: str, seed: int) -> PlannedRun:
+    """Give the run of an experiment by a regime and a seed.
+
+    Every kind of experiment registers how that is made; see `lerac.study.plan.experiment`.
+
+    Raises:
+        StudyError: if it cannot be trained by that regime.
+    """
+    raise TypeError(f"nobody has registered what a run of {type(experiment).__name__} is")
+
+
+@plan_run.register
+def _run_recipe(recipe: Recipe, study: Study, regime: str, seed: int) -> PlannedRun:
+    return study.run(recipe, parse_regime(regime), seed)
+
+
+def _difference(old: Experiment, new: Experiment) -> str:
+    if type(old) is not type(new):
+        return f"kind {type(old).__name__}, now asked for {type(new).__name__}"
     before, after = dict(flat(old.settings())), dict(flat(new.settings()))
     changed = [
         f"{key} {before.get(key)}, now asked for {after.get(key)}"

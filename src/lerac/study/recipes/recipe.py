@@ -15,7 +15,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from lerac.study.data import DATASETS
 from lerac.study.data.settings import DataSettings, Section
+from lerac.study.data.tasks import metric_of
 from lerac.study.errors import StudyError
+from lerac.study.metrics import Metric
 from lerac.study.models import MODELS
 from lerac.study.recipes.files import ALIASES, SOURCES, Source, read_settings, recipe_names, recipe_sources, recipe_text
 from lerac.study.recipes.official import official_ramp
@@ -32,7 +34,7 @@ from lerac.study.recipes.sections import (
 __all__ = ["ALIASES", "Recipe", "Source", "load_recipe", "recipe_names", "recipe_sources", "recipe_text"]
 
 NOTES = ("cell", "published", "unknown", "parameters", "ranges", "surprises")
-Cell = Literal["known", "unknown", "none"]
+InPaper = Literal["known", "unknown", "none"]
 Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
@@ -71,7 +73,7 @@ class Recipe(Section):
     warmup: WarmupSettings
     lerac: LeRaCSettings
     cbs: CBSSettings | None = None
-    cell: Cell | None = None
+    cell: InPaper | None = None
     published: dict[str, Pair] = Field(default_factory=dict)
     unknown: list[str] = Field(default_factory=list)
     parameters: Annotated[int, Field(ge=1)] | None = None
@@ -88,6 +90,21 @@ class Recipe(Section):
     def slug(self) -> str:
         """The name as a file name."""
         return self.name.replace("/", "__")
+
+    @property
+    def metric(self) -> Metric:
+        """What networks are judged by."""
+        return metric_of(self.dataset)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What must be known before any of the numbers is believed."""
+        warnings = []
+        if self.data.sample:
+            warnings.append(f"Trained on a generated sample: the numbers say nothing about {self.dataset}.")
+        if self.data.validation == "test":
+            warnings.append("Epochs were chosen on the test split itself, so its numbers are too good in every regime.")
+        return warnings
 
     def settings(self) -> dict[str, Any]:
         """Give all values that can change a result, as plain types; what is not set is left out."""

@@ -4,8 +4,8 @@ import json
 import shlex
 from typing import Any
 
-from lerac.study.data.tasks import metric_of
 from lerac.study.errors import StudyError
+from lerac.study.metrics import Metric
 from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import Recipe, recipe_sources
 from lerac.study.statistics.analysis import Analysis
@@ -19,7 +19,7 @@ __all__ = ["changed_values", "commands_of"]
 def commands_of(study: Study, analysis: Analysis) -> list[str]:
     """Give the commands that ask for this study and its analysis again.
 
-    Recipes that were changed by --set need one of their own.
+    Recipes that were changed by --set need one of their own; of other kinds of experiments, there is none.
     """
     common = [
         "--regimes",
@@ -36,10 +36,10 @@ def commands_of(study: Study, analysis: Analysis) -> list[str]:
     if analysis.power != POWER:
         common += ["--power", f"{analysis.power:g}"]
     groups: dict[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], list[str]] = {}
-    for recipe in study.recipes:
+    for recipe in (one for one in study.experiments if isinstance(one, Recipe)):
         word = study.files.get(recipe.name, recipe.name)
         source = ("--source", recipe.source) if _has_several_sources(word) else ()
-        groups.setdefault((source, changed_values(recipe), _claim(recipe, analysis)), []).append(word)
+        groups.setdefault((source, changed_values(recipe), _claim(recipe.metric, analysis)), []).append(word)
     return [
         shlex.join(
             ["lerac", "compare", *names, *source, *common, *claim, *(word for s in sets for word in ("--set", s))]
@@ -48,14 +48,15 @@ def commands_of(study: Study, analysis: Analysis) -> list[str]:
     ]
 
 
-def changed_values(recipe: Recipe) -> tuple[str, ...]:
-    """Give what --set changed in a recipe, as `key=value`."""
+def changed_values(recipe: Recipe | None) -> tuple[str, ...]:
+    """Give what --set changed in a recipe, as `key=value`; nothing of another kind of experiment."""
+    if recipe is None:
+        return ()
     keys = [key for key, source in recipe.sources.items() if source.startswith("set:")]
     return tuple(f"{key}={_value(recipe, key)}" for key in keys)
 
 
-def _claim(recipe: Recipe, analysis: Analysis) -> tuple[str, ...]:
-    metric = metric_of(recipe.dataset)
+def _claim(metric: Metric, analysis: Analysis) -> tuple[str, ...]:
     if (claim := analysis.claims.get(metric.name)) is None:
         return ()
     return ("--claim", f"{metric.name}={metric.scale * claim:g}")

@@ -15,7 +15,7 @@ from lerac.study.plan.study import Study
 from lerac.study.report.commands import changed_values, commands_of
 from lerac.study.report.pictures import colour_rules
 from lerac.study.report.sections import PARTS, section_of
-from lerac.study.runs.comparison import Comparison
+from lerac.study.runs.comparison import Comparison, kind_of
 from lerac.study.runs.folder import RESULTS, result_rows
 from lerac.study.statistics.analysis import Analysis
 from lerac.study.statistics.exact_tests import ALPHA
@@ -46,7 +46,8 @@ def write_report(path: Path, study: Study, comparisons: Sequence[Comparison], an
             sections=sections,
             colours=colour_rules(text for section in sections for text in _drawn(section)),
             parts=PARTS,
-            changed={recipe.name: changed_values(recipe) for recipe in study.recipes},
+            word=kind_of(comparisons),
+            changed={section["name"]: changed_values(section["details"].recipe) for section in sections},
             analysis=analysis,
             baseline=analysis.baseline,
             claims=_claims(comparisons, analysis),
@@ -78,7 +79,7 @@ def _tests(comparison: Comparison) -> dict[str, Any] | None:
         return None
     outlooks = [(cell.regime, cell.outlook) for cell in cells if cell.outlook]
     return {
-        "name": comparison.recipe.name,
+        "name": comparison.experiment.name,
         "cells": cells,
         "compared": any(cell.evidence for cell in cells),
         "diverged": any(cell.failures.diverged for cell in cells),

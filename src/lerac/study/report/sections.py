@@ -1,17 +1,14 @@
-"""What the page shows of one recipe, as plain values for its templates."""
+"""What the page shows of one experiment, as plain values for its templates."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
 
-from lerac.study.figures.comparison import SIZE, curve_figure, differences_figure, seeds_figure
-from lerac.study.figures.rates import rates_figure, sigma_figure
+from lerac.study.figures.comparison import curve_figure, differences_figure, seeds_figure
 from lerac.study.figures.style import colours
-from lerac.study.plan.study import Run, Study, steps_per_epoch
-from lerac.study.recipes.recipe import Recipe
-from lerac.study.recipes.regimes import parse_regime
-from lerac.study.recipes.sections import flat
+from lerac.study.plan.study import Study
+from lerac.study.report.details import Details, details_of
 from lerac.study.report.pictures import inline_svg, variable
 from lerac.study.report.tables import PUBLISHED_RUNS
 from lerac.study.runs.comparison import Comparison
@@ -21,66 +18,44 @@ from lerac.study.statistics.outcomes import Outcome
 __all__ = ["PARTS", "section_of"]
 
 PARTS = ("verdict", "results", "seeds", "curves", "rates", "smoothing", "times", "runs", "settings")
-"""The templates of a recipe's section, in their order: templates/<part>.html.j2 each."""
+"""The templates of an experiment's section, in their order: templates/<part>.html.j2 each."""
 
 
 def section_of(comparison: Comparison, study: Study) -> dict[str, Any]:
-    """Give everything that the templates show of one recipe."""
-    recipe, name = comparison.recipe, comparison.recipe.slug
-    runs = [study.run(recipe, parse_regime(regime), study.seeds[0]) for regime in study.regimes]
-    times = times_of(comparison.outcomes, study.regimes, comparison.baseline)
+    """Give everything that the templates show of one experiment."""
+    experiment, outcomes = comparison.experiment, comparison.outcomes
+    name, details = experiment.slug, details_of(experiment, study)
+    times = times_of(outcomes, study.regimes, comparison.baseline)
     return {
         "id": name,
-        "recipe": recipe,
+        "name": experiment.name,
+        "details": details,
         "metric": comparison.metric,
-        "warnings": comparison.warnings,
-        "chosen_on_test": recipe.data.validation == "test",
+        "warnings": experiment.warnings,
+        "chosen_on_test": details.recipe is not None and details.recipe.data.validation == "test",
         "reach": comparison.reach,
         "verdicts": comparison.verdicts,
         "cells": comparison.cells,
-        "published": recipe.published,
+        "published": experiment.published,
         "published_runs": PUBLISHED_RUNS,
+        "validated": details.recipe is not None or any(cell.validation.n for cell in comparison.cells),
         "seeds": _seed_pictures(comparison, name),
         "curves": _curves(comparison, study.regimes, name),
         "legend": {regime: variable(colour) for regime, colour in colours(study.regimes).items()},
-        "rates": _rates(runs, name),
-        "sigma": _sigma(runs, name),
+        "rates": _rates(details, name),
+        "sigma": _sigma(details, name),
         "times": times,
         "time_unit": unit_of(times),
-        "runs": _runs(comparison.outcomes, study),
-        "settings": list(settings_rows(recipe)),
-        "surprises": recipe.surprises,
-        "schedule": recipe.schedule.name,
+        "runs": _runs(outcomes, study),
     }
-
-
-def settings_rows(recipe: Recipe) -> Iterator[tuple[str, Any, str]]:
-    """Give key, value and source of every setting; a source of something unset has the value None.
-
-    Where the paper gives a range, the source says so.
-    """
-    settings = dict(flat(recipe.settings()))
-    used = set()
-    for key, value in settings.items():
-        parts = key.split(".")
-        sections = (".".join(parts[:length]) for length in range(len(parts), 0, -1))  # itself first
-        known = [section for section in sections if section in recipe.sources]
-        used.update(known)
-        source = recipe.sources[known[0]] if known else ""
-        if key in recipe.ranges:
-            low, high = recipe.ranges[key]
-            source += f" (the paper gives {low:g} to {high:g})"
-        yield key, value, source
-    for key, source in recipe.sources.items():
-        if key not in used:
-            yield key, None, source
 
 
 def _seed_pictures(comparison: Comparison, name: str) -> list[Markup]:
     metric, pictures = comparison.metric, []
     if any(summary.n for summary in comparison.test):
         means = ", ".join(f"{s.regime} {metric.number(s.mean)}" for s in comparison.test if s.mean is not None)
-        text = f"Test {metric.title} of every run in {metric.unit}, by regime; means: {means}"
+        unit = f" in {metric.unit}" if metric.unit else ""
+        text = f"Test {metric.title} of every run{unit}, by regime; means: {means}"
         pictures.append(inline_svg(seeds_figure(comparison.test, metric), f"{name}-seeds", text))
     if comparison.baseline is not None and any(summary.difference for summary in comparison.test):
         text, figure = " ".join(comparison.verdicts), differences_figure(comparison.test, comparison.baseline, metric)
@@ -89,56 +64,52 @@ def _seed_pictures(comparison: Comparison, name: str) -> list[Markup]:
 
 
 def _curves(comparison: Comparison, regimes: Sequence[str], name: str) -> list[Markup]:
+    """Draw the metric and the loss, as far as any history has them."""
     metric = comparison.metric
     histories = {
         regime: [one.history for one in comparison.outcomes if one.regime == regime and one.history]
         for regime in regimes
     }
-    if not any(histories.values()):
-        return []
+    known = {key for runs in histories.values() for history in runs for key in history[0]}
     return [
         inline_svg(
-            curve_figure(histories, key, f"{title}, {unit}" if unit else title, factor),
+            curve_figure(histories, key, f"{title}, {unit}" if unit else title, scale),
             f"{name}-{key}",
             f"{title.capitalize()} against the epoch",
         )
-        for key, title, unit, factor in (
+        for key, title, unit, scale in (
             (f"validation_{metric.name}", f"validation {metric.title}", metric.unit, metric.scale),
             ("train_loss", "training loss", metric.loss, 1.0),
         )
+        if key in known
     ]
 
 
-def _rates(runs: Sequence[Run], name: str) -> dict[str, Markup]:
+def _rates(details: Details, name: str) -> dict[str, Markup]:
     return {
-        run.regime: inline_svg(
-            rates_figure(run, SIZE),
-            f"{name}-rates-{number}",
-            f"Learning rate of every layer against the step: {run.regime}",
-        )
-        for number, run in enumerate(runs)
+        regime: inline_svg(figure, f"{name}-rates-{number}", f"Learning rate of every layer against the step: {regime}")
+        for number, (regime, figure) in enumerate(details.rates.items())
     }
 
 
-def _sigma(runs: Sequence[Run], name: str) -> Markup | None:
-    smoothings = {run.regime: run.smoothing for run in runs if run.smoothing}
-    if not smoothings:
+def _sigma(details: Details, name: str) -> Markup | None:
+    if details.sigma is None:
         return None
-    settings = runs[0].settings
-    steps = steps_per_epoch(settings) * settings["training"]["epochs"]
-    text = f"σ of the blur against the step: {', '.join(smoothings)}"
-    return inline_svg(sigma_figure(smoothings, steps), f"{name}-sigma", text)
+    figure, regimes = details.sigma
+    return inline_svg(figure, f"{name}-sigma", f"σ of the blur against the step: {', '.join(regimes)}")
 
 
 def _runs(outcomes: Sequence[Outcome], study: Study) -> list[tuple[int, list[dict[str, Any]]]]:
     """Give a row per seed: what each regime came to, or how it failed."""
     shown = {(one.seed, one.regime): _shown(one) for one in outcomes}
-    return [(seed, [shown[seed, regime] for regime in study.regimes]) for seed in study.seeds]
+    nothing = {"value": None, "text": "–", "failure": False}  # where seeds differ from regime to regime
+    return [(seed, [shown.get((seed, regime), nothing) for regime in study.regimes]) for seed in study.seeds]
 
 
 def _shown(outcome: Outcome) -> dict[str, Any]:
     if outcome.diverged:
-        return {"value": None, "text": f"diverged at step {outcome.steps}", "failure": True}
+        at = "" if outcome.steps is None else f" at step {outcome.steps}"
+        return {"value": None, "text": f"diverged{at}", "failure": True}
     if not outcome.ended:
         return {"value": None, "text": "failed" if outcome.error else "not ended", "failure": bool(outcome.error)}
     return {"value": outcome.value("test"), "text": "", "failure": False}

@@ -62,8 +62,8 @@ def table_tex(comparisons: Sequence[Comparison]) -> str:
     for one in comparisons:
         lines.append(r"\midrule")
         for cell in one.cells:
-            first = f"{one.recipe.name}, {one.metric.heading}" if cell is one.cells[0] else ""
-            numbers = _tex_numbers(cell, one.recipe.published.get(cell.regime))
+            first = f"{one.experiment.name}, {one.metric.heading}" if cell is one.cells[0] else ""
+            numbers = _tex_numbers(cell, one.experiment.published.get(cell.regime))
             lines.append(" & ".join((escape_tex(first), escape_tex(cell.regime), *numbers)) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
@@ -75,7 +75,7 @@ def escape_tex(text: str) -> str:
 
 def _cells(comparison: Comparison, cell: Cell) -> list[object]:
     test, metric, failed = cell.summary, cell.metric, len(cell.failed)
-    difference, published = test.difference, comparison.recipe.published.get(cell.regime)
+    difference, published = test.difference, comparison.experiment.published.get(cell.regime)
     shown = [test.mean, test.sd]
     shown += [difference.mean, difference.low, difference.high] if difference else [None] * 3
     numbers = [None if value is None else round(metric.scale * value, 6) for value in shown]

@@ -3,35 +3,35 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lerac.study.data.tasks import metric_of
 from lerac.study.metrics import Metric
+from lerac.study.plan.experiment import Experiment
 from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import Recipe
 from lerac.study.statistics.analysis import Analysis, Cell
 from lerac.study.statistics.outcomes import Outcome
 from lerac.study.statistics.summary import Summary
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "compare", "kind_of"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The regimes of one recipe, side by side.
+    """The regimes of one experiment, side by side.
 
     Args:
-        recipe: which recipe.
+        experiment: which.
         outcomes: of its runs.
         analysis: of the whole study, on the test split.
     """
 
-    recipe: Recipe
+    experiment: Experiment
     outcomes: Sequence[Outcome]
     analysis: Analysis
 
     @property
     def metric(self) -> Metric:
         """What networks are judged by."""
-        return metric_of(self.recipe.dataset)
+        return self.experiment.metric
 
     @property
     def baseline(self) -> str | None:
@@ -41,22 +41,12 @@ class Comparison:
     @property
     def cells(self) -> list[Cell]:
         """The statistics of every regime."""
-        return self.analysis.of(self.recipe.name)
+        return self.analysis.of(self.experiment.name)
 
     @property
     def test(self) -> list[Summary]:
         """Summaries of the metric on the test split, in the metric's own unit."""
         return [cell.summary for cell in self.cells]
-
-    @property
-    def warnings(self) -> list[str]:
-        """What must be known before any of the numbers is believed."""
-        data, warnings = self.recipe.data, []
-        if data.sample:
-            warnings.append(f"Trained on a generated sample: the numbers say nothing about {self.recipe.dataset}.")
-        if data.validation == "test":
-            warnings.append("Epochs were chosen on the test split itself, so its numbers are too good in every regime.")
-        return warnings
 
     @property
     def reach(self) -> str:
@@ -83,7 +73,7 @@ class Comparison:
 
 
 def compare(study: Study, outcomes: Sequence[Outcome], analysis: Analysis) -> list[Comparison]:
-    """Put the regimes of every recipe of a study side by side.
+    """Put the regimes of every experiment of a study side by side.
 
     Args:
         study: that was asked for.
@@ -91,9 +81,14 @@ def compare(study: Study, outcomes: Sequence[Outcome], analysis: Analysis) -> li
         analysis: of these outcomes.
     """
     return [
-        Comparison(recipe, [one for one in outcomes if one.experiment == recipe.name], analysis)
-        for recipe in study.recipes
+        Comparison(experiment, [one for one in outcomes if one.experiment == experiment.name], analysis)
+        for experiment in study.experiments
     ]
+
+
+def kind_of(comparisons: Sequence[Comparison]) -> str:
+    """Say what the experiments are called: `recipe` if all of them are recipes, else `experiment`."""
+    return "recipe" if all(isinstance(one.experiment, Recipe) for one in comparisons) else "experiment"
 
 
 def _span(rising: Sequence[str]) -> str:

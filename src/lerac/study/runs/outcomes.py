@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lerac.study.plan.study import Run
+from lerac.study.plan.experiment import PlannedRun
 from lerac.study.runs.run import RunFolder
 from lerac.study.statistics.outcomes import Outcome
 
@@ -13,7 +13,7 @@ __all__ = ["SPLITS", "collect", "outcome_of"]
 SPLITS = ("test", "validation")  # on which a run is measured at its end
 
 
-def collect(folder: Path, runs: Iterable[Run]) -> list[Outcome]:
+def collect(folder: Path, runs: Iterable[PlannedRun]) -> list[Outcome]:
     """Read what is on disk of each run of a study; of one that was not started, nothing is known but its name."""
     outcomes = []
     for run in runs:
@@ -25,7 +25,7 @@ def collect(folder: Path, runs: Iterable[Run]) -> list[Outcome]:
 
 
 def outcome_of(
-    run: Run,
+    run: PlannedRun,
     status: Mapping[str, Any] | None,
     history: Sequence[Mapping[str, Any]] = (),
     error: str | None = None,

@@ -8,9 +8,10 @@ import sys
 import zipfile
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import singledispatch
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,13 +29,13 @@ from lerac.study.files import (
     write_json,
     write_text,
 )
+from lerac.study.plan.experiment import PlannedRun
 from lerac.study.plan.study import Run
 from lerac.study.statistics.networks import PREDICTIONS
 from lerac.study.training.launch import check_agreement, is_main
-from lerac.study.training.measured import Measured
 from lerac.study.training.training import Training
 
-__all__ = ["RunFolder", "environment", "train_run"]
+__all__ = ["RunFolder", "environment", "train", "train_run"]
 
 A_MOMENT = 10.0  # seconds in which an orphan that still has the run, or a process that reads for it, ends
 
@@ -47,7 +48,7 @@ class RunFolder:
         run: which run; its configuration decides the folder.
     """
 
-    def __init__(self, study: Path, run: Run) -> None:
+    def __init__(self, study: Path, run: PlannedRun) -> None:
         self.run = run
         self.path = folder_in(study, run.folder)
 
@@ -101,23 +102,26 @@ class RunFolder:
 
     def write_config(self) -> None:
         """Write what the run is, and the environment in which it was started."""
-        write_json(self.path / "config.json", {**asdict(self.run), "environment": environment(self.run.device)})
+        write_json(
+            self.path / "config.json", {**asdict(cast(Any, self.run)), "environment": environment(self.run.device)}
+        )
 
     def write_epoch(self, training: Training) -> None:
         """Save the checkpoint, then the metrics, which are made from it again if that is cut short."""
-        state = training.state_dict()
-        write_bytes(self.path / "checkpoint.pt", lambda file: torch.save(state, file))
+        self.write_checkpoint(training.state_dict())
         self.write_history(training.history)
+
+    def write_checkpoint(self, state: dict[str, Any]) -> None:
+        """Write the state from which to continue: tensors and plain types."""
+        write_bytes(self.path / "checkpoint.pt", lambda file: torch.save(state, file))
 
     def write_history(self, history: list[dict[str, Any]]) -> None:
         """Write the metrics, one JSON object per line and epoch."""
         lines = (json.dumps(entry, allow_nan=False) + "\n" for entry in history)
         write_text(self.path / "metrics.jsonl", "".join(lines), durable=False)  # the checkpoint has them
 
-    def write_predictions(self, training: Training, test: Measured) -> None:
-        """Write position in the data set, label and prediction of every test example; see `Measured.kept`."""
-        arrays = {"index": training.test_split.index, **test.kept}
-        numbers: dict[str, Any] = {name: tensor.numpy() for name, tensor in arrays.items()}
+    def write_predictions(self, numbers: dict[str, Any]) -> None:
+        """Write arrays by name: `index`, `label` and `predicted` of every test example, or what else there is of it."""
         write_bytes(self.path / PREDICTIONS, lambda file: np.savez_compressed(file, **numbers))
 
     def write_error(self, text: str) -> None:
@@ -125,35 +129,20 @@ class RunFolder:
         write_text(self.path / "error.txt", text)
 
     def write_status(self, status: dict[str, Any]) -> None:
-        """Write the file that ends the run; everything else must be in place."""
+        """Write the file that ends the run; everything else must be in place.
+
+        Args:
+            status: `state`, which is `done` or `diverged`; of `done`, what was measured on `validation` and `test`, by
+                name; and where they are known `epochs`, `steps` and `seconds`. Device and environment are added.
+        """
         (self.path / "error.txt").unlink(missing_ok=True)
-        make_durable(self.path / "metrics.jsonl")
-        write_json(self.path / "status.json", status)
+        if (self.path / "metrics.jsonl").exists():
+            make_durable(self.path / "metrics.jsonl")
+        device = self.run.device
+        write_json(self.path / "status.json", {**status, "device": device, "environment": environment(device)})
 
 
-class Onlooker(RunFolder):
-    """The same files for the other processes that train the run: they only read, the main process writes."""
-
-    def write_config(self) -> None:
-        """Leave it."""
-
-    def write_epoch(self, training: Training) -> None:
-        """Leave it."""
-
-    def write_history(self, history: list[dict[str, Any]]) -> None:
-        """Leave it."""
-
-    def write_predictions(self, training: Training, test: Measured) -> None:
-        """Leave it."""
-
-    def write_error(self, text: str) -> None:
-        """Leave it."""
-
-    def write_status(self, status: dict[str, Any]) -> None:
-        """Leave it."""
-
-
-def train_run(study: Path, run: Run) -> None:
+def train_run(study: Path, run: PlannedRun) -> None:
     """Train a run to its end, from its last checkpoint if there is one; nothing to do if it has ended.
 
     Where several processes train it together, all of them call this, and the main one writes.
@@ -163,41 +152,54 @@ def train_run(study: Path, run: Run) -> None:
         StorageError: if its files cannot be written; calling again continues it.
         StudyError: if a file of it is damaged.
     """
-    folder = RunFolder(study, run) if is_main() else Onlooker(study, run)
-    if folder.status() is None:
-        with claim(folder.path, patience=A_MOMENT) if is_main() else nullcontext():
-            _train(folder)
-
-
-def _train(folder: RunFolder) -> None:
-    run = folder.run
-    if folder.status() is not None:  # by the process that had it until now
+    files = RunFolder(study, run)
+    if files.status() is not None:
         return
-    if folder.config() is None:
-        folder.write_config()
-    training = Training(run, logs=folder.path)
-    if (state := folder.checkpoint()) is not None:
+    with claim(files.path, patience=A_MOMENT) if is_main() else nullcontext():
+        if files.status() is not None:  # by the process that had it until now
+            return
+        if is_main() and files.config() is None:
+            files.write_config()
+        train(run, files)
+
+
+@singledispatch
+def train(run: Any, files: RunFolder) -> None:
+    """Train a run to its end, and leave in its folder what came of it; the last is `RunFolder.write_status`.
+
+    Every kind of run registers how that is done; see `lerac.study.plan.experiment`.
+    """
+    raise TypeError(f"nobody has registered how a {type(run).__name__} is trained")
+
+
+@train.register
+def _train_recipe(run: Run, files: RunFolder) -> None:
+    training, main = Training(run, logs=files.path), is_main()
+    if (state := files.checkpoint()) is not None:
         training.load_state_dict(state)
-        folder.write_history(training.history)
+        if main:
+            files.write_history(training.history)
     check_agreement(len(training.history), "epochs done")
     while not training.over:
         training.run_epoch()
-        folder.write_epoch(training)
-    if training.diverged_at is not None:
-        folder.write_status({"state": "diverged", **_ending(training)})
+        if main:
+            files.write_epoch(training)
+    test = None if training.diverged_at is not None else training.test()
+    if not main:
         return
-    test = training.test()
-    if not math.isfinite(test.loss):  # although that of the validation examples was
-        folder.write_status({"state": "diverged", **_ending(training)})
+    how_long = {"epochs": len(training.history), "steps": training.steps, "seconds": round(training.seconds, 3)}
+    if test is None or not math.isfinite(test.loss):  # although that of the validation examples was
+        files.write_status({"state": "diverged", **how_long})
         return
-    folder.write_predictions(training, test)
+    arrays = {"index": training.test_split.index, **test.kept}
+    files.write_predictions({name: tensor.numpy() for name, tensor in arrays.items()})
     best, metric = training.history[training.best_epoch or 0], training.metric
     measured = {
         "best_epoch": training.best_epoch,
         "validation": {name: best[f"validation_{name}"] for name in metric.measured},
         "test": {metric.name: test.score, **test.others, "loss": test.loss},
     }
-    folder.write_status({"state": "done", **measured, **_ending(training)})
+    files.write_status({"state": "done", **measured, **how_long})
 
 
 def environment(device: str) -> dict[str, str]:
@@ -209,16 +211,6 @@ def environment(device: str) -> dict[str, str]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "machine": kind,
-    }
-
-
-def _ending(training: Training) -> dict[str, Any]:
-    return {
-        "epochs": len(training.history),
-        "steps": training.steps,
-        "seconds": round(training.seconds, 3),
-        "device": training.run.device,
-        "environment": environment(training.run.device),
     }
 
 

@@ -86,11 +86,11 @@ class Pooled:
     difference: PooledDifference
     improvement: Improvement | None
 
-    def text(self) -> str:
-        """Say it in a sentence."""
+    def text(self, what: str = "recipes") -> str:
+        """Say it in a sentence; `what` is what the experiments are called."""
         found, test = self.difference, self.difference.test
         text = (
-            f"{self.regime} over {len(self.experiments)} recipes, {self.metric.title}: mean difference "
+            f"{self.regime} over {len(self.experiments)} {what}, {self.metric.title}: mean difference "
             f"{self.metric.apart(self._shown(found.mean))}, interquartile mean {self._shown(found.iqm)}, "
             f"n = {test.n} pairs of runs, sign-flip test {p_text(test.p)}"
         )

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lerac.study.metrics import ACCURACY, Metric
-from lerac.study.runs.comparison import Comparison
+from lerac.study.runs.comparison import Comparison, kind_of
 from lerac.study.runs.estimate import Pace
 from lerac.study.statistics.analysis import Analysis
 from lerac.study.statistics.exact_tests import Evidence
@@ -89,7 +89,7 @@ def print_study(console: Console, comparisons: Sequence[Comparison], analysis: A
     for comparison in comparisons:
         print_comparison(console, comparison)
         console.print()
-    sentences = [row.text() for row in analysis.pooled]
+    sentences = [row.text(f"{kind_of(comparisons)}s") for row in analysis.pooled]
     if analysis.baseline is not None:  # else the notes are the verdict
         sentences += analysis.notes
     for sentence in sentences:
@@ -100,13 +100,13 @@ def print_study(console: Console, comparisons: Sequence[Comparison], analysis: A
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
     """Print table and verdict of one recipe, with the paper's numbers where we know them."""
-    metric, published = comparison.metric, comparison.recipe.published
+    metric, published = comparison.metric, comparison.experiment.published
     print_summaries(
         console,
         f"test {metric.title}",
         comparison.test,
         metric,
-        title=comparison.recipe.name,
+        title=comparison.experiment.name,
         published=published,
         baseline=comparison.baseline,
         evidence={cell.regime: cell.evidence for cell in comparison.cells if cell.evidence},
@@ -117,7 +117,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         if cell.outlook and cell.outlook.claimed
     ]
     remark = [PUBLISHED] if any(summary.regime in published for summary in comparison.test) else []
-    for sentence in comparison.warnings + comparison.verdicts + claimed + remark:
+    for sentence in [*comparison.experiment.warnings, *comparison.verdicts, *claimed, *remark]:
         console.print(sentence, markup=False, highlight=False)
 
 
@@ -185,7 +185,7 @@ def study_json(comparisons: Sequence[Comparison], analysis: Analysis) -> dict[st
 
 def _comparison_json(comparison: Comparison) -> dict[str, Any]:
     return {
-        "recipe": comparison.recipe.name,
+        "recipe": comparison.experiment.name,
         "baseline": comparison.baseline,
         "confidence": CONFIDENCE,
         "regimes": [
@@ -193,7 +193,7 @@ def _comparison_json(comparison: Comparison) -> dict[str, Any]:
         ],
         "verdicts": comparison.verdicts,
         "metric": comparison.metric.name,
-        "warnings": comparison.warnings,
+        "warnings": list(comparison.experiment.warnings),
     }
 
 
@@ -213,7 +213,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
 
 
 def _published(comparison: Comparison, summary: Summary) -> dict[str, float] | None:
-    if (numbers := comparison.recipe.published.get(summary.regime)) is None:
+    if (numbers := comparison.experiment.published.get(summary.regime)) is None:
         return None
     mean, spread = (number / comparison.metric.scale for number in numbers)
     return {"mean": mean, "sd": spread}

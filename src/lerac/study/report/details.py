@@ -1,0 +1,98 @@
+"""What the page shows of an experiment beside its outcomes; a kind that has none of it shows none of it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import singledispatch
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from lerac.study.figures.comparison import SIZE
+from lerac.study.figures.rates import rates_figure, sigma_figure
+from lerac.study.plan.study import Study, steps_per_epoch
+from lerac.study.recipes.recipe import Recipe
+from lerac.study.recipes.regimes import parse_regime
+from lerac.study.recipes.sections import flat
+
+__all__ = ["Details", "details_of", "settings_rows"]
+
+ORIGINS = {
+    "paper": "the paper's settings",
+    "official": "the settings of the authors' code",
+    "ours": "settings of our own",
+}
+
+
+@dataclass(frozen=True)
+class Details:
+    """All of it, in the order of the page.
+
+    Args:
+        origin: of the settings, in words.
+        recipe: if it is one; texts about our data sets and the paper are of recipes only.
+        rates: regime → its learning rates over the whole training.
+        held: the factor of the base schedule that is not drawn, because a metric decides it.
+        sigma: of Curriculum by Smoothing over the whole training, and the regimes that have it.
+        settings: key, value and source of every setting.
+        surprises: what they do that nobody would expect.
+    """
+
+    origin: str = ""
+    recipe: Recipe | None = None
+    rates: Mapping[str, Figure] = field(default_factory=dict)
+    held: bool = False
+    sigma: tuple[Figure, Sequence[str]] | None = None
+    settings: Sequence[tuple[str, Any, str]] = ()
+    surprises: Sequence[str] = ()
+
+
+@singledispatch
+def details_of(experiment: Any, study: Study) -> Details:
+    """Give the details of an experiment; a kind that has more than settings registers them here.
+
+    Args:
+        experiment: of the study.
+        study: that was asked for.
+    """
+    return Details(settings=[(key, value, "") for key, value in flat(experiment.settings())])
+
+
+@details_of.register
+def _of_recipe(recipe: Recipe, study: Study) -> Details:
+    runs = [study.run(recipe, parse_regime(regime), study.seeds[0]) for regime in study.regimes]
+    smoothings = {run.regime: run.smoothing for run in runs if run.smoothing}
+    sigma = None
+    if smoothings:
+        steps = steps_per_epoch(runs[0].settings) * recipe.training.epochs
+        sigma = sigma_figure(smoothings, steps), list(smoothings)
+    return Details(
+        origin=ORIGINS[recipe.source],
+        recipe=recipe,
+        rates={run.regime: rates_figure(run, SIZE) for run in runs},
+        held=recipe.schedule.name == "plateau",
+        sigma=sigma,
+        settings=list(settings_rows(recipe)),
+        surprises=recipe.surprises,
+    )
+
+
+def settings_rows(recipe: Recipe) -> Iterator[tuple[str, Any, str]]:
+    """Give key, value and source of every setting; a source of something unset has the value None.
+
+    Where the paper gives a range, the source says so.
+    """
+    settings = dict(flat(recipe.settings()))
+    used = set()
+    for key, value in settings.items():
+        parts = key.split(".")
+        sections = (".".join(parts[:length]) for length in range(len(parts), 0, -1))  # itself first
+        known = [section for section in sections if section in recipe.sources]
+        used.update(known)
+        source = recipe.sources[known[0]] if known else ""
+        if key in recipe.ranges:
+            low, high = recipe.ranges[key]
+            source += f" (the paper gives {low:g} to {high:g})"
+        yield key, value, source
+    for key, source in recipe.sources.items():
+        if key not in used:
+            yield key, None, source
