@@ -4,6 +4,8 @@ Where the depths come from is another matter: measured from the data flow (`lera
 (`layers_from_timm`), the order of registration (`registration_order`), or your own list of `Layer`.
 """
 
+# Long because all that people do with layers (rank, group, name, override) stands together under one import path.
+
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -4,6 +4,8 @@ A file has the settings of one source, named by `source`, or of several, each in
 `[official]`, `[ours]`) with the same sections inside; what stands outside these tables holds for all of them.
 """
 
+# Long because the fields of a recipe, their checks and the errors about its file are one format.
+
 import math
 import tomllib
 import typing
