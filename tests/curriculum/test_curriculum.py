@@ -809,7 +809,8 @@ def test_parameters_of_a_loss_are_named_with_the_way_out():
     ):
         lerac.LeRaC(optimizer, model, k=K, layers=layers_of(model))
     both = nn.ModuleList([model, loss])
-    curriculum = lerac.LeRaC(optimizer, both, k=K, layers=lerac.find_layers(both, torch.zeros(1, 6)))
+    layers = lerac.find_layers(nn.Sequential(model, loss), torch.zeros(1, 6))  # which has the names of the list
+    curriculum = lerac.LeRaC(optimizer, both, k=K, layers=layers)
     assert len(curriculum.lrs()) == 10
 
 

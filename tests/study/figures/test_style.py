@@ -27,7 +27,7 @@ def test_every_format_that_is_offered_is_written(tmp_path):
     for kind in kinds():
         path = tmp_path / f"a.b.{kind.upper()}"
         check_plot_file(path)
-        assert write_figure(a_figure(), path.with_suffix(""), [path.suffix[1:]]) == [path]
+        write_figure(a_figure(), path)
         assert path.stat().st_size > 100
     assert {path.name for path in tmp_path.iterdir()} == {f"a.b.{kind.upper()}" for kind in kinds()}
 
@@ -36,9 +36,10 @@ def test_the_same_figure_gives_the_same_file(tmp_path, monkeypatch):
     written = []
     for second in ("1", "999999999"):
         monkeypatch.setenv("SOURCE_DATE_EPOCH", second)  # what files that know a date would have in them
-        written.append(
-            [path.read_bytes() for path in write_figure(a_figure(), tmp_path / second, ["svg", "png", "pdf"])]
-        )
+        paths = [tmp_path / f"{second}.{kind}" for kind in ("svg", "png", "pdf")]
+        for path in paths:
+            write_figure(a_figure(), path)
+        written.append([path.read_bytes() for path in paths])
     assert written[0] == written[1]
     assert written[0][0] == svg(a_figure()).encode()
 

@@ -67,7 +67,7 @@ def test_rates_are_samples_per_second(overhead):
 
 
 def test_other_values_are_refused(overhead):
-    case = overhead.replace(overhead.CASES["lenet/cifar10"], transform=overhead.transforms.ToTensor())
+    case = replace(overhead.CASES["lenet/cifar10"], transform=overhead.transforms.ToTensor())
     run = overhead.run_of(case, 1, torch.device("cpu"))
     with pytest.raises(RuntimeError, match="other values of the images than ours"):
         overhead.ways(case, run, torch.device("cpu"))
