@@ -17,7 +17,7 @@ from lerac.layers import (
     override_layers,
     plain_name,
     ranked_layers,
-    registration_order,
+    registration_layers,
 )
 
 
@@ -235,14 +235,22 @@ def test_a_depth_that_two_layers_share_is_no_target():
         override_layers((Layer("a", 0, ("x",)), Layer("b", 0, ("y",))), {"x": 0})
 
 
-def test_registration_order_counts_trainable_modules():
+def test_registration_layers_are_modules_in_their_order():
     model = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
-    assert [(layer.name, len(layer.parameters)) for layer in registration_order(model)] == [
-        ("0…1", 4),
-        ("3", 2),
-    ]
+    assert [(layer.name, layer.depth) for layer in registration_layers(model)] == [("0", 0), ("1", 0), ("3", 1)]
+    assert [layer.depth for layer in registration_layers(model.requires_grad_(False))] == [0, 1, 2]
+    assert registration_layers(nn.DataParallel(model)) == registration_layers(model)
     with pytest.raises(ValueError, match="ReLU has no parameters"):
-        registration_order(nn.ReLU())
+        registration_layers(nn.ReLU())
+
+
+@given(blocks=st.lists(st.integers(1, 4), min_size=1, max_size=30))
+def test_registration_layers_are_at_most_32_and_rise(blocks):
+    model = nn.ModuleList(nn.ModuleList(nn.Linear(1, 1) for _ in range(n)) for n in blocks)
+    layers = registration_layers(model)
+    assert len(layers) == sum(blocks) if sum(blocks) <= 32 else len(layers) <= 32
+    assert [name for layer in layers for name in layer.parameters] == [name for name, _ in model.named_parameters()]
+    assert [layer.depth for layer in layers] == list(range(len(layers)))
 
 
 def test_layers_from_timm_are_its_groups_stem_first(monkeypatch):

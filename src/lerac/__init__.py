@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lerac import smoothing as smoothing
     from lerac.curriculum import LeRaC
     from lerac.depth import find_layers, measure_depths
-    from lerac.layers import Layer, group_layers, layers_from_timm, override_layers
+    from lerac.layers import Layer, group_layers, layers_from_timm, override_layers, registration_layers
     from lerac.smoothing import CBS
     from lerac.snr import LayerSNR, layer_snr
 else:
@@ -35,6 +35,7 @@ else:
             "layers_from_timm": "layers",
             "measure_depths": "depth",
             "override_layers": "layers",
+            "registration_layers": "layers",
         },
         listed=["curriculum", "curves", "depth", "integrations", "layers", "plot", "smoothing", "snr"],
     )
@@ -54,5 +55,6 @@ __all__ = [
     "layers_from_timm",
     "measure_depths",
     "override_layers",
+    "registration_layers",
     "snr",
 ]

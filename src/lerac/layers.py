@@ -1,13 +1,13 @@
 """Layers: which parameters belong together, and how far from the input they are.
 
 Where the depths come from is another matter: measured from the data flow (`lerac.depth`), read from timm
-(`layers_from_timm`), the order of registration (`registration_order`), or your own list of `Layer`.
+(`layers_from_timm`), the order of registration (`registration_layers`), or your own list of `Layer`.
 """
 
 # Long because all that people do with layers (rank, group, name, override) stands together under one import path.
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import groupby, pairwise
@@ -23,7 +23,7 @@ __all__ = [
     "override_layers",
     "plain_name",
     "ranked_layers",
-    "registration_order",
+    "registration_layers",
     "start_ratios",
 ]
 
@@ -103,26 +103,40 @@ def ranked_layers(
     )
 
 
-def registration_order(model: nn.Module, placed: str | None = None) -> tuple[Layer, ...]:
-    """One layer per module that owns parameters, in the order in which they were registered.
+def registration_layers(model: nn.Module) -> tuple[Layer, ...]:
+    """Make layers of the modules that own parameters, in the order in which they were registered, at most 32.
+
+    That is right where a model registers its modules from the input to the output; `find_layers` measures it. A
+    parameter outside of any module is a layer by itself. Depth counts what is trained: a frozen module has the depth
+    of the nearest one that is, of two equally near ones that of the first.
 
     Args:
-        model: any network.
-        placed: noted for every parameter, where this order stands in for a better one.
+        model: any network, wrapped or not.
 
     Raises:
         ValueError: if the model has no parameters.
+
+    Examples:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> [(layer.depth, layer.name) for layer in registration_layers(model)]
+        [(0, '0'), (1, '2')]
     """
     parameters = named_parameters(model)
     if not parameters:
         raise ValueError(f"{type(model).__name__} has no parameters, so it has no layers")
-    owners = [list(group) for _, group in groupby(parameters, key=_owner)]
-    levels = {name: level for level, group in enumerate(owners) for name in group}
-    trainable = {name for name, parameter in parameters.items() if parameter.requires_grad}
-    return ranked_layers(levels, trainable, dict.fromkeys(parameters, placed) if placed else {})
+    members: dict[str, list[str]] = {}
+    for name in parameters:
+        members.setdefault(_owner(name) or name, []).append(name)
+    trained = [any(parameters[name].requires_grad for name in inside) for inside in members.values()]
+    counted = [i for i, trains in enumerate(trained) if trains] or list(range(len(members)))
+    layers = []
+    for i, (owner, inside) in enumerate(members.items()):
+        depth = min(range(len(counted)), key=lambda rank: abs(counted[rank] - i))
+        layers.append(Layer(owner, depth, tuple(inside)))
+    return group_layers(layers, frozen={name for name, parameter in parameters.items() if not parameter.requires_grad})
 
 
-def group_layers(layers: Sequence[Layer], at_most: int = 32) -> tuple[Layer, ...]:
+def group_layers(layers: Sequence[Layer], at_most: int = 32, *, frozen: Set[str] = frozenset()) -> tuple[Layer, ...]:
     """Merge neighbours so that at most `at_most` layers remain.
 
     Where modules nest into few enough parts of similar size, such as the blocks of a ResNet, these parts are
@@ -132,6 +146,7 @@ def group_layers(layers: Sequence[Layer], at_most: int = 32) -> tuple[Layer, ...
     Args:
         layers: nearest to the input first.
         at_most: 1 or more.
+        frozen: names of parameters that are not trained: they go with the others, and decide nothing.
 
     Raises:
         ValueError: if `at_most` is below 1, or a layer is nearer to the input than the one before it.
@@ -143,7 +158,9 @@ def group_layers(layers: Sequence[Layer], at_most: int = 32) -> tuple[Layer, ...
     if len(layers) <= at_most:
         return tuple(layers)
     depths = [list(group) for _, group in groupby(layers, key=lambda layer: layer.depth)]
-    cuts = [0, *_cuts(depths, at_most), len(depths)]
+    if frozen >= {name for layer in layers for name in layer.parameters}:
+        frozen = frozenset()
+    cuts = [0, *_cuts(depths, at_most, frozen), len(depths)]
     groups = [[layer for depth in depths[start:stop] for layer in depth] for start, stop in pairwise(cuts)]
     names = _layer_names([[p for layer in group for p in layer.parameters] for group in groups])
     return tuple(
@@ -331,12 +348,12 @@ def _without_shared_prefix(name: str, other: str) -> str:
     return ".".join(parts[shared:])
 
 
-def _cuts(depths: Sequence[Sequence[Layer]], at_most: int) -> list[int]:
+def _cuts(depths: Sequence[Sequence[Layer]], at_most: int, frozen: Set[str]) -> list[int]:
     """Where to cut a list of depths into `at_most` parts or fewer."""
     n = len(depths)
     if n <= at_most:
         return list(range(1, n))
-    through = _modules_cut(depths)
+    through = _modules_cut(depths, frozen)
     for limit in sorted(set(through), reverse=True):
         cuts = [i for i in range(1, n) if through[i] <= limit]
         if len(cuts) < at_most:
@@ -351,14 +368,14 @@ def _cuts(depths: Sequence[Sequence[Layer]], at_most: int) -> list[int]:
     return cuts
 
 
-def _modules_cut(depths: Sequence[Sequence[Layer]]) -> list[int]:
-    """For each i, how many modules have parameters both before and from the i-th depth on."""
+def _modules_cut(depths: Sequence[Sequence[Layer]], frozen: Set[str]) -> list[int]:
+    """For each i, how many modules have trained parameters both before and from the i-th depth on."""
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     for i, layers in enumerate(depths):
         for layer in layers:
             for parameter in layer.parameters:
-                for module in _modules_around(parameter):
+                for module in _modules_around(parameter) if parameter not in frozen else ():
                     first.setdefault(module, i)
                     last[module] = i
     opened, closed = Counter(first.values()), Counter(last.values())

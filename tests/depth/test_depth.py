@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from lerac.depth import find_layers, measure_depths
-from lerac.layers import registration_order
+from lerac.layers import registration_layers
 
 
 def depths_in(layers):
@@ -76,7 +76,7 @@ def test_heads_that_are_registered_first_are_last():
     depth = depths(model, torch.zeros(2, 3, 16, 16))
     assert rising(depth, *path)
     assert depth["query.weight"] > depth["encoder.linear2.weight"], "queries meet the data in the decoder"
-    assert not rising(depths_in(registration_order(model)), *path)
+    assert not rising(depths_in(registration_layers(model)), *path)
 
 
 class UNet(nn.Module):
@@ -105,7 +105,7 @@ def test_the_decoder_of_a_unet_runs_backwards():
     model = UNet()
     path = [f"{name}.weight" for name in ("stem", "down.0", "down.1", "down.2", "up.2", "up.1", "up.0", "head")]
     assert rising(depths(model, torch.zeros(1, 3, 16, 16)), *path)
-    assert not rising(depths_in(registration_order(model)), *path)
+    assert not rising(depths_in(registration_layers(model)), *path)
 
 
 class Towers(nn.Module):
@@ -127,7 +127,7 @@ def test_both_towers_start_next_to_the_input():
         assert depth[f"image.{layer}.weight"] == depth[f"text.{layer}.weight"]
     assert depth["text.0.weight"] == 0
     assert rising(depth, "text.4.weight", "scale")
-    registered = depths_in(registration_order(model))
+    registered = depths_in(registration_layers(model))
     assert registered["text.0.weight"] > registered["image.4.weight"]
 
 
@@ -147,7 +147,7 @@ class Functional(nn.Module):
 def test_functional_parameters_have_the_order_of_their_use():
     model = Functional()
     assert depths(model, torch.zeros(2, 4)) == {"weights.2": 0, "weights.1": 1, "weights.0": 2}
-    assert len(registration_order(model)) == 1, "they have no order of registration"
+    assert len(registration_layers(model)) == 1, "they have no order of registration"
 
 
 class TiedLanguageModel(nn.Module):
@@ -171,7 +171,7 @@ def test_an_embedding_tied_to_the_head_is_next_to_the_input():
     depth = depths(model, torch.zeros(2, 6, dtype=torch.long))
     assert depth["head.weight"] == 0
     assert rising(depth, "head.weight", "positions.weight", "blocks.0.linear1.weight", "blocks.1.linear1.weight")
-    assert not rising(depths_in(registration_order(model)), "head.weight", "blocks.0.linear1.weight")
+    assert not rising(depths_in(registration_layers(model)), "head.weight", "blocks.0.linear1.weight")
 
 
 def test_a_barrier_keeps_late_cross_attention_late():

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+import lerac
 import lerac.depth
 from lerac.depth import example_of, find_layers, measure_depths
-from lerac.layers import registration_order
+from lerac.layers import registration_layers
 
 numpy = pytest.importorskip("numpy")
 
@@ -188,12 +189,14 @@ def test_a_real_forward_pass_where_values_decide(describe):
     assert [layer.name for layer in layers] == ["first", "second"]
 
 
-def test_what_cannot_be_traced_has_the_order_of_registration_and_a_warning_says_why():
-    model = DataDependent().to("meta")
-    with pytest.warns(UserWarning, match=r"DataDependent could not be measured: Dynamic.*nonzero.*registered"):
-        layers = find_layers(model, torch.zeros(2, 4, device="meta"))
-    assert [layer.parameters for layer in layers] == [layer.parameters for layer in registration_order(model)]
-    assert set(layers[0].placed.values()) == {"order of registration"}
+def test_what_cannot_be_traced_is_refused_with_the_way_out():
+    """Its second layer is registered first: any guess would turn the curriculum round."""
+    model, x = DataDependent().to("meta"), torch.zeros(2, 4, device="meta")
+    for measure in (measure_depths, find_layers):
+        with pytest.raises(ValueError, match=r"of DataDependent could not be measured: Dynamic.*nonzero.*layers=") as e:
+            measure(model, x)
+        assert "lerac.registration_layers(model)" in str(e.value)
+    assert [layer.name for layer in registration_layers(model)] == ["second", "first"]
 
 
 class RoundTrip(nn.Module):
@@ -206,16 +209,22 @@ class RoundTrip(nn.Module):
 
 
 def test_a_lost_trail_is_told():
-    with pytest.warns(UserWarning, match="no parameter meets the input") as caught:
+    with pytest.raises(ValueError, match="no parameter meets the input"):
         find_layers(RoundTrip(), torch.zeros(1, 4))
-    assert caught[0].filename == __file__
 
 
-def test_a_model_that_cannot_be_copied_is_told_by_attribute():
-    model = nn.Sequential(Normalised())
-    model[0].lock = threading.Lock()
-    with pytest.warns(UserWarning, match=r"attribute '0\.lock' \(lock\) cannot be copied"):
-        find_layers(model, torch.ones(1, 3, 8, 8))
+def test_the_curriculum_refuses_too_and_takes_the_order_of_registration_where_it_is_given():
+    model = RoundTrip()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    curriculum = lerac.LeRaC(optimizer, model, k=2)
+    model(torch.ones(1, 4))
+    with pytest.raises(ValueError, match=r"RoundTrip could not be measured.*layers=.*registration_layers"):
+        optimizer.step()
+    assert optimizer.param_groups[0]["lerac_step"] == 0
+    curriculum.remove()
+    lerac.LeRaC(optimizer, model, k=2, layers=lerac.registration_layers(model))
+    optimizer.step()
+    assert optimizer.param_groups[0]["lerac_step"] == 1
 
 
 def test_a_model_without_parameters():

@@ -11,25 +11,26 @@ the model made of them: nothing large is computed or allocated, and nothing of t
    input itself has level 0.
 2. An operation that joins data with parameters has a result one level above the deepest data it uses, and
    that is the level of these parameters. Levels are therefore lengths of longest paths from the input,
-   counted in operations with parameters. A parameter used several times keeps the smallest of its levels:
-   what is tied to the input embedding is next to the input.
+   counted in operations with parameters. One call into torch is one operation, whatever torch makes of it
+   (`calls.Calls`): weight and bias of a layer are one level. A parameter used several times keeps the
+   smallest of its levels: what is tied to the input embedding is next to the input.
 3. A module call is a *barrier*: nothing inside counts as shallower than the deepest tensor that the module
    was called with. Without it, the projection of encoder output in the last decoder layer would seem to be
    next to the encoder, and the lateral connection of a segmentation head next to the stem.
 4. Evaluation mode comes first, since it skips nothing at random; what it misses (an auxiliary head) is looked
    for in training mode. Parameters that neither reaches go where their siblings are (`placing.place`).
 5. Where fake tensors cannot follow, because values decide what happens next, a real copy does the same.
-   Where that fails too, the order of registration is all there is, and a warning says why.
+   Where that fails too, there are no layers: any guess could turn the curriculum round.
 6. The levels of the trainable parameters are ranked 0, 1, 2, … Frozen parameters lengthen paths like any
    others, but a network does not get more layers by having a frozen part.
 
-The files: `flow` watches operations, `twin` copies (and `hooks` says which hooks), `trace` runs one pass,
-`placing` has the rules for what was not reached, and this one decides what is tried.
+The files: `flow` watches operations and `calls` says what one is; `twin` copies a model by means of `copying`
+(which looks `behind` objects and has `stand_ins` for some), and `hooks` says which hooks; `trace` runs one
+pass, `placing` has the rules for what was not reached, and this one decides what is tried.
 """
 
 import inspect
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,9 +45,10 @@ from torch._subclasses.fake_tensor import (
 
 from lerac.depth.loop.events import WRAPPER, Call, Loop, UnclearError, lone_part, parts_of
 from lerac.depth.placing import place_by_part
+from lerac.depth.stand_ins import CannotCopyError
 from lerac.depth.trace import trace
-from lerac.depth.twin import CannotCopyError, Example, autocast_dtype, entrance, example_of, unwrapped
-from lerac.layers import Layer, group_layers, named_parameters, ranked_layers, registration_order
+from lerac.depth.twin import Example, autocast_dtype, entrance, example_of, unwrapped
+from lerac.layers import Layer, group_layers, named_parameters, ranked_layers
 
 __all__ = ["Example", "example_of", "find_layers", "measure_depths"]
 
@@ -76,7 +78,8 @@ def find_layers(model: nn.Module, *args: Any, **kwargs: Any) -> tuple[Layer, ...
         >>> [(layer.depth, layer.name) for layer in find_layers(model, torch.zeros(1, 4))]
         [(0, '0'), (1, '2')]
     """
-    return group_layers(_measured(model, args, kwargs))
+    layers = _measured(model, args, kwargs)
+    return group_layers(layers, frozen=named_parameters(model).keys() - _trained(model))
 
 
 def measure_depths(model: nn.Module, *args: Any, **kwargs: Any) -> tuple[Layer, ...]:
@@ -96,10 +99,8 @@ def measure_depths(model: nn.Module, *args: Any, **kwargs: Any) -> tuple[Layer, 
     Raises:
         TypeError: if the model's forward does not take arguments like these.
         ValueError: if the model has no parameters, or they are sharded or not initialised yet, or it has no
-            forward and holds several modules, or its forward raises on these inputs.
-
-    Warns:
-        UserWarning: if the model cannot be traced; the layers are then in the order of registration.
+            forward and holds several modules, or its forward raises on these inputs, or its data flow cannot be
+            followed; the message says what to do.
     """
     return _measured(model, args, kwargs)
 
@@ -112,18 +113,25 @@ def _measured(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     try:
         reached = _reach(inner, loop)
     except _CannotTraceError as reason:
-        warnings.warn(
-            f"the depths of {type(inner).__name__} could not be measured: {reason}. Its layers are therefore "
-            "in the order in which they were registered; if data takes another way, say so with layers=",
-            stacklevel=3,  # whoever called find_layers or measure_depths
-        )
-        return registration_order(inner, placed="order of registration")
+        raise ValueError(
+            f"the depths of {type(inner).__name__} could not be measured: {reason}. Pass its layers instead, "
+            "LeRaC(…, layers=…): lerac.registration_layers(model), if its modules were registered from the input to "
+            "the output, or your own sequence of lerac.Layer"
+        ) from reason
     parts = list(parts_of(inner))
-    trained = {name for name, p in parameters.items() if p.requires_grad}
+    trained = _trained(inner)
     if loop in args:
         _check_reached(trained, reached, parts)
     levels, placed = place_by_part(parameters, reached, parts)
-    return ranked_layers(levels, trained, placed)
+    # Where a trained parameter is does not depend on frozen ones beside it, such as a moving average of the model.
+    known = {name: level for name, level in reached.items() if name in trained} or reached
+    of_trained, placed_trained = place_by_part([name for name in parameters if name in trained], known, parts)
+    placed = {name: rule for name, rule in placed.items() if name not in trained} | placed_trained
+    return ranked_layers(levels | of_trained, trained, placed)
+
+
+def _trained(model: nn.Module) -> set[str]:
+    return {name for name, parameter in named_parameters(model).items() if parameter.requires_grad}
 
 
 def _loop(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Loop:
@@ -209,7 +217,7 @@ def _reach(model: nn.Module, loop: Loop) -> dict[str, int]:
     if reached:
         return reached
     if len(failures) < 2:  # one of two passes came to its end
-        raise _CannotTraceError("no parameter meets the input in its forward pass, as far as torch can see")
+        raise _CannotTraceError("in its forward pass no parameter meets the input, as far as torch can see")
     cause = failures[-1] if model.training else failures[0]
     said = f"{type(cause).__name__}: {cause}"
     described = any(call.example.described for call in loop.calls)
@@ -222,7 +230,7 @@ def _try(model: nn.Module, loop: Loop, *, real: bool) -> tuple[dict[str, int], l
     """Watch a pass in evaluation mode and, unless that reaches all that is trained, one in training mode."""
     reached: dict[str, int] = {}
     failures: list[Exception] = []
-    wanted = {name for name, p in named_parameters(model).items() if p.requires_grad}
+    wanted = _trained(model)
     for training in (False, True):
         if reached and wanted <= reached.keys():
             break

@@ -1,9 +1,10 @@
 """Which forward hooks of a model go with its copy."""
 
-import copy
 from functools import partial
-from types import CellType, FunctionType, MethodType
+from types import FunctionType, MethodType
 from typing import Any
+
+from lerac.depth.copying import Copies
 
 __all__ = ["copied_hook"]
 
@@ -11,7 +12,7 @@ __all__ = ["copied_hook"]
 _PLAIN = (bool, int, float, complex, str, bytes, type, type(None), FunctionType)
 
 
-def copied_hook(hook: Any, memo: dict[int, Any]) -> Any:
+def copied_hook(hook: Any, copies: Copies) -> Any:
     """A hook that acts on the copy of the model only, or None if there is no such thing.
 
     Torch's own hooks, such as the one that computes a normalised weight, and hooks that refer to nothing but
@@ -20,20 +21,12 @@ def copied_hook(hook: Any, memo: dict[int, Any]) -> Any:
 
     Args:
         hook: any callable.
-        memo: what was copied with the model, as `copy.deepcopy` keeps it.
+        copies: those of the model.
     """
     own = type(hook).__module__.partition(".")[0] == "torch"
-    if not own and not all(id(value) in memo or isinstance(value, _PLAIN) for value in _refers_to(hook)):
-        return None
-    if isinstance(hook, partial):
-        arguments, options = copy.deepcopy((hook.args, hook.keywords), memo)
-        return partial(copied_hook(hook.func, memo), *arguments, **options)
-    if isinstance(hook, FunctionType) and hook.__closure__:
-        cells = tuple(CellType(copy.deepcopy(cell.cell_contents, memo)) for cell in hook.__closure__)
-        function = FunctionType(hook.__code__, hook.__globals__, hook.__name__, hook.__defaults__, cells)
-        function.__kwdefaults__ = hook.__kwdefaults__
-        return function
-    return copy.deepcopy(hook, memo)
+    if own or all(id(value) in copies.memo or isinstance(value, _PLAIN) for value in _refers_to(hook)):
+        return copies(hook)
+    return None
 
 
 def _refers_to(hook: Any) -> list[Any]:

@@ -4,7 +4,7 @@ import logging
 import random
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -12,10 +12,12 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from lerac.depth.calls import Calls
 from lerac.depth.flow import CPU, Flow
 from lerac.depth.loop.events import Loop
 from lerac.depth.loop.replay import replay
 from lerac.depth.twin import Example, fake_twin, real_twin
+from lerac.layers import named_parameters
 from lerac.undisturbed import RandomState, operation_by_operation
 
 __all__ = ["trace"]
@@ -39,16 +41,29 @@ def trace(model: nn.Module, loop: Loop, *, training: bool, real: bool = False) -
     with _undisturbed(devices), torch.inference_mode(False), torch.set_grad_enabled(training):
         twin = real_twin(model) if real else fake_twin(model, mode)
         twin.model.train(training)
-        flow = Flow(twin.parameters, (), fake=not real)
+        originals = dict([*model.named_parameters(), *model.named_buffers()])
+        flow = Flow(twin.parameters, originals, fake=not real)
         _announce_calls(twin.model, flow)
 
         @contextmanager
         def watched(example: Example) -> Iterator[None]:
-            with _autocast(example, devices), nullcontext() if real else mode, flow:
+            with _autocast(example, devices), nullcontext() if real else mode, flow, Calls(flow):
                 yield
 
         replay(loop, twin, flow, watched)
-    return flow.depths
+    return flow.depths | _of_scripted_layers(model, flow.depths)
+
+
+def _of_scripted_layers(model: nn.Module, depths: Mapping[str, int]) -> dict[str, int]:
+    """One level for weight and bias of a scripted layer of torch: what TorchScript calls is not seen as calls."""
+    scripted = [m for m in model.modules() if isinstance(m, torch.jit.ScriptModule) and hasattr(nn, m.original_name)]
+    named = named_parameters(model) if scripted else {}
+    together: dict[str, int] = {}
+    for layer in scripted:
+        own = {id(parameter) for parameter in layer.parameters(recurse=False)}
+        names = [name for name, parameter in named.items() if id(parameter) in own and name in depths]
+        together |= dict.fromkeys(names, min((depths[name] for name in names), default=0))
+    return together
 
 
 def _announce_calls(model: nn.Module, flow: Flow) -> None:

@@ -4,21 +4,18 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map
 
+from lerac.depth.copying import Copies, wrapped
 from lerac.depth.flow import CPU, SMALL
 from lerac.depth.hooks import copied_hook
 from lerac.layers import named_parameters
 
 __all__ = [
-    "CannotCopyError",
     "Example",
     "Twin",
     "autocast_dtype",
@@ -33,15 +30,6 @@ __all__ = [
 Replace = Callable[[Tensor], Tensor]
 
 _HOOKS = [attribute for attribute in vars(nn.Module()) if attribute.endswith("_hooks")]
-
-# Attributes of these types are handles to something outside the model; they refuse copies and are shared.
-_HANDLES: tuple[type, ...] = (ModuleType, torch.Stream)
-if torch.distributed.is_available():
-    _HANDLES += (torch.distributed.ProcessGroup,)
-
-
-class CannotCopyError(Exception):
-    """A part of the model refuses to be copied; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +88,7 @@ def example_of(args: tuple[Any, ...], kwargs: dict[str, Any], found: list[Tensor
         with mode:
             return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=tensor.device)
 
-    modules = {
-        id(leaf): leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, nn.Module)
-    }  # stay what they are
-    described_args, described_kwargs = _copied((args, kwargs), modules, describe)
+    described_args, described_kwargs = Copies(describe, modules_stay=True)((args, kwargs))
     return Example(described_args, described_kwargs, autocast_dtype(), described=True)
 
 
@@ -117,7 +102,7 @@ def autocast_dtype() -> torch.dtype | None:
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """The model inside `torch.compile`, DistributedDataParallel and DataParallel."""
-    while (inner := _inside(model)) is not None:
+    while (inner := wrapped(model)) is not None:
         model = inner
     return model
 
@@ -137,13 +122,8 @@ def tensors_of(tree: Any) -> list[Tensor]:
         found.append(tensor)
         return tensor
 
-    _copied(tree, _modules_in(tree), note)
+    Copies(note, modules_stay=True)(tree)
     return found
-
-
-def _modules_in(tree: Any) -> dict[int, Any]:
-    """What is not copied because it is part of some model, as `copy.deepcopy` is told."""
-    return {id(leaf): leaf for leaf in tree_leaves(tree) if isinstance(leaf, nn.Module)}
 
 
 def fake_twin(model: nn.Module, mode: FakeTensorMode) -> Twin:
@@ -169,7 +149,7 @@ def fake_twin(model: nn.Module, mode: FakeTensorMode) -> Twin:
     def fake_parameter(parameter: nn.Parameter) -> Tensor:
         return nn.Parameter(fake(parameter.detach()), requires_grad=parameter.requires_grad)
 
-    return _twin(model, fake_parameter, fake_unless_steering)
+    return _twin(model, fake_parameter, fake_unless_steering, CPU)
 
 
 def real_twin(model: nn.Module) -> Twin:
@@ -187,114 +167,56 @@ def real_twin(model: nn.Module) -> Twin:
     return _twin(model, copy.deepcopy, clone)
 
 
-def _twin(model: nn.Module, parameter: Callable[[nn.Parameter], Tensor], replace: Replace) -> Twin:
+def _twin(
+    model: nn.Module,
+    parameter: Callable[[nn.Parameter], Tensor],
+    replace: Replace,
+    device: torch.device | None = None,
+) -> Twin:
     originals = named_parameters(model)
-    memo: dict[int, Any] = {id(original): parameter(original) for original in originals.values()}
-    ours = [memo[id(original)] for original in originals.values()]
-    twin = _copied_model(model, memo, replace)
+    found: list[Tensor] = []
+
+    def replaced(tensor: Tensor) -> Tensor:
+        found.append(replace(tensor))
+        return found[-1]
+
+    copies = Copies(replaced, device)
+    ours = [copies.memo.setdefault(id(original), parameter(original)) for original in originals.values()]
+    twin = _copied_model(model, copies)
     # Some modules (TorchScript) copy parameters their own way: what the copy has under the same name counts.
     theirs = dict(twin.named_parameters())
     raw = [name for name, _ in model.named_parameters()]
     twins = {name: theirs.get(r, t) for name, r, t in zip(originals, raw, ours, strict=True)}
 
     def inputs(example: Example) -> Inputs:
-        found: list[Tensor] = []
+        found.clear()
+        args, kwargs = copies((example.args, example.kwargs))
+        return Inputs(args, kwargs, list(found))
 
-        def replace_input(tensor: Tensor) -> Tensor:
-            found.append(replace(tensor))
-            return found[-1]
-
-        args, kwargs = _copied((example.args, example.kwargs), memo, replace_input)
-        return Inputs(args, kwargs, found)
-
-    return Twin(twin, twins, inputs)
+    return Twin(twin, twins, inputs)  # weak references in the copy lead to what `inputs` keeps alive
 
 
-def _copied_model(model: nn.Module, memo: dict[int, Any], replace: Replace) -> nn.Module:
+def _copied_model(model: nn.Module, copies: Copies) -> nn.Module:
     """Deep copy of a model: tensors replaced, wrappers taken off, hooks on the forward pass kept."""
-    modules = dict(model.named_modules())
-    for module in modules.values():
+    modules = list(model.modules())
+    for module in modules:
         for attribute in _HOOKS:
             if hooks := vars(module).get(attribute):
-                memo[id(hooks)] = OrderedDict()  # they may hold on to anything; see `copied_hook`
-        memo |= {id(value): value for value in vars(module).values() if isinstance(value, _HANDLES)}
-    with _Replacing(replace):
-        for module in reversed(modules.values()):  # inner wrappers first
-            if (inner := _inside(module)) is not None:
-                memo[id(module)] = _deepcopy(inner, memo, modules)
-        twin = _deepcopy(model, memo, modules)
-        for module in modules.values():
-            if id(module) in memo:
-                _hook_up(module, memo[id(module)], memo)
+                copies.memo[id(hooks)] = OrderedDict()  # they may hold on to anything; see `copied_hook`
+    twin: nn.Module = copies(model)
+    for module in modules:
+        if id(module) in copies.memo:
+            _hook_up(module, copies.memo[id(module)], copies)
     return twin
 
 
-def _hook_up(module: nn.Module, twin: nn.Module, memo: dict[int, Any]) -> None:
+def _hook_up(module: nn.Module, twin: nn.Module, copies: Copies) -> None:
     """Give the copy of a module the hooks on its forward pass that belong to it."""
     for kind in ("_forward_pre_hooks", "_forward_hooks"):
         for key, hook in vars(module).get(kind, {}).items():
-            if (copied := copied_hook(hook, memo)) is None:
+            if (copied := copied_hook(hook, copies)) is None:
                 continue
             getattr(twin, kind)[key] = copied
             for flags in (f"{kind}_with_kwargs", f"{kind}_always_called"):
                 if key in vars(module).get(flags, {}):
                     getattr(twin, flags)[key] = True
-
-
-def _deepcopy(model: nn.Module, memo: dict[int, Any], modules: dict[str, nn.Module]) -> nn.Module:
-    try:
-        return copy.deepcopy(model, memo)
-    except Exception as error:
-        raise CannotCopyError(f"{_culprit(modules)} cannot be copied: {type(error).__name__}: {error}") from error
-
-
-def _culprit(modules: dict[str, nn.Module]) -> str:
-    """Name the first attribute that refuses to be copied on its own."""
-    for name, module in modules.items():
-        for attribute, value in vars(module).items():
-            if attribute == "_modules" or attribute in _HOOKS:
-                continue
-            try:
-                copy.deepcopy(value, {id(child): child for child in modules.values()})
-            except Exception:
-                return f"its attribute {f'{name}.{attribute}'.lstrip('.')!r} ({type(value).__name__})"
-    return type(modules[""]).__name__
-
-
-def _copied(tree: Any, memo: dict[int, Any], replace: Replace) -> Any:
-    """Copy inputs with their tensors replaced; an object that refuses to be copied is passed on as it is."""
-
-    def copied(leaf: Any) -> Any:
-        try:
-            return copy.deepcopy(leaf, memo)
-        except Exception:
-            return leaf
-
-    with _Replacing(replace):
-        return tree_map(copied, tree)
-
-
-def _inside(module: nn.Module) -> nn.Module | None:
-    if isinstance(module, nn.parallel.DistributedDataParallel | nn.DataParallel):
-        wrapped: nn.Module = module.module
-        return wrapped
-    inner: object = getattr(module, "_orig_mod", None)
-    return inner if isinstance(inner, nn.Module) else None
-
-
-class _Replacing(TorchFunctionMode):
-    """Lets `copy.deepcopy` replace every tensor it comes across, wherever it is."""
-
-    def __init__(self, replace: Replace) -> None:
-        super().__init__()
-        self._replace = replace
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is Tensor.__deepcopy__:
-            tensor, memo = args
-            if id(tensor) not in memo:
-                memo[id(tensor)] = self._replace(tensor)
-            return memo[id(tensor)]
-        if func is Tensor.clone:  # how a parameter is copied
-            return self._replace(args[0])
-        return func(*args, **(kwargs or {}))

@@ -78,10 +78,7 @@ def layer_snr(
         TypeError: if a batch is not of the form above, or forward does not take it.
         ValueError: if there is no batch, the networks differ in structure, features are not finite or differ in shape,
             a chosen module returns no such tensor, a named one is never called, or none is; and as
-            `lerac.measure_depths`, if the model's forward raises on the first batch.
-
-    Warns:
-        UserWarning: as `lerac.measure_depths`, if the depths cannot be measured.
+            `lerac.measure_depths`, if the model's forward raises on the first batch or its depths cannot be measured.
 
     Examples:
         >>> model = nn.Linear(3, 2)

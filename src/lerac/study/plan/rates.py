@@ -10,7 +10,7 @@ from torch import nn
 
 from lerac.curves import CURVES, Curve, staircase
 from lerac.depth import find_layers
-from lerac.layers import Layer, group_layers, named_parameters, start_ratios
+from lerac.layers import Layer, registration_layers, start_ratios
 from lerac.study.models import MODELS
 from lerac.study.plan.base_schedule import base_schedule
 from lerac.study.plan.curriculum import Curriculum, Smoothing, steps_per_epoch
@@ -136,16 +136,11 @@ def curriculum_layers(network: nn.Module, inputs: Any, curriculum: Curriculum | 
         StudyError: if a parameter is in no block, or a block has no parameter.
     """
     if curriculum is not None and curriculum.order == "registered":
-        return group_layers(_grouped(_modules_of(network)))
+        return registration_layers(network)
     layers = find_layers(network, inputs)
     if curriculum is None or not isinstance(curriculum.ratio, Mapping):
         return layers
     return _grouped(block_of(chain.from_iterable(x.parameters for x in layers), curriculum.ratio))
-
-
-def _modules_of(network: nn.Module) -> dict[str, str]:
-    """Give the module that owns each parameter, in the order in which the network registers them."""
-    return {name: name.rpartition(".")[0] or name for name in named_parameters(network)}
 
 
 def _grouped(layer_of: Mapping[str, str]) -> list[Layer]:
