@@ -170,7 +170,7 @@ def _whole(value: Any, expected: str) -> int:
     raise TypeError(f"{expected}, got {value!r}")
 
 
-def some(items: Sequence[str], at_most: int = 5) -> str:
+def some(items: Sequence[str], at_most: int = 5, separator: str = "; ") -> str:
     """List the first few."""
     more = f" and {len(items) - at_most} more" if len(items) > at_most else ""
-    return "; ".join(items[:at_most]) + more
+    return separator.join(items[:at_most]) + more

@@ -300,7 +300,7 @@ def _owner(parameter: str) -> str:
     return parameter.rpartition(".")[0]
 
 
-def _modules_around(parameter: str) -> Iterator[str]:
+def modules_around(parameter: str) -> Iterator[str]:
     """The modules that contain a parameter, the smallest first, without the model itself."""
     while parameter := _owner(parameter):
         yield parameter
@@ -314,11 +314,11 @@ def largest_parts(groups: Sequence[Sequence[str]]) -> list[list[str]]:
     home: dict[str, int | None] = {}
     for i, group in enumerate(groups):
         for parameter in group:
-            for module in _modules_around(parameter):
+            for module in modules_around(parameter):
                 home[module] = i if home.get(module, i) == i else None
     parts: list[list[str]] = []
     for i, group in enumerate(groups):
-        inside = [[parameter, *(m for m in _modules_around(parameter) if home[m] == i)] for parameter in group]
+        inside = [[parameter, *(m for m in modules_around(parameter) if home[m] == i)] for parameter in group]
         parts.append([around[-1] for around in inside])
     return parts
 
@@ -330,7 +330,7 @@ def group_of(parameter: str, groups: Mapping[str, int]) -> int | None:
         parameter: its name.
         groups: by part, as `largest_parts` gives them.
     """
-    return next((groups[part] for part in (parameter, *_modules_around(parameter)) if part in groups), None)
+    return next((groups[part] for part in (parameter, *modules_around(parameter)) if part in groups), None)
 
 
 def _layer_names(groups: Sequence[Sequence[str]]) -> list[str]:
@@ -375,7 +375,7 @@ def _modules_cut(depths: Sequence[Sequence[Layer]], frozen: Set[str]) -> list[in
     for i, layers in enumerate(depths):
         for layer in layers:
             for parameter in layer.parameters:
-                for module in _modules_around(parameter) if parameter not in frozen else ():
+                for module in modules_around(parameter) if parameter not in frozen else ():
                     first.setdefault(module, i)
                     last[module] = i
     opened, closed = Counter(first.values()), Counter(last.values())

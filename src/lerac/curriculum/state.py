@@ -13,7 +13,7 @@ VERSION = 1
 
 
 class State(Enum):
-    """Where a curriculum is in its life: one attribute of `LeRaC`, which its `_go_to` alone changes.
+    """Where a curriculum is in its life: one attribute of its `Course`, which `_go_to` alone changes.
 
     | state    | steps | when                                                           | in a step | step hooks |
     |----------|-------|----------------------------------------------------------------|-----------|------------|

@@ -43,6 +43,7 @@ from torch._subclasses.fake_tensor import (
     UnsupportedOperatorException,
 )
 
+from lerac.arguments import some
 from lerac.depth.loop.events import WRAPPER, Call, Loop, UnclearError, lone_part, parts_of
 from lerac.depth.placing import place_by_part
 from lerac.depth.stand_ins import CannotCopyError
@@ -151,13 +152,13 @@ def _check_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     lazy = [n for n, p in parameters.items() if isinstance(p, nn.UninitializedParameter)]
     if lazy:
         raise ValueError(
-            f"{name} has parameters without a shape ({_some(lazy)}): lazy modules get it in their first "
+            f"{name} has parameters without a shape ({some(lazy, 3, ', ')}): lazy modules get it in their first "
             "forward pass. Run one, then find the layers"
         )
     sharded = _sharded(model, parameters)
     if sharded:
         raise ValueError(
-            f"the parameters of {name} are sharded ({_some(sharded)}), so the model can be neither copied "
+            f"the parameters of {name} are sharded ({some(sharded, 3, ', ')}), so the model can be neither copied "
             "nor traced. Find the layers before sharding, layers = find_layers(model, …), and pass layers="
         )
     return parameters
@@ -187,8 +188,8 @@ def _check_reached(trained: set[str], reached: Mapping[str, int], parts: Sequenc
         left -= inside if any(name in reached for name in inside) else set()
     if lost := sorted(left - reached.keys()):
         raise ValueError(
-            f"the data of your loop does not meet {_some(lost)}, as far as LeRaC can see, so it does not know how far "
-            f"from the input that is. What to do: {WRAPPER}"
+            f"the data of your loop does not meet {some(lost, 3, ', ')}, as far as LeRaC can see, so it does not know "
+            f"how far from the input that is. What to do: {WRAPPER}"
         )
 
 
@@ -243,7 +244,3 @@ def _try(model: nn.Module, loop: Loop, *, real: bool) -> tuple[dict[str, int], l
         else:
             reached = found | reached
     return reached, failures
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from statistics import median_low
 
+from lerac.layers import modules_around
+
 __all__ = ["place", "place_by_part"]
 
 
@@ -27,7 +29,7 @@ def place(names: Iterable[str], reached: Mapping[str, int]) -> tuple[dict[str, i
     for name, level in reached.items():
         for family in _families(name):
             siblings[family].append(level)
-        for module in _modules_around(name):
+        for module in modules_around(name):
             members[module].append(level)
     levels, placed = {}, {}
     deepest = max(reached.values())
@@ -36,7 +38,7 @@ def place(names: Iterable[str], reached: Mapping[str, int]) -> tuple[dict[str, i
             levels[name] = reached[name]
         elif families := [family for family in _families(name) if family in siblings]:
             levels[name], placed[name] = median_low(siblings[families[0]]), f"like {'.'.join(families[0])}"
-        elif modules := [module for module in _modules_around(name) if module in members]:
+        elif modules := [module for module in modules_around(name) if module in members]:
             levels[name], placed[name] = median_low(members[modules[0]]), f"median of {modules[0]}"
         else:
             levels[name], placed[name] = deepest, "deepest"
@@ -72,9 +74,3 @@ def _families(name: str) -> Iterator[tuple[str, ...]]:
     for i in reversed(range(len(parts))):
         if parts[i].isdigit():
             yield (*parts[:i], "*", *parts[i + 1 :])
-
-
-def _modules_around(name: str) -> Iterator[str]:
-    """The modules that contain a parameter, the smallest first, without the model itself."""
-    while name := name.rpartition(".")[0]:
-        yield name

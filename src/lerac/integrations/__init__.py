@@ -14,6 +14,7 @@ from lerac.integrations.epochs import Epochs
 from lerac.lazy import lazily
 
 if TYPE_CHECKING:
+    from lerac.integrations import epochs as epochs
     from lerac.integrations import lightning as lightning
     from lerac.integrations import transformers as transformers
     from lerac.integrations import ultralytics as ultralytics

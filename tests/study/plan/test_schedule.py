@@ -90,7 +90,7 @@ def test_equation_8_for_every_recipe(name):
         (["nope"], "unknown recipe 'nope'"),
         (["missing.toml"], "recipe missing.toml: there is no such file"),
         (["."], "recipe .: this is a folder; give a TOML file, or the name of a recipe of ours"),
-        (["digits", "--plot", "rates.xyz"], "--plot rates.xyz: the name must end in one of ."),
+        (["digits", "--plot", "rates.xyz"], "--plot rates.xyz: the name must end in one of .eps"),
         (["digits", "--plot", "rates"], "--plot rates: the name must end in one of"),
         (["digits", "--plot", "nowhere/rates.svg"], "--plot nowhere/rates.svg: there is no folder nowhere"),
     ],

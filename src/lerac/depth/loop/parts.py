@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 from torch.utils.hooks import RemovableHandle
 
+from lerac.arguments import some
 from lerac.depth.flow import tensors_in
 from lerac.depth.loop.events import WRAPPER, Call, Event, Join, Loop, Output, Outside, Unclear
 from lerac.depth.loop.trail import Trail
@@ -82,7 +83,7 @@ class Parts:
             self._here.begun = False
         if compiled := [visit.path for visit, _, _ in self._visits if visit.compiled]:
             raise RuntimeError(
-                f"LeRaC does not see what is called inside of torch.compile, as {_some(compiled)} of this {name} is. "
+                f"LeRaC does not see what is called inside of torch.compile, as {_named(compiled)} of this {name} is. "
                 f"Compile it first, and build LeRaC with a {name} that holds what torch.compile gave. Or: {WRAPPER}"
             )
         if self._trail is None or not any(training for _, training, *_ in self._calls):
@@ -93,7 +94,7 @@ class Parts:
         trained = {path for path, part in self._parts.items() if any(p.requires_grad for p in part.parameters())}
         if missing := sorted(trained - called):
             raise RuntimeError(
-                f"LeRaC has seen no forward pass of {_some(missing)} of this {name} in training mode before the first "
+                f"LeRaC has seen no forward pass of {_named(missing)} of this {name} in training mode before the first "
                 "optimizer step, so it does not know where in the network that is. If it is trained, call it, and not "
                 f"another method of it; if it is not, leave it out of the {name} or freeze it. Or: {WRAPPER}"
             )
@@ -270,5 +271,5 @@ def _changed(tensors: list[Tensor], before: dict[int, tuple[Tensor, int]]) -> li
     return [tensor for key, (tensor, version) in now.items() if version == -1 or before.get(key, (0, -1))[1] != version]
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(repr(name) for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _named(paths: list[str]) -> str:
+    return some([repr(path) for path in paths], 3, ", ")

@@ -54,9 +54,9 @@ def check_plot_file(path: Path) -> None:
     Raises:
         StudyError: as `check_file`, or if the format is unknown.
     """
-    formats = Figure().canvas.get_supported_filetypes().keys() - {"pgf"}  # which needs LaTeX
+    formats = [kind for kind in Figure().canvas.get_supported_filetypes() if kind != "pgf"]  # which needs LaTeX
     if path.suffix.removeprefix(".").lower() not in formats:
-        raise StudyError(f"--plot {path}: the name must end in one of .{', .'.join(sorted(formats))}")
+        raise StudyError(f"--plot {path}: the name must end in one of .{', .'.join(formats)}")
     check_file(path, "--plot")
 
 
