@@ -49,7 +49,7 @@ def check(make):
 @pytest.mark.compatible("heavyball 3.2.1, by a stand-in")
 @pytest.mark.filterwarnings(KEEPS_OPTIONS)
 def test_a_rate_that_is_written_back_is_no_rate_of_its_own():
-    """Hand-made param groups, bit for bit, and the optimizer alone after the curriculum; its AdamW, Muon, SOAP and SGD"""
+    """Hand-made param groups, bit for bit, and the optimizer alone after the curriculum; AdamW, Muon, SOAP, SGD"""
     check(partial(WritesItsRateBack, lr=LR))
 
 
