@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable, Iterator
+from ctypes import c_float
 from operator import is_
 from typing import Any
 
@@ -100,10 +101,11 @@ class SplitGroups:
 class _Part:
     """The parameters of one user group that share a factor, with the group that `step()` is shown."""
 
-    __slots__ = ("before", "kept", "names", "params", "ratio", "shown")
+    __slots__ = ("before", "factor", "kept", "names", "params", "ratio", "shown")
 
     def __init__(self, ratio: float, params: list[torch.Tensor], names: list[str] | None) -> None:
         self.ratio = ratio
+        self.factor = 1.0  # of this step
         self.params = params
         self.names = names
         self.shown: ParamGroup = {}
@@ -116,6 +118,7 @@ class _Split:
 
     def __init__(self, group: ParamGroup, ratios: dict[int, float]) -> None:
         self._params: list[torch.Tensor] = list(group["params"])
+        self._lr: Any = None  # the user's, in this step
         self._written: dict[str, Any] = {}  # what keep() wrote into the user's group
         names: list[str] | None = group.get("param_names")
         members: dict[float, list[int]] = {}
@@ -141,8 +144,10 @@ class _Split:
         for part in self.parts:
             if part.ratio not in factors:
                 factors[part.ratio] = factor(part.ratio)
+            part.factor = factors[part.ratio]
+        self._lr = group["lr"]
         changeable = [key for key, value in group.items() if type(value) in _CHANGEABLE and key not in _LISTS]
-        for part, lr in zip(self.parts, _rates(group["lr"], [factors[part.ratio] for part in self.parts]), strict=True):
+        for part, lr in zip(self.parts, _rates(group["lr"], [part.factor for part in self.parts]), strict=True):
             own: ParamGroup = {**group, "params": part.params, "lr": lr}
             own.pop(STEP_KEY, None)  # a number that changes in every step would have a compiled step compiled anew
             own.pop(LAYERS_KEY, None)
@@ -161,7 +166,7 @@ class _Split:
         name = type(optimizer).__name__
         written: dict[str, Any] = {}
         for part in reversed(self.parts):  # the part with the largest factor speaks for the group
-            if part.shown["lr"] is not part.before["lr"] or _changed_in_place(part.shown["lr"]):
+            if self._sets_its_rate(part):
                 raise RuntimeError(
                     f"{name}.step() sets its own learning rate; LeRaC multiplies a rate that is set from outside and "
                     "cannot serve it"
@@ -171,7 +176,7 @@ class _Split:
             part.kept |= {
                 key: value
                 for key, value in part.shown.items()
-                if key in part.kept or not _same(value, part.before.get(key, _MISSING))
+                if key != "lr" and (key in part.kept or not _same(value, part.before.get(key, _MISSING)))
             }
             written |= part.kept
         if not written:
@@ -186,6 +191,15 @@ class _Split:
         group.update(written)
         self._written |= written
 
+    def _sets_its_rate(self, part: _Part) -> bool:
+        """Whether the step left another rate than it was shown; some write back what they had changed meanwhile."""
+        now, before = part.shown["lr"], part.before["lr"]
+        if now is before and not _changed_in_place(before):
+            return False
+        if _changed_in_place(before):
+            [before] = _rates(self._lr, [part.factor])
+        return not _same_rate(now, before)
+
 
 def _rates(lr: Any, factors: list[float]) -> list[Any]:
     """Give lr · factor for every factor, in new tensors where lr is one: the user's own is never changed."""
@@ -198,6 +212,15 @@ def _rates(lr: Any, factors: list[float]) -> list[Any]:
 
 def _changed_in_place(lr: Any) -> bool:
     return isinstance(lr, torch.Tensor) and not torch.compiler.is_compiling() and lr._version > 0
+
+
+def _same_rate(a: Any, b: Any) -> bool:
+    """Whether two rates are the same number, one of them perhaps by way of a float32 tensor."""
+    try:
+        one, other = float(a), float(b)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return one == other or c_float(one).value == c_float(other).value
 
 
 def _same(a: Any, b: Any) -> bool:
