@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import nn
 
-__all__ = ["layers", "rates", "schedule", "snr"]
+__all__ = ["layers", "load_matplotlib", "rates", "schedule", "snr"]
 
 _POINTS = 400
 
@@ -233,11 +236,34 @@ def _mean(values: Sequence[float]) -> float:
     return math.nan if {math.inf, -math.inf} <= set(values) else fmean(values)
 
 
-def _canvas(axes: Axes | None, height: float = 3.6) -> tuple[Figure, Axes]:
+def load_matplotlib() -> None:
+    """Import Matplotlib, whatever backend MPLBACKEND names: our figures need none.
+
+    Notebooks name their own to the processes they start, and where it is not known, Matplotlib refuses to be imported.
+    One that is known is taken as if it had been imported by itself.
+
+    Raises:
+        ImportError: if matplotlib is missing; the message says how to install it.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    named = os.environ.pop("MPLBACKEND", None)
     try:
-        from matplotlib.figure import Figure
+        import matplotlib
     except ImportError:
         raise ImportError("lerac.plot needs matplotlib: pip install 'lerac[study]'") from None
+    finally:
+        if named is not None:
+            os.environ["MPLBACKEND"] = named
+    if named:
+        with suppress(ValueError):
+            matplotlib.rcParams["backend"] = named
+
+
+def _canvas(axes: Axes | None, height: float = 3.6) -> tuple[Figure, Axes]:
+    load_matplotlib()
+    from matplotlib.figure import Figure
+
     if axes is None:
         figure = Figure(figsize=(6, height), layout="constrained")
         return figure, figure.add_subplot()

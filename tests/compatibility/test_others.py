@@ -18,6 +18,7 @@ from tests.compatibility.helpers.stand_ins import (
     NumberedOverrides,
     RateInATensor,
     UNet,
+    WritesItsRateBack,
     ZeroOptimizer,
 )
 from tests.conftest import layers_of, loss_of, make_net, same, train
@@ -43,6 +44,13 @@ def check(make):
     for net, own in ((model, optimizer), (plain, conventional)):
         train(net, own, range(K, STEPS))
     assert same(model, plain)
+
+
+@pytest.mark.compatible("heavyball 3.2.1, by a stand-in")
+@pytest.mark.filterwarnings(KEEPS_OPTIONS)
+def test_a_rate_that_is_written_back_is_no_rate_of_its_own():
+    """Hand-made param groups, bit for bit, and the optimizer alone after the curriculum; AdamW, Muon, SOAP, SGD"""
+    check(partial(WritesItsRateBack, lr=LR))
 
 
 @pytest.mark.compatible("optimi 0.3.3, by a stand-in")

@@ -17,8 +17,27 @@ __all__ = [
     "NumberedOverrides",
     "RateInATensor",
     "UNet",
+    "WritesItsRateBack",
     "ZeroOptimizer",
 ]
+
+
+class WritesItsRateBack(optim.Optimizer):
+    """heavyball: during a group's update its rate is that of a warm-up, afterwards it is written back from a copy."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            if group.get("base_lr") != group["lr"]:
+                group["base_lr"] = group["lr"]
+            group["step_count"] = group.get("step_count", 0) + 1
+            group["prev_lr"] = group["lr"] = group["base_lr"] * torch.tensor(1.0)
+            for p in group["params"]:
+                p.add_(p.grad * -group["lr"])
+            group["lr"] = group["base_lr"]
 
 
 class DecayRelativeToTheRate(optim.Optimizer):

@@ -1,10 +1,12 @@
+import os
 import shutil
 import struct
+from contextlib import suppress
 
 import pytest
 import torch
 from handmade import FACES, faces, food, imagenet, picture, tiny_imagenet, truncate
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from lerac.study.data import DATASETS
 from lerac.study.data.pictures.images import decode
@@ -232,12 +234,44 @@ def test_check_reads_every_image(tmp_path, masters, name, breaks, says):
 
 
 def test_a_damaged_image_has_the_same_message_where_the_reader_asks_for_more_formats(tmp_path, monkeypatch):
-    def opened(_):  # as Ultralytics replaces it
+    def opened(*_, **__):  # as Ultralytics replaces it
         raise ModuleNotFoundError("No module named 'pi_heif'")
 
     monkeypatch.setattr(Image, "open", opened)
     with pytest.raises(StudyError, match=r"cat\.jpg: cannot be read as an image \(no image, or a damaged one\)"):
         decode(tmp_path / "cat.jpg", "cat.jpg")
+
+
+def test_only_formats_of_data_sets_are_opened_whatever_a_file_is_called(tmp_path):
+    Image.init()
+    ours, refused = set(), {}
+    for kind in Image.SAVE:
+        path = tmp_path / f"{kind}.JPEG"
+        with suppress(Exception):  # what this Pillow cannot write here
+            Image.new("RGB", (32, 32), (200, 100, 50)).save(path, kind)
+        if not path.exists() or not path.stat().st_size:
+            continue
+        try:
+            assert decode(path, "a.JPEG").size == (32, 32)
+            ours.add(kind)
+        except StudyError as error:
+            refused[kind] = str(error)
+    assert ours == {"JPEG", "PNG", "MPO"}  # MPO is JPEG with more images behind the first
+    assert {"EPS", "GIF", "BMP", "TIFF", "PPM", "ICO"} <= refused.keys()
+    assert all("(no image, or a damaged one)" in says for says in refused.values())
+
+
+def test_no_file_of_a_data_set_starts_ghostscript(tmp_path, monkeypatch):
+    program = tmp_path / "gs"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # looked for again
+    Image.new("RGB", (32, 32)).save(path := tmp_path / "n01443537_1.JPEG", "EPS")
+    for source in (path, path.read_bytes()):
+        with pytest.raises(StudyError, match=r"n01443537_1\.JPEG: cannot be read as an image"):
+            decode(source, path.name)
+    assert not (tmp_path / "started").exists()
 
 
 @pytest.mark.parametrize(("name", "count"), [("tiny-imagenet", "100000"), ("food101", "75750"), ("utkface", "23708")])

@@ -36,6 +36,9 @@ __all__ = [
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # official: data_handlers.py, all but ImageNet
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # official: data_handlers.py, ImageNet
 
+# What the data sets consist of; a photograph of ImageNet is PNG inside. Pillow reads fifty more, whatever a file is
+# called, and has Ghostscript, a program with a language of its own, draw some of them.
+FORMATS = ("JPEG", "PNG")
 
 # A damaged header can announce a size that Pillow refuses to allocate. An ImportError comes where Ultralytics has been
 # imported: its Image.open then asks for a reader of other formats.
@@ -129,10 +132,10 @@ def decode(source: Path | bytes, name: str) -> Image.Image:
     """Decode an image to RGB; grey ones get three equal channels.
 
     Raises:
-        StudyError: if it is missing, truncated or no image; names it.
+        StudyError: if it is missing, truncated or no image of `FORMATS`; names it.
     """
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
             return image.convert("RGB")
     except FileNotFoundError:
         raise StudyError(f"{name}: this image is missing; unpack the data set again") from None
