@@ -30,8 +30,10 @@ from lerac.study.files import (
 )
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.plan.study import Run
+from lerac.study.runs.origin import origin_of, read_origin, require_same_origin
 from lerac.study.runs.schema import checked_checkpoint, checked_config, checked_history, checked_status
 from lerac.study.statistics.networks import PREDICTIONS
+from lerac.study.statistics.outcomes import Origin
 from lerac.study.training.launch import check_agreement, is_main
 from lerac.study.training.training import Training
 
@@ -104,10 +106,12 @@ class RunFolder:
             raise StudyError(f"{path} {what}; delete it to train this run from the start")
         return state
 
-    def write_config(self) -> None:
-        """Write what the run is, and the environment in which it was started."""
+    def write_config(self, origin: Origin | None = None) -> None:
+        """Write what the run is, what it is trained on, and the environment in which it was started."""
+        trained_on = {"trained_on": asdict(origin)} if origin else {}
         write_json(
-            self.path / "config.json", {**asdict(cast(Any, self.run)), "environment": environment(self.run.device)}
+            self.path / "config.json",
+            {**asdict(cast(Any, self.run)), **trained_on, "environment": environment(self.run.device)},
         )
 
     def write_epoch(self, training: Training) -> None:
@@ -157,7 +161,7 @@ def train_run(study: Path, run: PlannedRun) -> None:
     Raises:
         FolderInUseError: if another process trains it.
         StorageError: if its files cannot be written; calling again continues it.
-        StudyError: if a file of it is damaged.
+        StudyError: if a file of it is damaged, or it was begun with other data.
     """
     files = RunFolder(study, run)
     if files.status() is not None:
@@ -165,9 +169,18 @@ def train_run(study: Path, run: PlannedRun) -> None:
     with claim(files.path, patience=A_MOMENT) if is_main() else nullcontext():
         if files.status() is not None:  # by the process that had it until now
             return
-        if is_main() and files.config() is None:
-            files.write_config()
+        if is_main():
+            _begin(run, files)
         train(run, files)
+
+
+def _begin(run: PlannedRun, files: RunFolder) -> None:
+    """Write down what the run is, or see that it goes on with the data that it was begun with."""
+    now, config = origin_of(run), files.config()
+    if config is None:
+        files.write_config(now)
+    else:
+        require_same_origin(str(run), read_origin(config, files.path / "config.json"), now)
 
 
 @singledispatch
