@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from peft.optimizers import create_loraplus_optimizer
+from peft.optimizers import create_lorafa_optimizer, create_loraplus_optimizer
 from torch import nn, optim
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.optim import lr_scheduler
@@ -371,6 +371,30 @@ def test_rates_of_adapters_that_differ():
     assert same(model, hand)
     assert not same(model, with_adapters())
     assert set(rates.values()) == {LR, 4 * LR}
+
+
+@pytest.mark.compatible("LoRA-FA (peft)")
+def test_lists_by_parameter_are_split_with_the_parameters():
+    """The loop by hand, bit for bit, with a group for each adapter, whose A is frozen, and one for the new head"""
+
+    def make(model):
+        return create_lorafa_optimizer(model, r=2, lora_alpha=4, lr=LR)
+
+    model, hand = with_adapters(), with_adapters()
+    optimizer = make(model)
+    curriculum = lerac.LeRaC(optimizer, model, k=K, ratio=RATIO)
+    reference = make(hand)
+    [whole] = reference.param_groups
+    reference.param_groups = []
+    for depth, part in enumerate(["stem", "body.0", "body.2", "head"]):
+        at = [i for i, name in enumerate(whole["names"]) if f".{part}." in name]
+        own = {key: [whole[key][i] for i in at] for key in ("params", "names", "scaling_factors")}
+        reference.param_groups.append({**whole, **own, "start": RATIO ** (depth / 3)})
+    train(model, optimizer, range(STEPS))
+    train(hand, reference, range(STEPS), lambda step: set_rates(reference, LR, step))
+    assert curriculum.steps == K
+    assert same(model, hand)
+    assert not same(model, with_adapters())
 
 
 @pytest.mark.compatible("frozen backbone")

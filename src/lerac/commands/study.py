@@ -77,7 +77,7 @@ def compare_command(
     asked = request_study(
         recipes, regimes, parse_seeds(seeds), overrides, source, device, precision, here=engine == "local"
     )
-    session = Session(out or default_out(asked), asked)
+    session = Session(out or default_out(asked), asked, engine=engine)
     study = session.study()
     question = _question(study, baseline, claims, power)
     if plan:
@@ -85,7 +85,7 @@ def compare_command(
         return
     require_data(asked)
     with session.claimed() as study:
-        failures = session.train(study.runs(), workers, engine)
+        failures = session.train(study.runs(), workers)
         outcomes = session.write_tables(study)
         _tell(session.folder, study, outcomes, question, [session.folder], as_json=as_json)
     if failures:

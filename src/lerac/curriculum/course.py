@@ -8,10 +8,10 @@ from torch.optim import Optimizer
 
 from lerac.arguments import check_factor
 from lerac.curriculum.factors import Factors
-from lerac.curriculum.first_step import ParamGroup
+from lerac.curriculum.groups.first_step import ParamGroup
+from lerac.curriculum.groups.split import SplitGroups
 from lerac.curriculum.optimizers import loads_unseen
 from lerac.curriculum.precision import warn_of_rounding
-from lerac.curriculum.split import SplitGroups
 from lerac.curriculum.stand_in import Hooks, make_stand_in
 from lerac.curriculum.state import State
 from lerac.curriculum.step_count import (

@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from torch.optim import Optimizer
 
-from lerac.curriculum.first_step import ParamGroup
+from lerac.curriculum.groups.first_step import ParamGroup
 
 __all__ = ["Hooks", "make_stand_in"]
 
