@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-__all__ = ["FolderInUseError", "StorageError", "StudyError", "library"]
+__all__ = ["FolderInUseError", "RunFailedError", "StopStudyError", "StorageError", "StudyError", "library"]
 
 
 class StudyError(ValueError):
@@ -17,8 +17,25 @@ class FolderInUseError(StudyError):
     """Another process works in the folder."""
 
 
-class StorageError(StudyError):
+class StopStudyError(StudyError):
+    """What no other run of the study would fare better with: the first that meets it ends the study."""
+
+
+class StorageError(StopStudyError):
     """A file cannot be written, because the disk is full, for example: no other run could write its files either."""
+
+
+class RunFailedError(Exception):
+    """A run has failed in a process of its own.
+
+    Args:
+        reason: in one line.
+        trace: the whole of it, for `error.txt`.
+    """
+
+    def __init__(self, reason: str, trace: str) -> None:
+        super().__init__(reason)
+        self.trace = trace
 
 
 def library(module: str, user: str, install: str) -> Any:

@@ -1,10 +1,13 @@
 """From the files of runs to what statistics, tables, figures and the report are handed."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lerac.study.plan.experiment import PlannedRun
+from lerac.study.plan.own import OwnRun
+from lerac.study.runs.own import noted
 from lerac.study.runs.run import RunFolder
 from lerac.study.statistics.outcomes import Outcome
 
@@ -20,7 +23,8 @@ def collect(folder: Path, runs: Iterable[PlannedRun]) -> list[Outcome]:
         files = RunFolder(folder, run)
         status = files.status()
         environments = [known["environment"] for known in (files.config(), status) if known]
-        outcomes.append(outcome_of(run, status, files.history(), files.error(), environments))
+        outcome = outcome_of(run, status, files.history(), files.error(), environments)
+        outcomes.append(replace(outcome, **noted(run, files.path, status)) if isinstance(run, OwnRun) else outcome)
     return outcomes
 
 
