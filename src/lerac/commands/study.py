@@ -27,7 +27,8 @@ from lerac.commands.options import (
     Weights,
     Workers,
 )
-from lerac.study.recipes.regimes import DEFAULT_REGIMES, parse_regime
+from lerac.regimes.text import DEFAULT_REGIMES
+from lerac.study.recipes.regimes import parse_regime
 
 if TYPE_CHECKING:
     from lerac.study.engines.session import Session
