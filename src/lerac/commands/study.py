@@ -13,17 +13,25 @@ import typer
 from lerac.commands.options import (
     Baseline,
     Claims,
+    Code,
+    Compared,
     DataRoot,
     Device,
+    Goal,
     Json,
+    Metric,
+    Name,
+    Paired,
     Power,
     Precision,
     Recipe,
-    Recipes,
+    Scale,
     SeedList,
     Sets,
     SourceOption,
+    Threads,
     Tracker,
+    Unit,
     Weights,
     Workers,
 )
@@ -42,8 +50,13 @@ A_MOMENT = 10.0  # seconds that another process may need to write the tables of 
 
 
 def compare_command(
-    recipes: Recipes,
-    regimes: Annotated[str, typer.Option(help="What to compare, options in brackets.")] = DEFAULT_REGIMES,
+    recipes: Compared,
+    regimes: Annotated[
+        str | None,
+        typer.Option(
+            help="What to compare, options in brackets.", show_default=f"{DEFAULT_REGIMES}; of functions fewer"
+        ),
+    ] = None,
     seeds: SeedList = "5",
     overrides: Sets = [],  # noqa: B006 - typer's way to say none
     source: SourceOption = None,
@@ -61,23 +74,40 @@ def compare_command(
     plan: Annotated[bool, typer.Option("--plan", help="Print the runs, train nothing.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Changes nothing: a study always continues.")] = False,
     as_json: Json = False,
+    metric: Metric = None,
+    goal: Goal = None,
+    unit: Unit = None,
+    scale: Scale = None,
+    name: Name = None,
+    threads: Threads = None,
+    code: Code = None,
+    paired: Paired = None,
 ) -> None:
     """Train every regime × seed, and report the differences.
 
-    The same command continues an interrupted study, and a longer list of regimes, seeds or recipes extends it.
+    What is compared is recipes, or functions of your own: FILE.py:FUNCTION, see docs/your-own-training.md. The same
+    command continues an interrupted study, and a longer list of regimes, seeds or recipes extends it.
     """
+    from lerac.commands.own import OwnOptions, request_own
     from lerac.study.engines import require_engine
     from lerac.study.engines.session import Session
+    from lerac.study.own.functions import is_function
     from lerac.study.plan.request import default_out, parse_seeds, request_study, require_data, set_places
     from lerac.study.training.launch import refuse_launch
 
     refuse_launch("lerac compare")
     require_engine(engine)
     set_places(data_root, weights)
-    _track(tracker)
-    asked = request_study(
-        recipes, regimes, parse_seeds(seeds), overrides, source, device, precision, here=engine == "local"
-    )
+    here, own = engine == "local", OwnOptions(metric, goal, unit, scale, name, threads, code, paired)
+    if any(is_function(word) for word in recipes):
+        only = {"--source": source, "--precision": precision if precision != "float32" else None, "--tracker": tracker}
+        asked = request_own(recipes, regimes, parse_seeds(seeds), overrides, device, own, only, here=here)
+    else:
+        own.refuse()
+        _track(tracker)
+        asked = request_study(
+            recipes, regimes or DEFAULT_REGIMES, parse_seeds(seeds), overrides, source, device, precision, here=here
+        )
     session = Session(out or default_out(asked), asked)
     study = session.study()
     question = _question(study, baseline, claims, power)
@@ -87,8 +117,16 @@ def compare_command(
     require_data(asked)
     with session.claimed() as study:
         failures = session.train(study.runs(), workers, engine)
+        study = session.settled()
         outcomes = session.write_tables(study)
-        _tell(session.folder, study, outcomes, question, [session.folder], as_json=as_json)
+        _tell(
+            session.folder,
+            study,
+            outcomes,
+            _question(study, baseline, claims, power),
+            [session.folder],
+            as_json=as_json,
+        )
     if failures:
         raise typer.Exit(1)
 

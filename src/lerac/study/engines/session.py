@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lerac.study.engines import engine_of
+from lerac.study.engines import engine_of, here
 from lerac.study.engines.progress import TerminalProgress, report_failure
 from lerac.study.files import claim
 from lerac.study.plan.experiment import PlannedRun
@@ -60,17 +60,30 @@ class Session:
             yield study
 
     def train(self, runs: Sequence[PlannedRun], workers: int | None, engine: str = "local") -> int:
-        """Train what is left of runs; say on stderr how it goes and which failed and why, and give their number."""
+        """Train what is left of runs; say on stderr how it goes and which failed and why, and give their number.
+
+        Args:
+            runs: of the study.
+            workers: side by side at most; None: as many as there is room for; 0: none, in this process.
+            engine: who runs the workers.
+        """
         errors = Console(stderr=True)
         runs = list({run.folder: run for run in runs}.values())  # one training may have several names, as `lerac(k=3)`
         left = [run for run in runs if RunFolder(self.folder, run).status() is None]
         with TerminalProgress(errors, self.folder, runs) as progress:
-            failures = engine_of(engine)(self.folder, left, workers=workers, progress=progress)
+            train_all = engine_of(engine) if workers != 0 else here.train_all
+            failures = train_all(self.folder, left, workers=workers, progress=progress)
         for failure in failures:
             report_failure(errors, self.folder, failure.run, failure.reason)
         if failures:
             errors.print(f"{len(failures)} of {len(runs)} runs failed; the same command tries them again")
         return len(failures)
+
+    def settled(self) -> Study:
+        """Write and give the study once more, which may know by now what its runs measure."""
+        study = self.study()
+        write_study(self.folder, study)
+        return study
 
     def write_tables(self, study: Study) -> list[Outcome]:
         """Write the tables of what has come out of a study, and give it."""

@@ -66,4 +66,3 @@ def attempt(study: Path, run: PlannedRun) -> Answer:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())
-

@@ -78,7 +78,7 @@ def code_hash(file: Path, word: str) -> str:
         raise StudyError(f"{word}: {file} cannot be read: {error.strerror}") from None
 
 
-def source_of(function: Callable[..., Any], *, elsewhere: bool) -> Source:
+def source_of(function: Any, *, elsewhere: bool) -> Source:
     """Say where a function object is defined.
 
     Args:
@@ -114,8 +114,7 @@ def _not_importable(function: Any, shown: str) -> str | None:
     if module is None or file is None or not Path(file).is_file():
         return f"{shown} is defined in a notebook or at a prompt, and worker processes cannot load it"
     if getattr(module, shown, None) is not function:
-        return f"{shown} of {file} is not what is called so there (decorated, or defined anew?), so that worker "
-        "processes cannot load it"
+        return f"{shown} is not what {file} calls so (defined anew?), and worker processes cannot load it"
     return None
 
 

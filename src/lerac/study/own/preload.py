@@ -10,11 +10,9 @@ from typing import Any
 
 import torch
 
-import lerac.curriculum
-import lerac.depth
-import lerac.smoothing
 from lerac.study.errors import StopStudyError
 from lerac.study.own import running
+from lerac.study.own.trial import cuda_is_used
 
 __all__ = ["VARIABLE", "Loaded", "kept"]
 
@@ -68,7 +66,7 @@ def _load(asked: dict[str, Any]) -> Loaded:
                 os.close(descriptor)
             file.seek(0)
             loaded.output = file.read()
-    loaded.cuda = torch.cuda.is_initialized()
+    loaded.cuda = cuda_is_used()
     return loaded
 
 

@@ -96,7 +96,9 @@ def read_record(folder: Path) -> Record | None:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise StudyError(f"{path} is damaged: {where} {first['msg']}; delete it, and pairing cannot be checked") from None
+        raise StudyError(
+            f"{path} is damaged: {where} {first['msg']}; delete it, and pairing cannot be checked"
+        ) from None
     return Record(read.regime, tuple(read.attached))
 
 

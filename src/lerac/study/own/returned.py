@@ -1,7 +1,6 @@
 """From what a training returned to what was measured, by split and name."""
 
 import math
-import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,15 +50,12 @@ def _numbers(values: Any, split: str, who: str) -> dict[str, float]:
 
 def number(value: Any) -> float | None:
     """Give a number as Python has it, of NumPy and torch too; None if it is none, or more than one."""
-    if isinstance(value, bool) or isinstance(value, str | bytes):
-        return None
-    if isinstance(value, numbers.Real):
-        return float(value)
-    try:
-        item = value.item()  # of one element only
-    except (AttributeError, TypeError, ValueError, RuntimeError):
-        return None
-    return float(item) if isinstance(item, numbers.Real) and not isinstance(item, bool) else None
+    if not isinstance(value, int | float):
+        try:
+            value = value.item()  # of one element only
+        except (AttributeError, TypeError, ValueError, RuntimeError):
+            return None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def check_measured(values: Values, measure: str | None, who: str) -> None:
@@ -81,7 +77,12 @@ def check_measured(values: Values, measure: str | None, who: str) -> None:
 def not_finite(values: Values) -> str | None:
     """Name the first value that is not finite, such as `test loss is nan`; None if all are."""
     return next(
-        (f"{split} {name} is {v}" for split, named in values.items() for name, v in named.items() if not math.isfinite(v)),
+        (
+            f"{split} {name} is {v}"
+            for split, named in values.items()
+            for name, v in named.items()
+            if not math.isfinite(v)
+        ),
         None,
     )
 

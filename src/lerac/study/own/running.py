@@ -69,7 +69,9 @@ def load_function(source: dict[str, Any], code: str, directory: str) -> Callable
     except StopStudyError:
         raise
     except (Exception, SystemExit) as error:
-        raise StopStudyError(f"{source['file']} cannot be loaded: {_line(error)}{_where(error, source['file'])}") from None
+        raise StopStudyError(
+            f"{source['file']} cannot be loaded: {_line(error)}{_where(error, source['file'])}"
+        ) from None
 
 
 def perform(run: OwnRun, path: Path, function: Callable[[Any], Any]) -> Answer:
@@ -128,4 +130,3 @@ def _where(error: BaseException, file: str) -> str:
     if isinstance(error, SyntaxError) and error.lineno is not None:
         lines = [error.lineno]
     return f" ({type(error).__name__}{f', line {lines[-1]}' if lines else ''})"
-

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterator
 from copy import deepcopy
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from lerac.study.own.returned import number
 from lerac.study.plan.own import OwnRun
 from lerac.study.training.saved import check_plain, read_state, write_state
 
-__all__ = ["FOLDER", "Settings", "Trial"]
+__all__ = ["FOLDER", "Settings", "Trial", "cuda_is_used"]
 
 FOLDER = "files"  # in a run's own folder, for what belongs to the training
 CALLBACKS = ("lightning", "transformers")
@@ -120,11 +121,8 @@ class Trial:
         """
         if framework not in CALLBACKS:
             raise ValueError(f"framework must be one of {', '.join(CALLBACKS)}, got {framework!r}")
-        if framework == "lightning":
-            from lerac.integrations.lightning import LeRaCCallback as Callback
-        else:
-            from lerac.integrations.transformers import LeRaCCallback as Callback
-        return Callback(regime=self.regime, **options)
+        callback = import_module(f"lerac.integrations.{framework}").LeRaCCallback
+        return callback(regime=self.regime, **options)
 
     def report(self, epoch: int, **metrics: Any) -> None:
         """Tell what an epoch came to, for curves and progress; values that are not finite are left out.
@@ -187,13 +185,18 @@ class Trial:
         return saved["state"]
 
 
+def cuda_is_used() -> bool:
+    """Whether this process has started CUDA."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
 def _random() -> dict[str, Any]:
     name, keys, *rest = np.random.get_state()  # the global one is what people use
     return {
         "python": random.getstate(),
         "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "cuda": torch.cuda.get_rng_state_all() if cuda_is_used() else [],
     }
 
 
@@ -204,5 +207,3 @@ def _set_random(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
     if states["cuda"]:
         torch.cuda.set_rng_state_all(states["cuda"])
-
-

@@ -1,20 +1,23 @@
 """Runs of trainings that people bring themselves: trained, checked, and read again."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lerac.study.errors import RunFailedError, StopStudyError
+from lerac.study.errors import RunFailedError, StopStudyError, StudyError
 from lerac.study.own import forked
 from lerac.study.own.here import call_here, held
 from lerac.study.own.record import FILE, Record, read_record
 from lerac.study.own.returned import not_finite
 from lerac.study.own.running import Answer
 from lerac.study.own.trial import FOLDER
-from lerac.study.plan.own import OwnRun
+from lerac.study.plan.experiment import PlannedRun
+from lerac.study.plan.own import FunctionExperiment, OwnExperiment, OwnRun
+from lerac.study.plan.study import Study
 from lerac.study.recipes.regimes import parse_regime
 from lerac.study.runs.run import RunFolder, train
 
-__all__ = ["noted"]
+__all__ = ["noted", "planned_epochs", "settled", "without_old_code"]
 
 UNSEEN: dict[str, str | None] = {"weights": None, "first batch": None, "steps": None}
 
@@ -79,9 +82,7 @@ def _check(run: OwnRun, record: Record | None) -> None:
         )
 
 
-def _status(
-    run: OwnRun, files: RunFolder, answer: Answer, record: Record | None, interrupted: bool
-) -> dict[str, Any]:
+def _status(run: OwnRun, files: RunFolder, answer: Answer, record: Record | None, interrupted: bool) -> dict[str, Any]:
     history = files.history()
     status: dict[str, Any] = {
         "epochs": (record and record.epochs) or len(history) or None,
@@ -111,3 +112,50 @@ def noted(run: OwnRun, path: Path, status: dict[str, Any] | None) -> dict[str, A
         "planned": record and record.epochs,
         "beside": {**beside, "record": record},
     }
+
+
+def planned_epochs(path: Path) -> int | None:
+    """Give how many epochs the training in a run's folder has said that it has; None if it has not."""
+    record = read_record(path / FOLDER)
+    return None if record is None else record.epochs
+
+
+def settled(folder: Path, study: Study) -> Study:
+    """Give a study whose experiments know what they are judged by, where ended runs tell.
+
+    Raises:
+        StudyError: if runs of one experiment have measured different things, and nobody has said which decides.
+    """
+    return _changed(study, lambda one: {"measure": _measured(folder, study, one)} if one.measure is None else {})
+
+
+def without_old_code(folder: Path, present: Study, asked: Study) -> Study:
+    """Give the study of a folder, with the source that is asked for where no run by another has ended."""
+    codes = {one.name: one.code for one in asked.experiments if isinstance(one, FunctionExperiment)}
+
+    def change(one: OwnExperiment) -> dict[str, Any]:
+        if one.name not in codes or any(RunFolder(folder, run).status() for run in _runs_of(present, one)):
+            return {}
+        return {"code": codes[one.name]}
+
+    return _changed(present, change)
+
+
+def _measured(folder: Path, study: Study, experiment: OwnExperiment) -> str | None:
+    statuses = (RunFolder(folder, run).status() for run in _runs_of(study, experiment))
+    names = {name for status in statuses if status for name in status.get("test", {})}
+    if len(names) > 1:
+        listed = ", ".join(sorted(names))
+        raise StudyError(f"{experiment.name} has measured {listed}; say by --metric which of them decides")
+    return names.pop() if names else None
+
+
+def _runs_of(study: Study, experiment: OwnExperiment) -> list[PlannedRun]:
+    return study.model_copy(update={"recipes": [experiment]}).runs()
+
+
+def _changed(study: Study, change: Callable[[OwnExperiment], dict[str, Any]]) -> Study:
+    recipes = [
+        one.model_copy(update=change(one)) if isinstance(one, OwnExperiment) else one for one in study.experiments
+    ]
+    return study.model_copy(update={"recipes": recipes})
