@@ -108,15 +108,15 @@ def compare_command(
         asked = request_study(
             recipes, regimes or DEFAULT_REGIMES, parse_seeds(seeds), overrides, source, device, precision, here=here
         )
-    session = Session(out or default_out(asked), asked)
+    session = Session(out or default_out(asked), asked, engine=engine)
     study = session.study()
-    question = _question(study, baseline, claims, power)
+    _question(study, baseline, claims, power)  # so that it is refused before anything is trained
     if plan:
         _print_plan(session.folder, study, _side_by_side(workers, engine, device), as_json=as_json)
         return
     require_data(asked)
     with session.claimed() as study:
-        failures = session.train(study.runs(), workers, engine)
+        failures = session.train(study.runs(), workers)
         study = session.settled()
         outcomes = session.write_tables(study)
         _tell(

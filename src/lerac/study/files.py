@@ -24,6 +24,7 @@ __all__ = [
     "make_durable",
     "open_file",
     "open_log",
+    "parse_json",
     "read_bytes",
     "read_json",
     "refusal",
@@ -75,10 +76,12 @@ def folder_in(study: Path, relative: str) -> Path:
     """Give a folder inside a study's folder; it need not exist yet.
 
     Raises:
-        StudyError: if it, or a folder between the two, is a symbolic link.
+        StudyError: if it, or a folder between the two, is a symbolic link, or it is not inside.
     """
-    path = study
-    for part in Path(relative).parts:
+    path, parts = study, Path(relative).parts
+    if ".." in parts or Path(relative).is_absolute():
+        raise StudyError(f"{study}: {relative!r} would be outside of it")
+    for part in parts:
         path /= part
         if path.is_symlink():
             raise StudyError(_not_ours(path, stat.S_IFLNK, "a folder"))
@@ -199,9 +202,28 @@ def read_json(path: Path) -> Any:
     if (content := read_bytes(path)) is None:
         return None
     try:
-        return json.loads(content.decode())
-    except ValueError as error:  # of JSON and of UTF-8
+        return parse_json(content)
+    except ValueError as error:
         raise StudyError(f"{path} is damaged ({error}); delete it, and the run is trained again") from None
+
+
+def parse_json(content: bytes) -> Any:
+    """Make plain types of JSON; what is no JSON, such as NaN, is none here either.
+
+    Raises:
+        ValueError: in one line why it cannot be read.
+    """
+    try:
+        value = json.loads(content.decode(), parse_constant=_no_json)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if value is None:
+        raise ValueError("null, where there should be something")
+    return value
+
+
+def _no_json(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 @contextmanager

@@ -52,12 +52,14 @@ class Place:
         folder: where its files are.
         counts: how many examples each part must have: the official numbers, or those of the sample.
         sample: whether it is a generated sample.
+        reads: patterns of all files that are read to train, below the folder.
     """
 
     name: str
     folder: Path
     counts: Mapping[str, int]
     sample: bool
+    reads: Sequence[str]
 
     def require_count(self, part: str, found: int, where: Path | None = None) -> None:
         """Refuse another number of examples than this part must have.
@@ -88,7 +90,13 @@ def data_root(root: Path | None = None) -> Path:
 
 
 def locate(
-    name: str, folders: Sequence[str], counts: Mapping[str, int], root: Path | None, *, sample: bool | None
+    name: str,
+    folders: Sequence[str],
+    counts: Mapping[str, int],
+    root: Path | None,
+    *,
+    sample: bool | None,
+    reads: Sequence[str],
 ) -> Place:
     """Find the folder of a data set.
 
@@ -98,6 +106,7 @@ def locate(
         counts: the official ones.
         root: the data root; None: that of LERAC_DATA.
         sample: whether a sample is wanted; None takes what is there.
+        reads: patterns of all files that are read to train, below the folder.
 
     Raises:
         StudyError: if there is no data root or none of these folders, or a sample where real data is wanted, or the
@@ -119,7 +128,7 @@ def locate(
         raise StudyError(f"{folder} holds no sample ({MARKER} is missing), but a sample is asked for")
     if marker is not None and (lacking := sorted(counts.keys() - marker["counts"].keys())):
         raise StudyError(f"{folder / MARKER}: no count of {lacking[0]}; make the sample again with `lerac data sample`")
-    return Place(name, folder, counts if marker is None else marker["counts"], marker is not None)
+    return Place(name, folder, counts if marker is None else marker["counts"], marker is not None, reads)
 
 
 def read_marker(folder: Path) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from lerac.study.files import claim
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.plan.study import Study
 from lerac.study.runs.folder import extend_study, write_study, write_tables
+from lerac.study.runs.origin import require_same_data
 from lerac.study.runs.outcomes import collect
 from lerac.study.runs.run import RunFolder
 from lerac.study.statistics.outcomes import Outcome
@@ -28,11 +29,13 @@ class Session:
         folder: of the study; it need not exist yet.
         asked: what is asked for.
         option: of the command line that names the folder, for errors.
+        engine: a key of `ENGINES`.
     """
 
     folder: Path
     asked: Study
     option: str = "--out"
+    engine: str = "local"
 
     def study(self) -> Study:
         """Give the union of what is asked for and what the folder has; writes nothing.
@@ -51,27 +54,26 @@ class Session:
 
         Raises:
             FolderInUseError: if another process has it.
-            StudyError: if it holds another study, or cannot be written to.
+            StudyError: if it holds another study, or one of other data, or cannot be written to.
         """
-        self.study()  # first, so that a folder with another study is refused before anything is written there
+        self._check_data(self.study())  # first, so that nothing is written to a folder that is refused
         with claim(self.folder, patience=patience, option=self.option):
             study = self.study()  # again: it may have been extended meanwhile
             write_study(self.folder, study)
             yield study
 
-    def train(self, runs: Sequence[PlannedRun], workers: int | None, engine: str = "local") -> int:
+    def train(self, runs: Sequence[PlannedRun], workers: int | None) -> int:
         """Train what is left of runs; say on stderr how it goes and which failed and why, and give their number.
 
         Args:
             runs: of the study.
             workers: side by side at most; None: as many as there is room for; 0: none, in this process.
-            engine: who runs the workers.
         """
         errors = Console(stderr=True)
         runs = list({run.folder: run for run in runs}.values())  # one training may have several names, as `lerac(k=3)`
         left = [run for run in runs if RunFolder(self.folder, run).status() is None]
         with TerminalProgress(errors, self.folder, runs) as progress:
-            train_all = engine_of(engine) if workers != 0 else here.train_all
+            train_all = engine_of(self.engine) if workers != 0 else here.train_all
             failures = train_all(self.folder, left, workers=workers, progress=progress)
         for failure in failures:
             report_failure(errors, self.folder, failure.run, failure.reason)
@@ -90,3 +92,11 @@ class Session:
         outcomes = collect(self.folder, study.runs())
         write_tables(self.folder, outcomes)
         return outcomes
+
+    def _check_data(self, study: Study) -> None:
+        """See that what is asked for would be trained on what the study has been trained on so far."""
+        if self.engine != "local":  # others may have the data elsewhere; each of their runs says what it is
+            return
+        outcomes = collect(self.folder, study.runs())
+        ended = {outcome.folder for outcome in outcomes if outcome.ended}
+        require_same_data([run for run in self.asked.runs() if run.folder not in ended], outcomes)

@@ -70,7 +70,8 @@ def curve_figure(
     Colours are those of `lerac.study.figures.style.colours`; the page has the legend.
 
     Args:
-        histories: regime → one history per seed; where some are shorter, the mean is over those that go on.
+        histories: regime → one history per seed; where some are shorter, the mean is over those that go on. Entries
+            without the number are left out.
         key: of the number in a history's entries.
         label: what it is, with its unit.
         scale: from the number to what is drawn.
@@ -81,8 +82,11 @@ def curve_figure(
         axes = figure.add_subplot()
         for regime, runs in histories.items():
             longest = max((len(run) for run in runs), default=0)
-            columns = [[scale * run[e][key] for run in runs if len(run) > e] for e in range(longest)]
-            draw_mean(axes, np.arange(1, longest + 1), columns, colour[regime], regime)
+            columns = {
+                e + 1: [scale * run[e][key] for run in runs if len(run) > e and key in run[e]] for e in range(longest)
+            }
+            known = {epoch: column for epoch, column in columns.items() if column}
+            draw_mean(axes, np.array([*known]), [*known.values()], colour[regime], regime)
         axes.set_xlabel("epoch")
         axes.set_title(label, fontsize=10, loc="left")
     return figure

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch._dynamo  # with SymPy, which the first step of an optimizer asks for: it takes seconds
+import torch.utils.data
 
+import lerac.regimes.attached
+import lerac.smoothing.cbs  # noqa: F401
 from lerac.study.errors import StopStudyError
 from lerac.study.own import running
 from lerac.study.own.trial import cuda_is_used

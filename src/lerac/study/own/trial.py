@@ -164,9 +164,7 @@ class Trial:
             TypeError: if it has anything else; names it.
         """
         check_plain(state)
-        write_state(
-            self._state_file, {"run": self._whose, "state": state, "random": _random(), "history": self._history}
-        )
+        write_state(self._state_file, {"state": state, "random": _random(), "history": self._history}, self._whose)
 
     def load(self) -> Any:
         """Give the state that was saved last, on the CPU, or None if there is none: then the training begins.
@@ -174,10 +172,12 @@ class Trial:
         The global random generators are put where they were. Call it when the model has been made, right before the
         first epoch.
         """
-        if (saved := read_state(self._state_file)) is None:
+        if (saved := read_state(self._state_file, self._whose)) is None:
             return None
-        if saved.get("run") != self._whose or not {"state", "random", "history"} <= saved.keys():
-            raise StudyError(f"{self._state_file} is not of this run; delete it to train this run from the start")
+        if missing := {"state", "random", "history"} - saved.keys():
+            raise StudyError(
+                f"{self._state_file} lacks {', '.join(sorted(missing))}; delete it to train this run from the start"
+            )
         _set_random(saved["random"])
         self._history = saved["history"]
         self._began = time.perf_counter() - (self._history[-1]["seconds"] if self._history else 0)

@@ -1,8 +1,6 @@
 """The commands that ask for a study again."""
 
-import json
 import shlex
-from typing import Any
 
 from lerac.study.errors import StudyError
 from lerac.study.metrics import Metric
@@ -13,7 +11,7 @@ from lerac.study.statistics.seeds_needed import POWER
 from lerac.study.statistics.summary import BASELINE
 from lerac.study.statistics.verdicts import seed_ranges
 
-__all__ = ["changed_values", "commands_of"]
+__all__ = ["commands_of"]
 
 
 def commands_of(study: Study, analysis: Analysis) -> list[str]:
@@ -39,21 +37,13 @@ def commands_of(study: Study, analysis: Analysis) -> list[str]:
     for recipe in (one for one in study.experiments if isinstance(one, Recipe)):
         word = study.files.get(recipe.name, recipe.name)
         source = ("--source", recipe.source) if _has_several_sources(word) else ()
-        groups.setdefault((source, changed_values(recipe), _claim(recipe.metric, analysis)), []).append(word)
+        groups.setdefault((source, recipe.changed, _claim(recipe.metric, analysis)), []).append(word)
     return [
         shlex.join(
             ["lerac", "compare", *names, *source, *common, *claim, *(word for s in sets for word in ("--set", s))]
         )
         for (source, sets, claim), names in groups.items()
     ]
-
-
-def changed_values(recipe: Recipe | None) -> tuple[str, ...]:
-    """Give what --set changed in a recipe, as `key=value`; nothing of another kind of experiment."""
-    if recipe is None:
-        return ()
-    keys = [key for key, source in recipe.sources.items() if source.startswith("set:")]
-    return tuple(f"{key}={_value(recipe, key)}" for key in keys)
 
 
 def _claim(metric: Metric, analysis: Analysis) -> tuple[str, ...]:
@@ -67,11 +57,3 @@ def _has_several_sources(word: str) -> bool:
         return len(recipe_sources(word)) > 1
     except StudyError:  # a file that is no longer there
         return True
-
-
-def _value(recipe: Recipe, key: str) -> str:
-    """Write a value as --set takes it: a word, or TOML, which for numbers, truth values and lists is JSON."""
-    value: Any = recipe
-    for part in key.split("."):
-        value = value[part] if isinstance(value, dict) else getattr(value, part)
-    return value if isinstance(value, str) else json.dumps(value)

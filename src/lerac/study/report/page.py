@@ -12,10 +12,10 @@ from markupsafe import Markup
 from lerac.study.files import write_text
 from lerac.study.metrics import Metric
 from lerac.study.plan.study import Study
-from lerac.study.report.commands import changed_values, commands_of
+from lerac.study.report.commands import commands_of
 from lerac.study.report.pictures import colour_rules
 from lerac.study.report.sections import PARTS, section_of
-from lerac.study.runs.comparison import Comparison, kind_of
+from lerac.study.runs.comparison import UNPUBLISHED, Comparison, kind_of
 from lerac.study.runs.folder import RESULTS, result_rows
 from lerac.study.statistics.analysis import Analysis
 from lerac.study.statistics.exact_tests import ALPHA
@@ -46,8 +46,9 @@ def write_report(path: Path, study: Study, comparisons: Sequence[Comparison], an
             sections=sections,
             colours=colour_rules(text for section in sections for text in _drawn(section)),
             parts=PARTS,
+            unpublished=UNPUBLISHED,
             word=kind_of(comparisons),
-            changed={section["name"]: changed_values(section["details"].recipe) for section in sections},
+            changed={comparison.experiment.name: comparison.changed for comparison in comparisons},
             analysis=analysis,
             baseline=analysis.baseline,
             claims=_claims(comparisons, analysis),

@@ -19,7 +19,7 @@ COLUMNS = (
     *("difference", "low", "high", "pairs", "diverged", "failed", "not_ended", "published_mean", "published_sd"),
     *("baseline", "p", "p_holm", "sign_flip_p", "sign_flip_p_holm", "wilcoxon_p", "wilcoxon_p_holm"),
     *("improvement", "improvement_low", "improvement_high", "diverged_rate", "diverged_low", "diverged_high"),
-    *("detectable", "claim", "seeds_needed"),
+    *("detectable", "claim", "seeds_needed", "differs"),
 )
 
 # What LaTeX reads as a command. "<" and ">" are other signs in its oldest font encoding.
@@ -65,6 +65,7 @@ def table_tex(comparisons: Sequence[Comparison]) -> str:
             first = f"{one.experiment.name}, {one.metric.heading}" if cell is one.cells[0] else ""
             numbers = _tex_numbers(cell, one.experiment.published.get(cell.regime))
             lines.append(" & ".join((escape_tex(first), escape_tex(cell.regime), *numbers)) + r" \\")
+        lines += [rf"\multicolumn{{8}}{{p{{0.9\linewidth}}}}{{{escape_tex(text)}}}\\" for text in one.beside]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
@@ -83,7 +84,7 @@ def _cells(comparison: Comparison, cell: Cell) -> list[object]:
         *(cell.experiment, test.regime, metric.name, metric.unit, test.n, *numbers),
         *(difference.n if difference else None, len(test.diverged), failed, len(test.missing) - failed),
         *(published or (None, None)),
-        *(comparison.baseline, *_tested(cell), *_reached(cell)),
+        *(comparison.baseline, *_tested(cell), *_reached(cell), "; ".join(comparison.differs)),
     ]
 
 

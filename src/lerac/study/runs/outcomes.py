@@ -7,9 +7,10 @@ from typing import Any
 
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.plan.own import OwnRun
+from lerac.study.runs.origin import read_origin
 from lerac.study.runs.own import noted
 from lerac.study.runs.run import RunFolder
-from lerac.study.statistics.outcomes import Outcome
+from lerac.study.statistics.outcomes import Origin, Outcome
 
 __all__ = ["SPLITS", "collect", "outcome_of"]
 
@@ -21,9 +22,10 @@ def collect(folder: Path, runs: Iterable[PlannedRun]) -> list[Outcome]:
     outcomes = []
     for run in runs:
         files = RunFolder(folder, run)
-        status = files.status()
-        environments = [known["environment"] for known in (files.config(), status) if known]
-        outcome = outcome_of(run, status, files.history(), files.error(), environments)
+        status, config = files.status(), files.config()
+        environments = [known["environment"] for known in (config, status) if known]
+        origin = read_origin(config, files.path / "config.json")
+        outcome = outcome_of(run, status, files.history(), files.error(), environments, origin)
         outcomes.append(replace(outcome, **noted(run, files.path, status)) if isinstance(run, OwnRun) else outcome)
     return outcomes
 
@@ -34,6 +36,7 @@ def outcome_of(
     history: Sequence[Mapping[str, Any]] = (),
     error: str | None = None,
     environments: Sequence[Mapping[str, str]] = (),
+    origin: Origin | None = None,
 ) -> Outcome:
     """Put together what is known of a run.
 
@@ -43,6 +46,7 @@ def outcome_of(
         history: an entry per finished epoch.
         error: traceback of the last failed attempt.
         environments: versions and machine where it was started and where it ended.
+        origin: what it was trained on.
     """
     ended = status or {}
     if ended.get("state") == "diverged":
@@ -63,6 +67,7 @@ def outcome_of(
         seconds=ended.get("seconds"),
         device=ended.get("device"),
         environments=environments,
+        origin=origin,
         error=error,
         folder=run.folder,
     )

@@ -6,9 +6,27 @@ from typing import Any, Literal
 
 from lerac.study.metrics import Metric
 
-__all__ = ["Outcome", "State"]
+__all__ = ["Origin", "Outcome", "State"]
 
 State = Literal["done", "diverged"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run was trained on.
+
+    Args:
+        sha256: fingerprint of the data, equal for equal data and nothing else.
+        published: whether it is the data that its authors published; None where nobody can tell.
+    """
+
+    sha256: str
+    published: bool | None = None
+
+    @property
+    def short(self) -> str:
+        """Enough of the fingerprint to tell two apart."""
+        return self.sha256[:12]
 
 
 @dataclass(frozen=True)
@@ -29,6 +47,7 @@ class Outcome:
         seconds: that it took.
         device: where it was trained, as torch names it.
         environments: versions and machine where it was started and where it ended.
+        origin: what it was trained on; None where nobody knows.
         error: traceback of the last attempt, if that failed.
         folder: where its files are, relative to that of the study; None if it has none.
         pairing: what must be the same for all regimes of a seed, by name, None where it could not be seen; None:
@@ -49,6 +68,7 @@ class Outcome:
     seconds: float | None = None
     device: str | None = None
     environments: Sequence[Mapping[str, str]] = ()
+    origin: Origin | None = None
     error: str | None = None
     folder: str | None = None
     pairing: Mapping[str, str | None] | None = None

@@ -117,7 +117,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         if cell.outlook and cell.outlook.claimed
     ]
     remark = [PUBLISHED] if any(summary.regime in published for summary in comparison.test) else []
-    for sentence in [*comparison.experiment.warnings, *comparison.verdicts, *claimed, *remark]:
+    for sentence in [*comparison.warnings, *comparison.verdicts, *claimed, *remark, *comparison.beside]:
         console.print(sentence, markup=False, highlight=False)
 
 
@@ -193,7 +193,7 @@ def _comparison_json(comparison: Comparison) -> dict[str, Any]:
         ],
         "verdicts": comparison.verdicts,
         "metric": comparison.metric.name,
-        "warnings": list(comparison.experiment.warnings),
+        "warnings": [*comparison.warnings, *comparison.beside],
     }
 
 

@@ -7,19 +7,24 @@ from typing import Any
 
 import torch
 
-from lerac.study.errors import StudyError
+from lerac.study.errors import StudyError, shown
 from lerac.study.files import open_file, write_bytes
 
 __all__ = ["check_plain", "read_state", "write_state"]
 
+RUN = "run"  # key of a state: the folder of the run that wrote it
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
 
 
-def read_state(path: Path) -> dict[str, Any] | None:
+def read_state(path: Path, run: str) -> dict[str, Any] | None:
     """Read a state, or give None if there is none.
 
+    Args:
+        path: of the file.
+        run: the folder of the run whose it must be.
+
     Raises:
-        StudyError: if the file is damaged.
+        StudyError: if the file is damaged, or of another run.
     """
     try:
         file = open_file(path)
@@ -33,13 +38,17 @@ def read_state(path: Path) -> dict[str, Any] | None:
             state = torch.load(file, map_location="cpu", weights_only=True) if whole else None
     except Exception as error:  # whatever torch meets in what it does not expect
         raise damaged from error
-    if not isinstance(state, dict):
+    if not whole:
         raise damaged
+    if not isinstance(state, dict) or (whose := state.pop(RUN, run)) != run:
+        what = f"is of the run {shown(whose)}" if isinstance(state, dict) else "holds no state of a run"
+        raise StudyError(f"{path} {what}; delete it to train this run from the start")
     return state
 
 
-def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a state in the place of the one before, in one step; the disk has it when this returns."""
+def write_state(path: Path, state: dict[str, Any], run: str) -> None:
+    """Write the state of a run in the place of the one before, in one step; the disk has it when this returns."""
+    state = {**state, RUN: run}  # of two seeds, nothing else would tell which is whose
     write_bytes(path, lambda file: torch.save(state, file))
 
 
