@@ -41,8 +41,6 @@ from lerac.study.recipes.regimes import parse_regime
 if TYPE_CHECKING:
     from lerac.study.engines.session import Session
     from lerac.study.plan.study import Run, Study
-    from lerac.study.statistics.outcomes import Outcome
-    from lerac.study.statistics.question import Question
 
 __all__ = ["compare_command", "report_command", "train_command"]
 
@@ -93,6 +91,8 @@ def compare_command(
     from lerac.study.engines.session import Session
     from lerac.study.own.functions import is_function
     from lerac.study.plan.request import default_out, parse_seeds, request_study, require_data, set_places
+    from lerac.study.report.commands import Where
+    from lerac.study.report.telling import ask, tell
     from lerac.study.training.launch import refuse_launch
 
     refuse_launch("lerac compare")
@@ -110,7 +110,7 @@ def compare_command(
         )
     session = Session(out or default_out(asked), asked, engine=engine)
     study = session.study()
-    _question(study, baseline, claims, power)  # so that it is refused before anything is trained
+    ask(study, baseline, claims, power, early=True)
     if plan:
         _print_plan(session.folder, study, _side_by_side(workers, engine, device), as_json=as_json)
         return
@@ -119,14 +119,9 @@ def compare_command(
         failures = session.train(study.runs(), workers)
         study = session.settled()
         outcomes = session.write_tables(study)
-        _tell(
-            session.folder,
-            study,
-            outcomes,
-            _question(study, baseline, claims, power),
-            [session.folder],
-            as_json=as_json,
-        )
+        where = Where([session.folder], session.folder, engine)
+        told = tell(where, study, outcomes, ask(study, baseline, claims, power))
+    told.show(as_json=as_json)
     if failures:
         raise typer.Exit(1)
 
@@ -185,20 +180,16 @@ def report_command(
     as_json: Json = False,
 ) -> None:
     """Make the report again, of one folder or of several together."""
+    from lerac.study.report.commands import Where
+    from lerac.study.report.telling import ask, tell
     from lerac.study.runs.folder import write_tables
     from lerac.study.runs.merging import merge
 
     study, outcomes = merge(folders)
-    question = _question(study, baseline, claims, power)
-    write_tables(out or folders[0], outcomes)
-    _tell(out or folders[0], study, outcomes, question, folders, as_json=as_json)
-
-
-def _question(study: "Study", baseline: str | None, claims: list[str], power: float) -> "Question":
-    from lerac.study.statistics.question import request_question
-
-    asked = None if baseline is None else str(parse_regime(baseline))
-    return request_question(study.regimes, study.metrics, asked, claims, power)
+    question = ask(study, baseline, claims, power)
+    where = Where(folders, out or folders[0])
+    write_tables(where.out, outcomes)
+    tell(where, study, outcomes, question).show(as_json=as_json)
 
 
 def _print_plan(folder: Path, study: "Study", side_by_side: int | None, *, as_json: bool) -> None:
@@ -231,29 +222,3 @@ def _track(names: list[str]) -> None:
     from lerac.study.training.trackers import set_trackers
 
     set_trackers(names)
-
-
-def _tell(
-    out: Path, study: "Study", outcomes: "list[Outcome]", question: "Question", folders: list[Path], *, as_json: bool
-) -> None:
-    """Compute the statistics, once for all; write page and tables; print."""
-    from rich.console import Console
-
-    from lerac.study.report.page import write_report
-    from lerac.study.report.tables import write_summary
-    from lerac.study.runs.comparison import compare
-    from lerac.study.statistics.whole_study import analyse
-    from lerac.study.terminal.study import print_study, study_json
-
-    analysis = analyse(
-        outcomes, baseline=question.baseline, claims=question.claims, power=question.power, folders=folders
-    )
-    comparisons, page = compare(study, outcomes, analysis), out / "report.html"
-    write_report(page, study, comparisons, analysis)
-    write_summary(out, comparisons)
-    if as_json:
-        print(json.dumps({"report": str(page), **study_json(comparisons, analysis)}, indent=2))
-        return
-    console = Console()
-    print_study(console, comparisons, analysis)
-    console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)

@@ -7,12 +7,12 @@ from typing import Any
 
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.plan.own import OwnRun
-from lerac.study.runs.origin import read_origin
+from lerac.study.runs.origin import places_here, read_origin
 from lerac.study.runs.own import noted
 from lerac.study.runs.run import RunFolder
 from lerac.study.statistics.outcomes import Origin, Outcome
 
-__all__ = ["SPLITS", "collect", "outcome_of"]
+__all__ = ["SPLITS", "collect", "outcome_of", "places_of"]
 
 SPLITS = ("test", "validation")  # on which a run is measured at its end
 
@@ -28,6 +28,19 @@ def collect(folder: Path, runs: Iterable[PlannedRun]) -> list[Outcome]:
         outcome = outcome_of(run, status, files.history(), files.error(), environments, origin)
         outcomes.append(replace(outcome, **noted(run, files.path, status)) if isinstance(run, OwnRun) else outcome)
     return outcomes
+
+
+def places_of(folder: Path, runs: Iterable[PlannedRun]) -> dict[str, str]:
+    """Say where the data of runs is, and the weights, as options of the command line: here and now, or there and then.
+
+    What is known of a kind of run that none of them is, or that does not say it, is nothing.
+    """
+    here: dict[str, str] = {}
+    for run in runs:
+        files = RunFolder(folder, run)
+        there = read_origin(files.config(), files.path / "config.json")
+        here = {**(there.places if there else {}), **here, **places_here(run)}
+    return here
 
 
 def outcome_of(
