@@ -116,7 +116,7 @@ def compare_command(
         return
     require_data(asked)
     with session.claimed() as study:
-        failures = session.train(study.runs(), workers)
+        failures = session.train(study.runs(), workers, paired=paired == "require")
         study = session.settled()
         outcomes = session.write_tables(study)
         where = Where([session.folder], session.folder, engine)

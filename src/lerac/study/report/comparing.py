@@ -72,7 +72,7 @@ def compare(
     """
     check_not_loading()
     require_engine(engine)
-    if isinstance(workers, bool) or not isinstance(workers, int | None) or (workers or 0) < 0:
+    if workers is not None and (type(workers) is not int or workers < 0):
         raise StudyError(f"workers must be a count of 0 or more, got {workers!r}")
     if code not in (None, "accept"):
         raise StudyError(f"code must be 'accept' or None, got {code!r}")

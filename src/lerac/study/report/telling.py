@@ -68,7 +68,8 @@ class Told:
         said = [*(one for c in self.comparisons for one in (*c.warnings, *c.verdicts)), *self.analysis.notes]
         words = "".join(f"<p>{escape(sentence)}</p>" for sentence in dict.fromkeys(said))
         body = "".join(f"<tr>{row}</tr>" for row in rows)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{words}<p>{escape(str(self.report))}</p>"
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"{table}{words}<p>{escape(str(self.report))}</p>"
 
 
 def ask(
