@@ -11,18 +11,26 @@ __all__ = [
     "KINDS",
     "Baseline",
     "Claims",
+    "Code",
+    "Compared",
     "DataRoot",
     "Device",
+    "Goal",
     "Json",
+    "Metric",
     "ModelName",
+    "Name",
+    "Paired",
     "Power",
     "Precision",
     "Recipe",
-    "Recipes",
+    "Scale",
     "SeedList",
     "Sets",
     "SourceOption",
+    "Threads",
     "Tracker",
+    "Unit",
     "Weights",
     "Workers",
 ]
@@ -31,7 +39,12 @@ KINDS = "timm:NAME, torchvision:NAME, hf:CONFIG (a config class or a local confi
 
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help=f"One of ours, {KINDS}.")]
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="MODEL/DATASET, an alias, or a TOML file.")]
-Recipes = Annotated[list[str], typer.Argument(metavar="RECIPE…", help="MODEL/DATASET, an alias, or a TOML file.")]
+Compared = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RECIPE…", help="MODEL/DATASET, an alias, or a TOML file; or functions of yours: FILE.py:FUNCTION."
+    ),
+]
 Sets = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a value: training.epochs=10; none removes it.")
 ]
@@ -55,4 +68,16 @@ Claims = Annotated[
     ),
 ]
 Power = Annotated[float, typer.Option(help="With which probability --claim is to be shown.")]
+Metric = Annotated[
+    str | None, typer.Option(help="Of functions: which of the values that they return decides; default: the only one.")
+]
+Goal = Annotated[str | None, typer.Option(help="Of functions: whether more of it is better (max) or less (min).")]
+Unit = Annotated[str | None, typer.Option(help="Of functions: of what is shown, such as %.")]
+Scale = Annotated[float | None, typer.Option(help="Of functions: from what they return to what is shown, such as 100.")]
+Name = Annotated[str | None, typer.Option(help="Of functions: what tables call it; default: FILE:FUNCTION.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Of functions: threads of each run on the CPU; default: 1.")]
+Code = Annotated[str | None, typer.Option(metavar="accept", help="Of functions: go on although the file has changed.")]
+Paired = Annotated[
+    str | None, typer.Option(metavar="require", help="Of functions: runs that are not paired are an error.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -13,17 +13,25 @@ import typer
 from lerac.commands.options import (
     Baseline,
     Claims,
+    Code,
+    Compared,
     DataRoot,
     Device,
+    Goal,
     Json,
+    Metric,
+    Name,
+    Paired,
     Power,
     Precision,
     Recipe,
-    Recipes,
+    Scale,
     SeedList,
     Sets,
     SourceOption,
+    Threads,
     Tracker,
+    Unit,
     Weights,
     Workers,
 )
@@ -33,9 +41,6 @@ from lerac.study.recipes.regimes import parse_regime
 if TYPE_CHECKING:
     from lerac.study.engines.session import Session
     from lerac.study.plan.study import Run, Study
-    from lerac.study.report.commands import Where
-    from lerac.study.statistics.outcomes import Outcome
-    from lerac.study.statistics.question import Question
 
 __all__ = ["compare_command", "report_command", "train_command"]
 
@@ -43,8 +48,13 @@ A_MOMENT = 10.0  # seconds that another process may need to write the tables of 
 
 
 def compare_command(
-    recipes: Recipes,
-    regimes: Annotated[str, typer.Option(help="What to compare, options in brackets.")] = DEFAULT_REGIMES,
+    recipes: Compared,
+    regimes: Annotated[
+        str | None,
+        typer.Option(
+            help="What to compare, options in brackets.", show_default=f"{DEFAULT_REGIMES}; of functions fewer"
+        ),
+    ] = None,
     seeds: SeedList = "5",
     overrides: Sets = [],  # noqa: B006 - typer's way to say none
     source: SourceOption = None,
@@ -62,36 +72,56 @@ def compare_command(
     plan: Annotated[bool, typer.Option("--plan", help="Print the runs, train nothing.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Changes nothing: a study always continues.")] = False,
     as_json: Json = False,
+    metric: Metric = None,
+    goal: Goal = None,
+    unit: Unit = None,
+    scale: Scale = None,
+    name: Name = None,
+    threads: Threads = None,
+    code: Code = None,
+    paired: Paired = None,
 ) -> None:
     """Train every regime × seed, and report the differences.
 
-    The same command continues an interrupted study, and a longer list of regimes, seeds or recipes extends it.
+    What is compared is recipes, or functions of your own: FILE.py:FUNCTION, see docs/your-own-training.md. The same
+    command continues an interrupted study, and a longer list of regimes, seeds or recipes extends it.
     """
+    from lerac.commands.own import OwnOptions, request_own
     from lerac.study.engines import require_engine
     from lerac.study.engines.session import Session
+    from lerac.study.own.functions import is_function
     from lerac.study.plan.request import default_out, parse_seeds, request_study, require_data, set_places
     from lerac.study.report.commands import Where
+    from lerac.study.report.telling import ask, tell
     from lerac.study.training.launch import refuse_launch
 
     refuse_launch("lerac compare")
     require_engine(engine)
     set_places(data_root, weights)
-    _track(tracker)
-    asked = request_study(
-        recipes, regimes, parse_seeds(seeds), overrides, source, device, precision, here=engine == "local"
-    )
+    here, own = engine == "local", OwnOptions(metric, goal, unit, scale, name, threads, code, paired)
+    if any(is_function(word) for word in recipes):
+        only = {"--source": source, "--precision": precision if precision != "float32" else None, "--tracker": tracker}
+        asked = request_own(recipes, regimes, parse_seeds(seeds), overrides, device, own, only, here=here)
+    else:
+        own.refuse()
+        _track(tracker)
+        asked = request_study(
+            recipes, regimes or DEFAULT_REGIMES, parse_seeds(seeds), overrides, source, device, precision, here=here
+        )
     session = Session(out or default_out(asked), asked, engine=engine)
     study = session.study()
-    question = _question(study, baseline, claims, power)
+    ask(study, baseline, claims, power, early=True)
     if plan:
         _print_plan(session.folder, study, _side_by_side(workers, engine, device), as_json=as_json)
         return
     require_data(asked)
     with session.claimed() as study:
-        failures = session.train(study.runs(), workers)
+        failures = session.train(study.runs(), workers, paired=paired == "require")
+        study = session.settled()
         outcomes = session.write_tables(study)
         where = Where([session.folder], session.folder, engine)
-        _tell(where, study, outcomes, question, as_json=as_json)
+        told = tell(where, study, outcomes, ask(study, baseline, claims, power))
+    told.show(as_json=as_json)
     if failures:
         raise typer.Exit(1)
 
@@ -151,21 +181,15 @@ def report_command(
 ) -> None:
     """Make the report again, of one folder or of several together."""
     from lerac.study.report.commands import Where
+    from lerac.study.report.telling import ask, tell
     from lerac.study.runs.folder import write_tables
     from lerac.study.runs.merging import merge
 
     study, outcomes = merge(folders)
-    question = _question(study, baseline, claims, power)
+    question = ask(study, baseline, claims, power)
     where = Where(folders, out or folders[0])
     write_tables(where.out, outcomes)
-    _tell(where, study, outcomes, question, as_json=as_json)
-
-
-def _question(study: "Study", baseline: str | None, claims: list[str], power: float) -> "Question":
-    from lerac.study.statistics.question import request_question
-
-    asked = None if baseline is None else str(parse_regime(baseline))
-    return request_question(study.regimes, study.metrics, asked, claims, power)
+    tell(where, study, outcomes, question).show(as_json=as_json)
 
 
 def _print_plan(folder: Path, study: "Study", side_by_side: int | None, *, as_json: bool) -> None:
@@ -198,27 +222,3 @@ def _track(names: list[str]) -> None:
     from lerac.study.training.trackers import set_trackers
 
     set_trackers(names)
-
-
-def _tell(where: "Where", study: "Study", outcomes: "list[Outcome]", question: "Question", *, as_json: bool) -> None:
-    """Compute the statistics, once for all; write page and tables; print."""
-    from rich.console import Console
-
-    from lerac.study.report.page import write_report
-    from lerac.study.report.tables import write_summary
-    from lerac.study.runs.comparison import compare
-    from lerac.study.statistics.whole_study import analyse
-    from lerac.study.terminal.study import print_study, study_json
-
-    analysis = analyse(
-        outcomes, baseline=question.baseline, claims=question.claims, power=question.power, folders=where.folders
-    )
-    comparisons, page = compare(study, outcomes, analysis), where.out / "report.html"
-    write_report(page, study, comparisons, analysis, where)
-    write_summary(where.out, comparisons)
-    if as_json:
-        print(json.dumps({"report": str(page), **study_json(comparisons, analysis)}, indent=2))
-        return
-    console = Console()
-    print_study(console, comparisons, analysis)
-    console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)

@@ -23,6 +23,7 @@ __all__ = [
     "folder_in",
     "make_durable",
     "open_file",
+    "open_log",
     "parse_json",
     "read_bytes",
     "read_json",
@@ -95,6 +96,12 @@ def open_file(path: Path) -> BinaryIO:
         StudyError: if it is a symbolic link, or anything but a file.
     """
     return os.fdopen(_open(path, os.O_RDONLY), "rb")
+
+
+def open_log(path: Path) -> int:
+    """Open a file of a study for adding to it, and give its descriptor; errors as for `open_file`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return _open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 
 def _open(path: Path, flags: int) -> int:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lerac.study.engines import engine_of
+from lerac.study.engines import engine_of, here
+from lerac.study.engines.pairing import Pairing
 from lerac.study.engines.progress import TerminalProgress, report_failure
 from lerac.study.files import claim
 from lerac.study.plan.experiment import PlannedRun
@@ -62,18 +63,35 @@ class Session:
             write_study(self.folder, study)
             yield study
 
-    def train(self, runs: Sequence[PlannedRun], workers: int | None) -> int:
-        """Train what is left of runs; say on stderr how it goes and which failed and why, and give their number."""
+    def train(self, runs: Sequence[PlannedRun], workers: int | None, *, paired: bool = False) -> int:
+        """Train what is left of runs; say on stderr how it goes and which failed and why, and give their number.
+
+        Args:
+            runs: of the study.
+            workers: side by side at most; None: as many as there is room for; 0: none, in this process.
+            paired: whether runs of a seed that are not paired are an error.
+
+        Raises:
+            StudyError: if no other run would fare better than one did, or runs are not paired that have to be.
+        """
         errors = Console(stderr=True)
         runs = list({run.folder: run for run in runs}.values())  # one training may have several names, as `lerac(k=3)`
         left = [run for run in runs if RunFolder(self.folder, run).status() is None]
-        with TerminalProgress(errors, self.folder, runs) as progress:
-            failures = engine_of(self.engine)(self.folder, left, workers=workers, progress=progress)
+        with TerminalProgress(errors, self.folder, runs) as shown:
+            progress = Pairing(shown, self.folder, runs) if paired else shown
+            train_all = engine_of(self.engine) if workers != 0 else here.train_all
+            failures = train_all(self.folder, left, workers=workers, progress=progress)
         for failure in failures:
             report_failure(errors, self.folder, failure.run, failure.reason)
         if failures:
             errors.print(f"{len(failures)} of {len(runs)} runs failed; the same command tries them again")
         return len(failures)
+
+    def settled(self) -> Study:
+        """Write and give the study once more, which may know by now what its runs measure."""
+        study = self.study()
+        write_study(self.folder, study)
+        return study
 
     def write_tables(self, study: Study) -> list[Outcome]:
         """Write the tables of what has come out of a study, and give it."""

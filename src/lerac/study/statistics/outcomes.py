@@ -52,6 +52,9 @@ class Outcome:
         origin: what it was trained on; None where nobody knows.
         error: traceback of the last attempt, if that failed.
         folder: where its files are, relative to that of the study; None if it has none.
+        pairing: what must be the same for all regimes of a seed, by name, None where it could not be seen; None:
+            it is, by the way in which the runs are made.
+        beside: what else its kind of experiment knows of it, for its own part of the report.
     """
 
     experiment: str
@@ -70,6 +73,8 @@ class Outcome:
     origin: Origin | None = None
     error: str | None = None
     folder: str | None = None
+    pairing: Mapping[str, str | None] | None = None
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.experiment} {self.regime} seed {self.seed}"

@@ -1,0 +1,174 @@
+"""Runs of trainings that people bring themselves: trained, checked, and read again."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lerac.study.errors import RunFailedError, StopStudyError, StudyError
+from lerac.study.own import forked
+from lerac.study.own.here import call_here, held
+from lerac.study.own.record import FILE, Record, read_record
+from lerac.study.own.returned import not_finite
+from lerac.study.own.running import Answer
+from lerac.study.own.trial import FOLDER
+from lerac.study.plan.experiment import PlannedRun
+from lerac.study.plan.own import FunctionExperiment, OwnExperiment, OwnRun
+from lerac.study.plan.study import Study
+from lerac.study.recipes.regimes import parse_regime
+from lerac.study.runs.run import RunFolder, train
+from lerac.study.statistics.outcomes import Outcome
+
+__all__ = ["not_paired", "noted", "planned_epochs", "settled", "without_old_code"]
+
+UNSEEN: dict[str, str | None] = {"weights": None, "first batch": None, "steps": None}
+
+
+@train.register
+def _train_own(run: OwnRun, files: RunFolder) -> None:
+    path = files.path.absolute()
+    interrupted = _prepare(run, files)
+    function = held(run.experiment)
+    answer = forked.call(run, path) if function is None else call_here(run, path, function)
+    if answer.stop is not None:
+        raise StopStudyError(answer.stop)
+    if answer.values is None:
+        raise RunFailedError(answer.reason, answer.trace)
+    record = read_record(path / FOLDER)
+    _check(run, record)
+    files.write_status(_status(run, files, answer, record, interrupted))
+
+
+def _prepare(run: OwnRun, files: RunFolder) -> bool:
+    """Make the folder of the training; say whether an earlier attempt was interrupted there.
+
+    What an attempt has left that was trained by another version of the source is not continued.
+    """
+    before = (files.path / FOLDER).is_dir()
+    if (files.config() or {}).get("code") != run.code:
+        for name in ("checkpoint.pt", "metrics.jsonl", f"{FOLDER}/{FILE}", forked.OUTPUT):
+            (files.path / name).unlink(missing_ok=True)
+        files.write_config()
+    if not (files.path / "checkpoint.pt").exists():
+        (files.path / "metrics.jsonl").unlink(missing_ok=True)
+    (files.path / FOLDER).mkdir(exist_ok=True)
+    return before
+
+
+def _check(run: OwnRun, record: Record | None) -> None:
+    """Refuse a run that has not been trained as the study says.
+
+    Raises:
+        StopStudyError: as no other run would fare better.
+    """
+    who = f"{run.experiment} ({run.regime}, seed {run.seed})"
+    if record is None:
+        if parse_regime(run.regime).name == "conventional":
+            return
+        raise StopStudyError(
+            f"{who} has never called attach, so that it was trained conventionally: add "
+            "trial.attach(optimizer, model, epoch_steps=len(loader)) where the optimizer has been made"
+        )
+    if record.regime != run.regime:
+        raise StopStudyError(f"{who}: attach was called for {record.regime}; leave the regime out, it is the trial's")
+    for one in record.attached:
+        if one.epochs is None or (promised := round(one.epochs * one.epoch_steps)) == one.steps:
+            continue
+        if one.scaled and one.steps < promised:  # loss scaling skips steps
+            continue
+        raise StopStudyError(
+            f"{who} took {one.steps} optimizer steps, and attach was promised {promised} (epoch_steps="
+            f"{one.epoch_steps} × epochs={one.epochs:g}). Count optimizer steps, not batches, where gradients are "
+            "accumulated; len(loader) before a distributed prepare is not the number of steps after it; and leave "
+            "epochs out if training may stop early"
+        )
+
+
+def _status(run: OwnRun, files: RunFolder, answer: Answer, record: Record | None, interrupted: bool) -> dict[str, Any]:
+    history = files.history()
+    status: dict[str, Any] = {
+        "epochs": (record and record.epochs) or len(history) or None,
+        "steps": record and record.steps,
+        "seconds": answer.seconds,
+        "code": run.code,
+    }
+    if interrupted:
+        status["resumed"] = "save" if answer.loaded else "anew"
+    if (reason := not_finite(answer.values or {})) is not None:
+        return {"state": "diverged", "reason": reason, **status}
+    return {"state": "done", **(answer.values or {}), **status}
+
+
+def noted(run: OwnRun, path: Path, status: dict[str, Any] | None) -> dict[str, Any]:
+    """Give what an `Outcome` has of such a run beside what all runs have.
+
+    Args:
+        run: which.
+        path: its folder.
+        status: how it ended; None while it has not.
+    """
+    record = read_record(path / FOLDER)
+    beside = {key: status[key] for key in ("code", "resumed", "reason") if key in status} if status else {}
+    return {
+        "pairing": record.pairing if record else UNSEEN,
+        "planned": record and record.epochs,
+        "beside": {**beside, "record": record},
+    }
+
+
+def not_paired(outcomes: Sequence[Outcome]) -> str | None:
+    """Say what tells runs of a seed apart beside their regime; None if nothing does."""
+    found = []
+    for what in UNSEEN:
+        values = {one.pairing[what] for one in outcomes if one.pairing is not None}
+        if None in values:
+            found.append(f"{what} could not be checked")
+        elif len(values) > 1:
+            found.append(f"{what} {'differ' if what.endswith('s') else 'differs'}")
+    return "; ".join(found) or None
+
+
+def planned_epochs(path: Path) -> int | None:
+    """Give how many epochs the training in a run's folder has said that it has; None if it has not."""
+    record = read_record(path / FOLDER)
+    return None if record is None else record.epochs
+
+
+def settled(folder: Path, study: Study) -> Study:
+    """Give a study whose experiments know what they are judged by, where ended runs tell.
+
+    Raises:
+        StudyError: if runs of one experiment have measured different things, and nobody has said which decides.
+    """
+    return _changed(study, lambda one: {"measure": _measured(folder, study, one)} if one.measure is None else {})
+
+
+def without_old_code(folder: Path, present: Study, asked: Study) -> Study:
+    """Give the study of a folder, with the source that is asked for where no run by another has ended."""
+    codes = {one.name: one.code for one in asked.experiments if isinstance(one, FunctionExperiment)}
+
+    def change(one: OwnExperiment) -> dict[str, Any]:
+        if one.name not in codes or any(RunFolder(folder, run).status() for run in _runs_of(present, one)):
+            return {}
+        return {"code": codes[one.name]}
+
+    return _changed(present, change)
+
+
+def _measured(folder: Path, study: Study, experiment: OwnExperiment) -> str | None:
+    statuses = (RunFolder(folder, run).status() for run in _runs_of(study, experiment))
+    names = {name for status in statuses if status for name in status.get("test", {})}
+    if len(names) > 1:
+        listed = ", ".join(sorted(names))
+        raise StudyError(f"{experiment.name} has measured {listed}; say by --metric which of them decides")
+    return names.pop() if names else None
+
+
+def _runs_of(study: Study, experiment: OwnExperiment) -> list[PlannedRun]:
+    return study.model_copy(update={"recipes": [experiment]}).runs()
+
+
+def _changed(study: Study, change: Callable[[OwnExperiment], dict[str, Any]]) -> Study:
+    recipes = [
+        one.model_copy(update=change(one)) if isinstance(one, OwnExperiment) else one for one in study.experiments
+    ]
+    return study.model_copy(update={"recipes": recipes})
