@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from lerac.study.errors import RunFailedError, StopStudyError, StudyError
+from lerac.study.files import folder_in
 from lerac.study.own import forked
-from lerac.study.own.here import call_here, held
 from lerac.study.own.record import FILE, Record, read_record
 from lerac.study.own.returned import not_finite
-from lerac.study.own.running import Answer
+from lerac.study.own.running import Answer, held, perform
 from lerac.study.own.trial import FOLDER
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.plan.own import FunctionExperiment, OwnExperiment, OwnRun
@@ -28,7 +28,7 @@ def _train_own(run: OwnRun, files: RunFolder) -> None:
     path = files.path.absolute()
     interrupted = _prepare(run, files)
     function = held(run.experiment)
-    answer = forked.call(run, path) if function is None else call_here(run, path, function)
+    answer = forked.call(run, path) if function is None else perform(run, path, function)
     if answer.stop is not None:
         raise StopStudyError(answer.stop)
     if answer.values is None:
@@ -50,7 +50,7 @@ def _prepare(run: OwnRun, files: RunFolder) -> bool:
         files.write_config()
     if not (files.path / "checkpoint.pt").exists():
         (files.path / "metrics.jsonl").unlink(missing_ok=True)
-    (files.path / FOLDER).mkdir(exist_ok=True)
+    folder_in(files.path, FOLDER).mkdir(exist_ok=True)
     return before
 
 

@@ -26,6 +26,7 @@ from lerac.study.files import (
     write_json,
     write_text,
 )
+from lerac.study.own.saved import read_state, write_state
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.plan.study import Run
 from lerac.study.runs.origin import origin_of, read_origin, require_same_origin
@@ -33,7 +34,6 @@ from lerac.study.runs.schema import checked_checkpoint, checked_config, checked_
 from lerac.study.statistics.networks import PREDICTIONS
 from lerac.study.statistics.outcomes import Origin
 from lerac.study.training.launch import check_agreement, is_main
-from lerac.study.training.saved import read_state, write_state
 from lerac.study.training.training import Training
 
 __all__ = ["RunFolder", "environment", "train", "train_run"]
