@@ -207,8 +207,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "sd": summary.sd,
         "diverged": list(summary.diverged),
         "missing": list(summary.missing),
-        "difference": difference
-        and {"n": difference.n, "mean": difference.mean, "low": difference.low, "high": difference.high},
+        "difference": difference and {key: getattr(difference, key) for key in ("n", "mean", "low", "high")},
     }
 
 
