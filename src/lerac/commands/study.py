@@ -146,13 +146,16 @@ def report_command(
     as_json: Json = False,
 ) -> None:
     """Make the report again, of one folder or of several together."""
+    from lerac.study.files import make_folder
     from lerac.study.runs.folder import write_tables
     from lerac.study.runs.merging import merge
 
     study, outcomes = merge(folders)
     question = _question(study, baseline, claims, power)
-    write_tables(out or folders[0], outcomes)
-    _tell(out or folders[0], study, outcomes, question, folders, as_json=as_json)
+    target = out or folders[0]
+    make_folder(target)
+    write_tables(target, outcomes)
+    _tell(target, study, outcomes, question, folders, as_json=as_json)
 
 
 def _question(study: "Study", baseline: str | None, claims: list[str], power: float) -> "Question":
