@@ -125,10 +125,11 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
         raise ValueError(f"p {wrong[0]}: a probability from 0 to 1, or None, was expected")
     if len(ps) == 1 or all(p is None for p in ps):
         return list(ps)
-    from statsmodels.stats.multitest import multipletests  # here, because it takes long to load
-
-    _, adjusted, _, _ = multipletests([1.0 if p is None else p for p in ps], method="holm")
-    return [None if p is None else float(a) for p, a in zip(ps, adjusted, strict=True)]
+    values, adjusted, reached = [1.0 if p is None else float(p) for p in ps], list(ps), 0.0
+    for rank, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        reached = max(reached, (len(values) - rank) * values[place])
+        adjusted[place] = None if ps[place] is None else min(reached, 1.0)
+    return adjusted
 
 
 @dataclass(frozen=True)
