@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from lerac.regimes.drawing import derive
 from lerac.snr import LayerSNR, layer_snr, with_weight_noise
 from lerac.study.data.splits import Inputs, Splits
 from lerac.study.errors import StudyError
 from lerac.study.plan.study import Run, Study
 from lerac.study.recipes.recipe import Recipe, load_recipe
-from lerac.study.seeds import derive
 from lerac.study.statistics import BASELINE, Difference, paired_difference
 from lerac.study.training.training import Training, build
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lerac.regimes.drawing import derive
 from lerac.study.data.fingerprint import Fingerprint
 from lerac.study.data.settings import DataSettings
 from lerac.study.data.splits import HeldSplit, Positions, Splits, stratified, with_label_noise
-from lerac.study.seeds import derive
 
 __all__ = ["fingerprint", "load"]
 

@@ -7,18 +7,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
+from lerac.regimes.effects import Curriculum, Smoothing
+from lerac.regimes.text import Regime
 from lerac.study.data.settings import Section
 from lerac.study.data.tasks import metric_of
 from lerac.study.errors import StudyError, fault, shown
 from lerac.study.metrics import Metric
-from lerac.study.plan.curriculum import Curriculum, Smoothing, resolve, smooth, steps_per_epoch
+from lerac.study.plan.curriculum import resolve, smooth
 from lerac.study.plan.experiment import KINDS, Experiment, PlannedRun, run_folder
 from lerac.study.plan.precision import MIXED
 from lerac.study.recipes.recipe import Recipe
-from lerac.study.recipes.regimes import Regime, parse_regime
+from lerac.study.recipes.regimes import parse_regime
 from lerac.study.recipes.sections import flat
 
-__all__ = ["Curriculum", "Run", "Smoothing", "Study", "plan_run", "resolve", "smooth", "steps_per_epoch"]
+__all__ = ["Run", "Study", "plan_run"]
 
 
 @dataclass(frozen=True)

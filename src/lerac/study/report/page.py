@@ -12,7 +12,7 @@ from markupsafe import Markup
 from lerac.study.files import write_text
 from lerac.study.metrics import Metric
 from lerac.study.plan.study import Study
-from lerac.study.report.commands import commands_of
+from lerac.study.report.commands import Where, commands_of
 from lerac.study.report.pictures import colour_rules
 from lerac.study.report.sections import PARTS, section_of
 from lerac.study.runs.comparison import UNPUBLISHED, Comparison, kind_of
@@ -27,7 +27,9 @@ from lerac.study.statistics.verdicts import p_number
 __all__ = ["write_report"]
 
 
-def write_report(path: Path, study: Study, comparisons: Sequence[Comparison], analysis: Analysis) -> None:
+def write_report(
+    path: Path, study: Study, comparisons: Sequence[Comparison], analysis: Analysis, where: Where | None = None
+) -> None:
     """Write the page.
 
     Args:
@@ -35,6 +37,7 @@ def write_report(path: Path, study: Study, comparisons: Sequence[Comparison], an
         study: that was asked for.
         comparisons: of all its recipes.
         analysis: that they are made from.
+        where: the folders that its commands name.
     """
     outcomes = [outcome for comparison in comparisons for outcome in comparison.outcomes]
     sections = [section_of(comparison, study) for comparison in comparisons]
@@ -60,7 +63,7 @@ def write_report(path: Path, study: Study, comparisons: Sequence[Comparison], an
             failures=[outcome for outcome in outcomes if outcome.error or outcome.diverged],
             environments=_environments(outcomes),
             seconds=sum(outcome.seconds or 0 for outcome in outcomes),
-            commands=commands_of(study, analysis),
+            commands=commands_of(study, analysis, where),
             data=embedded(outcomes),
         )
     )

@@ -1,5 +1,6 @@
 """What runs are trained on: written down when one is begun, and the same for all runs of a study."""
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from pathlib import Path
@@ -14,7 +15,9 @@ from lerac.study.plan.experiment import PlannedRun
 from lerac.study.plan.study import Run
 from lerac.study.statistics.outcomes import Origin, Outcome
 
-__all__ = ["origin_of", "read_origin", "require_same_data", "require_same_origin"]
+__all__ = ["origin_of", "places_here", "read_origin", "require_same_data", "require_same_origin"]
+
+PLACES = {"--data-root": "LERAC_DATA", "--weights": "LERAC_WEIGHTS"}
 
 _ORIGIN = TypeAdapter(Origin)
 
@@ -33,7 +36,15 @@ def origin_of(run: Any) -> Origin | None:
 def _of_recipe(run: Run) -> Origin:
     data = DataSettings(**run.settings["data"])
     found = DATASETS[run.settings["dataset"]].fingerprint(data)
-    return Origin(found.sha256, found.published)
+    return Origin(found.sha256, found.published, places_here(run))
+
+
+def places_here(run: PlannedRun) -> dict[str, str]:
+    """Say where this process looks for data and weights of a run, if it is told, as options of the command line."""
+    if not _has_files(run):
+        return {}
+    told = {option: os.environ.get(variable) for option, variable in PLACES.items()}
+    return {option: os.path.abspath(place) for option, place in told.items() if place}  # noqa: PTH100 - links stay
 
 
 def read_origin(config: Mapping[str, Any] | None, path: Path) -> Origin | None:

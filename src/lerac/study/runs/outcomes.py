@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from lerac.study.plan.experiment import PlannedRun
-from lerac.study.runs.origin import read_origin
+from lerac.study.runs.origin import places_here, read_origin
 from lerac.study.runs.run import RunFolder
 from lerac.study.statistics.outcomes import Origin, Outcome
 
-__all__ = ["SPLITS", "collect", "outcome_of"]
+__all__ = ["SPLITS", "collect", "outcome_of", "places_of"]
 
 SPLITS = ("test", "validation")  # on which a run is measured at its end
 
@@ -24,6 +24,19 @@ def collect(folder: Path, runs: Iterable[PlannedRun]) -> list[Outcome]:
         origin = read_origin(config, files.path / "config.json")
         outcomes.append(outcome_of(run, status, files.history(), files.error(), environments, origin))
     return outcomes
+
+
+def places_of(folder: Path, runs: Iterable[PlannedRun]) -> dict[str, str]:
+    """Say where the data of runs is, and the weights, as options of the command line: here and now, or there and then.
+
+    What is known of a kind of run that none of them is, or that does not say it, is nothing.
+    """
+    here: dict[str, str] = {}
+    for run in runs:
+        files = RunFolder(folder, run)
+        there = read_origin(files.config(), files.path / "config.json")
+        here = {**(there.places if there else {}), **here, **places_here(run)}
+    return here
 
 
 def outcome_of(

@@ -18,10 +18,12 @@ class Origin:
     Args:
         sha256: fingerprint of the data, equal for equal data and nothing else.
         published: whether it is the data that its authors published; None where nobody can tell.
+        places: where it was, and the weights that training began with, as options of the command line.
     """
 
     sha256: str
     published: bool | None = None
+    places: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def short(self) -> str:

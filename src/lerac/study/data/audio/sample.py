@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from lerac.regimes.drawing import derive
 from lerac.study.data.audio import cremad, esc50
 from lerac.study.data.audio.files import Wave, audio_library
 from lerac.study.data.places import mark_sample, new_folder
 from lerac.study.files import write_bytes, write_text
-from lerac.study.seeds import derive
 
 __all__ = ["sample_cremad", "sample_esc50"]
 

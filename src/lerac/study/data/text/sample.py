@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from lerac.regimes.drawing import derive
 from lerac.study.data.places import mark_sample, new_folder
 from lerac.study.data.text.encoding import BERT
 from lerac.study.data.text.files import Columns
 from lerac.study.errors import StudyError
 from lerac.study.files import write_text
-from lerac.study.seeds import derive
 
 __all__ = ["COUNTS", "write_text_sample"]
 
