@@ -150,6 +150,7 @@ def report_command(
     as_json: Json = False,
 ) -> None:
     """Make the report again, of one folder or of several together."""
+    from lerac.study.files import make_folder
     from lerac.study.report.commands import Where
     from lerac.study.runs.folder import write_tables
     from lerac.study.runs.merging import merge
@@ -157,6 +158,7 @@ def report_command(
     study, outcomes = merge(folders)
     question = _question(study, baseline, claims, power)
     where = Where(folders, out or folders[0])
+    make_folder(where.out)
     write_tables(where.out, outcomes)
     _tell(where, study, outcomes, question, as_json=as_json)
 

@@ -16,8 +16,8 @@ from lerac.study.report.pictures import colour_rules
 from lerac.study.report.sections import PARTS, section_of
 from lerac.study.runs.comparison import UNPUBLISHED, Comparison, kind_of
 from lerac.study.runs.folder import RESULTS, result_rows
-from lerac.study.statistics.analysis import Analysis
-from lerac.study.statistics.exact_tests import ALPHA
+from lerac.study.statistics.analysis import Analysis, Cell
+from lerac.study.statistics.exact_tests import ALPHA, Evidence, ExactTest
 from lerac.study.statistics.networks import tally
 from lerac.study.statistics.outcomes import Outcome
 from lerac.study.statistics.student import CONFIDENCE
@@ -84,11 +84,25 @@ def _tests(comparison: Comparison) -> dict[str, Any] | None:
     return {
         "name": comparison.experiment.name,
         "cells": cells,
+        "not_paired": comparison.not_paired,
         "compared": any(cell.evidence for cell in cells),
         "diverged": any(cell.failures.diverged for cell in cells),
         "outlooks": [(regime, outlook.text(comparison.metric)) for regime, outlook in outlooks],
         "claimed": any(outlook.claimed for _, outlook in outlooks),
+        "tests": _named_tests(cells, comparison.not_paired),
         "networks": [(cell.regime, tally(cell.networks)) for cell in cells if cell.networks],
+    }
+
+
+def _named_tests(cells: Sequence[Cell], not_paired: str | None) -> dict[str, list[Evidence | ExactTest | None]]:
+    """Give what each test of an experiment found, a row per regime, under its heading."""
+    found = [cell.evidence for cell in cells]
+    if not_paired:
+        return {"p, Welch's t-test": [*found], "p, permutation of labels": [one and one.labels for one in found]}
+    return {
+        "p, t-test": [*found],
+        "p, sign-flip": [one and one.sign_flip for one in found],
+        "p, Wilcoxon": [one and one.wilcoxon for one in found],
     }
 
 

@@ -178,7 +178,8 @@ def study_json(comparisons: Sequence[Comparison], analysis: Analysis) -> dict[st
     """Give the table of every recipe, and all statistics (`analysis`, see docs/statistics.md), as plain types.
 
     Accuracies and mAP are shares in [0, 1], errors of ages in years. `published` is what the paper reports, None where
-    it does not or we do not know it; `baseline` is None where nothing is compared.
+    it does not or we do not know it; `baseline` is None where nothing is compared. `analysis` says in `not_paired` of
+    which experiments differences are those of means, and why.
     """
     return {"recipes": [_comparison_json(comparison) for comparison in comparisons], "analysis": analysis.as_dict()}
 
