@@ -1,5 +1,6 @@
 """Shared by the tests of the core: a small network, its data, and the loop that people write by hand."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 
@@ -8,6 +9,13 @@ import torch
 from torch import nn
 
 import lerac
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_garbage_among_what_is_imported() -> None:
+    """Frameworks collect garbage after each training, and would look through all modules every time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,8 @@ from lerac.study.statistics import POWER
 SMALL = ["--set", "training.epochs=2", "--set", "data.train=90", "--set", "data.validation=40",
          "--set", "data.test=60", "--set", "warmup.k=1", "--set", "lerac.k=1"]  # fmt: skip
 
+ENDED = r"^\[\d/4\] small-cnn/digits (.* seed \d): validation"
+
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
@@ -47,6 +49,10 @@ def start(*arguments, **options):
         text=True,
         **options,
     )
+
+
+def epochs_of_lerac(folder):
+    return sum(len(path.read_text().splitlines()) for path in folder.glob("cut/runs/*lerac*/*/metrics.jsonl"))
 
 
 @pytest.mark.parametrize(
@@ -147,20 +153,37 @@ def test_plan_trains_and_writes_nothing(capsys, tmp_path):
 
 
 def test_compare_from_end_to_end(capsys, tmp_path):
+    """A run fails at first: code 1, and the same command trains what is missing."""
     command = ["compare", "digits", *SMALL, "--seeds", "2", "--regimes", "conventional,lerac", "--workers", "2"]
+    folder = tmp_path / "runs" / "small-cnn__digits"
+    assert run([*command, "--plan", "--json"]) == 0
+    broken = folder / json.loads(capsys.readouterr().out)[0]["folder"] / "checkpoint.pt"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"no checkpoint")
+    assert run(command) == 1
+    err = capsys.readouterr().err
+    ended = re.findall(ENDED, err, re.MULTILINE)
+    assert len(ended) == 3
+    assert "failed: small-cnn/digits conventional seed 0: " in err
+    assert f"(see {broken.parent.relative_to(tmp_path) / 'error.txt'})" in err
+    assert "1 of 4 runs failed; the same command tries them again" in err
+    assert "3 of 4 runs have ended" in (folder / "report.html").read_text()
+
+    broken.unlink()
     assert run(command) == 0
     out, err = capsys.readouterr()
-    folder = tmp_path / "runs" / "small-cnn__digits"
+    ended += re.findall(ENDED, err, re.MULTILINE)
+    assert sorted(ended) == [f"{regime} seed {seed}" for regime in ("conventional", "lerac") for seed in (0, 1)]
     values = {}
     for row in csv.DictReader((folder / "results.csv").read_text().splitlines()):
         if (row["split"], row["metric"]) == ("test", "accuracy"):
             values.setdefault(row["regime"], []).append(100 * float(row["value"]))
+    assert values.keys() == {"conventional", "lerac"}
     for regime, pair in values.items():
         assert re.search(rf"^{regime} +{sum(pair) / 2:.2f} ± ", out, re.MULTILINE)
     assert "too few for a verdict" in " ".join(out.split())
     assert "report: runs/small-cnn__digits/report.html" in out
     assert max(map(len, out.splitlines())) <= 80
-    assert len(re.findall(r"^\[\d/4\] small-cnn/digits .* seed \d: validation", err, re.MULTILINE)) == 4
     assert (folder / "report.html").stat().st_size > 10_000
 
     before = (folder / "results.csv").read_bytes()
@@ -186,45 +209,31 @@ def test_compare_from_end_to_end(capsys, tmp_path):
     assert re.fullmatch(r"9 runs, 4 to train: about \d+ s of training, \d+ s side by side", last)
 
 
-def test_a_failed_run_is_code_1_and_the_same_command_continues(capsys, tmp_path):
-    command = ["compare", "digits", *SMALL, "--seeds", "2", "--regimes", "conventional", "--out", "o", "--workers", "1"]
-    assert run([*command, "--plan", "--json"]) == 0
-    broken = tmp_path / "o" / json.loads(capsys.readouterr().out)[0]["folder"] / "checkpoint.pt"
-    broken.parent.mkdir(parents=True)
-    broken.write_bytes(b"no checkpoint")
-    assert run(command) == 1
-    err = capsys.readouterr().err
-    assert "failed: small-cnn/digits conventional seed 0: " in err
-    assert f"(see {Path('o') / broken.parent.relative_to(tmp_path / 'o') / 'error.txt'})" in err
-    assert "1 of 2 runs failed; the same command tries them again" in err
-    assert "1 of 2 runs have ended" in (tmp_path / "o" / "report.html").read_text()
-    broken.unlink()
-    assert run(command) == 0
-
-
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_interrupted_and_continued_is_undisturbed(how, tmp_path):
-    command = ["compare", "digits", *SMALL[2:], "--set", "training.epochs=150", "--seeds", "2",
+def test_killed_interrupted_and_continued_is_undisturbed(tmp_path):
+    command = ["compare", "digits", *SMALL[2:], "--set", "training.epochs=30", "--seeds", "2",
                "--regimes", "conventional,lerac", "--workers", "1"]  # fmt: skip
-    process = start(*command, "--out", "cut", start_new_session=True)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("cut/runs/*lerac*/0/metrics.jsonl")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    if how == signal.SIGINT:
-        os.killpg(process.pid, how)  # as a terminal does: the workers get it, too
-    else:
-        process.kill()
-    _, err = process.communicate(timeout=30)
-    assert list(tmp_path.glob("cut/runs/*/1/status.json")) == []
-    if how == signal.SIGINT:
-        assert process.returncode == 130
-        assert err.endswith("lerac: interrupted; the same command continues where it stopped\n")
-        assert "Traceback" not in err
-    time.sleep(1.5)  # orphans, if there were any, would go on
-    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("cut/runs/*/*/metrics.jsonl")}
-    time.sleep(0.5)
-    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.glob("cut/runs/*/*/metrics.jsonl")}
+    for how in (signal.SIGKILL, signal.SIGINT):
+        before = epochs_of_lerac(tmp_path)
+        process = start(*command, "--out", "cut", start_new_session=True)
+        deadline = time.monotonic() + 60
+        while epochs_of_lerac(tmp_path) <= before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if how == signal.SIGINT:
+            os.killpg(process.pid, how)  # as a terminal does: the workers get it, too
+        else:
+            process.kill()
+        _, err = process.communicate(timeout=30)
+        assert list(tmp_path.glob("cut/runs/*/1/status.json")) == []
+        if how == signal.SIGINT:
+            assert process.returncode == 130
+            assert err.endswith("lerac: interrupted; the same command continues where it stopped\n")
+            assert "Traceback" not in err
+        time.sleep(1.5)  # orphans, if there were any, would go on
+        written = {p: p.stat().st_mtime_ns for p in tmp_path.glob("cut/runs/*/*/metrics.jsonl")}
+        assert written
+        time.sleep(0.5)
+        assert written == {p: p.stat().st_mtime_ns for p in tmp_path.glob("cut/runs/*/*/metrics.jsonl")}
     assert run([*command, "--out", "cut"]) == 0
     study = read_study(tmp_path / "cut")
     for one in study.runs():

@@ -13,6 +13,7 @@ SCRIPT = ROOT / "docs" / "images" / "architecture_picture.py"
 STAGES = [
     {"lazy"},
     {"curves", "layers", "arguments", "undisturbed", "depth", "smoothing", "snr", "curriculum", "first_forward"},
+    {"regimes"},
     {"optax", "plot", "integrations"},
     {"__init__"},
     {"study/__init__", "study/errors", "study/seeds", "study/files", "study/metrics"},

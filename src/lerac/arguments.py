@@ -13,6 +13,8 @@ from lerac.layers import Layer, named_parameters, plain_name
 __all__ = [
     "check_curve",
     "check_decay",
+    "check_epoch_steps",
+    "check_epochs",
     "check_every",
     "check_factor",
     "check_k",
@@ -21,6 +23,7 @@ __all__ = [
     "check_lr",
     "check_model",
     "check_ratio",
+    "check_seed",
     "check_sigma",
     "some",
 ]
@@ -80,6 +83,32 @@ def check_every(every: Any) -> int:
     if calls < 1:
         raise ValueError(f"every must be at least 1 call of step(), got {every}")
     return calls
+
+
+def check_epoch_steps(epoch_steps: Any) -> int:
+    """Give the optimizer steps of an epoch as an int of at least 1."""
+    steps = _whole(epoch_steps, "epoch_steps must be a whole number of optimizer steps, such as len(loader)")
+    if steps < 1:
+        raise ValueError(f"epoch_steps must be at least 1 optimizer step, got {epoch_steps}")
+    return steps
+
+
+def check_epochs(epochs: Any) -> float | None:
+    """Give the length of a training as a finite float above 0, or None."""
+    if epochs is None:
+        return None
+    number = _number(epochs, "epochs must be the number of epochs of the whole training, or None")
+    if not 0 < number < math.inf:
+        raise ValueError(f"epochs must be a finite number above 0, got {epochs!r}")
+    return number
+
+
+def check_seed(seed: Any) -> int:
+    """Give a seed as an int of at least 0."""
+    number = _whole(seed, "seed must be a whole number")
+    if number < 0:
+        raise ValueError(f"seed must be at least 0, got {seed}")
+    return number
 
 
 def check_kernel_size(kernel_size: Any) -> int:

@@ -15,11 +15,11 @@ import lerac
 from lerac import plot
 from lerac.cli import run
 from lerac.layers import Layer
+from lerac.regimes.drawing import derive
 from lerac.snr import LayerSNR, layer_snr, with_weight_noise
 from lerac.study.models import MODELS
 from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import load_recipe
-from lerac.study.seeds import derive
 from lerac.study.snr import FINAL, Measured, compare_regimes
 from lerac.study.training.training import Training, build
 

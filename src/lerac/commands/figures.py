@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lerac.commands.options import DataRoot, Device, Json, Recipe, SeedList, Sets, SourceOption, Weights, Workers
+from lerac.regimes.text import DEFAULT_REGIMES
 from lerac.study.errors import StudyError
 from lerac.study.files import check_folder
-from lerac.study.recipes.regimes import DEFAULT_REGIMES, parse_regime
+from lerac.study.recipes.regimes import parse_regime
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

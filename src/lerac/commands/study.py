@@ -27,11 +27,13 @@ from lerac.commands.options import (
     Weights,
     Workers,
 )
-from lerac.study.recipes.regimes import DEFAULT_REGIMES, parse_regime
+from lerac.regimes.text import DEFAULT_REGIMES
+from lerac.study.recipes.regimes import parse_regime
 
 if TYPE_CHECKING:
     from lerac.study.engines.session import Session
     from lerac.study.plan.study import Run, Study
+    from lerac.study.report.commands import Where
     from lerac.study.statistics.outcomes import Outcome
     from lerac.study.statistics.question import Question
 
@@ -68,6 +70,7 @@ def compare_command(
     from lerac.study.engines import require_engine
     from lerac.study.engines.session import Session
     from lerac.study.plan.request import default_out, parse_seeds, request_study, require_data, set_places
+    from lerac.study.report.commands import Where
     from lerac.study.training.launch import refuse_launch
 
     refuse_launch("lerac compare")
@@ -77,7 +80,7 @@ def compare_command(
     asked = request_study(
         recipes, regimes, parse_seeds(seeds), overrides, source, device, precision, here=engine == "local"
     )
-    session = Session(out or default_out(asked), asked)
+    session = Session(out or default_out(asked), asked, engine=engine)
     study = session.study()
     question = _question(study, baseline, claims, power)
     if plan:
@@ -85,9 +88,10 @@ def compare_command(
         return
     require_data(asked)
     with session.claimed() as study:
-        failures = session.train(study.runs(), workers, engine)
+        failures = session.train(study.runs(), workers)
         outcomes = session.write_tables(study)
-        _tell(session.folder, study, outcomes, question, [session.folder], as_json=as_json)
+        where = Where([session.folder], session.folder, engine)
+        _tell(where, study, outcomes, question, as_json=as_json)
     if failures:
         raise typer.Exit(1)
 
@@ -146,13 +150,17 @@ def report_command(
     as_json: Json = False,
 ) -> None:
     """Make the report again, of one folder or of several together."""
+    from lerac.study.files import make_folder
+    from lerac.study.report.commands import Where
     from lerac.study.runs.folder import write_tables
     from lerac.study.runs.merging import merge
 
     study, outcomes = merge(folders)
     question = _question(study, baseline, claims, power)
-    write_tables(out or folders[0], outcomes)
-    _tell(out or folders[0], study, outcomes, question, folders, as_json=as_json)
+    where = Where(folders, out or folders[0])
+    make_folder(where.out)
+    write_tables(where.out, outcomes)
+    _tell(where, study, outcomes, question, as_json=as_json)
 
 
 def _question(study: "Study", baseline: str | None, claims: list[str], power: float) -> "Question":
@@ -194,9 +202,7 @@ def _track(names: list[str]) -> None:
     set_trackers(names)
 
 
-def _tell(
-    out: Path, study: "Study", outcomes: "list[Outcome]", question: "Question", folders: list[Path], *, as_json: bool
-) -> None:
+def _tell(where: "Where", study: "Study", outcomes: "list[Outcome]", question: "Question", *, as_json: bool) -> None:
     """Compute the statistics, once for all; write page and tables; print."""
     from rich.console import Console
 
@@ -207,11 +213,11 @@ def _tell(
     from lerac.study.terminal.study import print_study, study_json
 
     analysis = analyse(
-        outcomes, baseline=question.baseline, claims=question.claims, power=question.power, folders=folders
+        outcomes, baseline=question.baseline, claims=question.claims, power=question.power, folders=where.folders
     )
-    comparisons, page = compare(study, outcomes, analysis), out / "report.html"
-    write_report(page, study, comparisons, analysis)
-    write_summary(out, comparisons)
+    comparisons, page = compare(study, outcomes, analysis), where.out / "report.html"
+    write_report(page, study, comparisons, analysis, where)
+    write_summary(where.out, comparisons)
     if as_json:
         print(json.dumps({"report": str(page), **study_json(comparisons, analysis)}, indent=2))
         return

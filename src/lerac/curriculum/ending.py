@@ -3,24 +3,19 @@
 import atexit
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 from weakref import WeakSet, WeakValueDictionary
+
+from torch.optim import Optimizer
 
 from lerac.curriculum.notices import Place, UnfinishedWarning, builder, notice
 from lerac.curriculum.state import State
 from lerac.curriculum.step_count import read_count
 
-if TYPE_CHECKING:
-    from lerac.curriculum.course import Course
-
 __all__ = ["Watched", "tell", "watch"]
 
 _EPOCHS = 20  # a k up to this may have been meant in epochs,
 _LONGER = 10  # if training lasts so many times as long
-
-_alive: "WeakSet[Course]" = WeakSet()
-_latest: "WeakValueDictionary[Place, Course]" = WeakValueDictionary()
-_told: set[Place] = set()
 
 
 class Watched(NamedTuple):
@@ -30,7 +25,25 @@ class Watched(NamedTuple):
     process: int
 
 
-def watch(course: "Course") -> None:
+class Ending(Protocol):
+    """What is asked of a `Course`."""
+
+    optimizer: Optimizer
+    k: int
+    steps: int
+    joined: int
+    state: State
+    watched: Watched | None
+
+    def steps_in_all(self) -> int: ...
+
+
+_alive: WeakSet[Ending] = WeakSet()
+_latest: WeakValueDictionary[Place, Ending] = WeakValueDictionary()
+_told: set[Place] = set()
+
+
+def watch(course: Ending) -> None:
     """Look after a curriculum that was built just now. If the same line has built another one, that one was a trial."""
     place = builder()
     if place is None:
@@ -42,7 +55,7 @@ def watch(course: "Course") -> None:
     course.watched = Watched(place, os.getpid())
 
 
-def tell(course: "Course", *, at_exit: bool = False) -> None:
+def tell(course: Ending, *, at_exit: bool = False) -> None:
     """Warn once, with the line that built it, of a curriculum that goes and was of no use.
 
     Not after an exception: then it is no wonder. It must cost nothing while it is of use.
@@ -58,7 +71,7 @@ def tell(course: "Course", *, at_exit: bool = False) -> None:
     notice(message, UnfinishedWarning, watched.place)
 
 
-def _unfinished(course: "Course") -> str | None:
+def _unfinished(course: Ending) -> str | None:
     name, k, steps = type(course.optimizer).__name__, course.k, course.steps
     if course.state is State.REMOVED:
         return None

@@ -27,12 +27,22 @@ class Factors:
         optimizer: whose parameters must each be in a layer.
         model: whose parameters the layers name.
         ratio: as given to `LeRaC`.
+        deal: gives every layer's r_j by its name.
     """
 
-    def __init__(self, optimizer: Optimizer, model: nn.Module, ratio: float | Mapping[str, float]) -> None:
+    _deal: Callable[..., dict[str, float]] = staticmethod(start_ratios)  # in pickles of 0.1.0 there is none
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        model: nn.Module,
+        ratio: float | Mapping[str, float],
+        deal: Callable[[Sequence[Layer], float | Mapping[str, float]], dict[str, float]] = start_ratios,
+    ) -> None:
         self._optimizer = optimizer
         self._model = model
         self._ratio = ratio
+        self._deal = deal
         self._first_forward: FirstForward | None = None
         self._given = False  # by the user or with the curriculum's own state: no checkpoint replaces them
         self.layers: tuple[Layer, ...] | None = None
@@ -127,7 +137,7 @@ class Factors:
             )
 
     def _starts_of(self, layers: Sequence[Layer]) -> dict[str, float]:
-        by_layer = start_ratios(layers, self._ratio)
+        by_layer = self._deal(layers, self._ratio)
         return {name: by_layer[layer.name] for layer in layers for name in layer.parameters}
 
     def _settle(self, layers: tuple[Layer, ...], starts: dict[str, float]) -> None:

@@ -13,7 +13,7 @@ from lerac.curriculum.optimizers import carriers, check_optimizer, check_paramet
 from lerac.curriculum.state import State, check_state, curve_name, state_of, table_of
 from lerac.curriculum.step_count import STEP_KEY, read_count
 from lerac.curves import Curve
-from lerac.layers import Layer, named_parameters
+from lerac.layers import Layer, named_parameters, start_ratios
 
 __all__ = ["LeRaC"]
 
@@ -80,6 +80,8 @@ class LeRaC:
     Source: Croitoru, Ristea, Ionescu, Sebe, "Learning Rate Curriculum", IJCV 2024, arXiv 2205.09180, Eq. 6 to 8.
     """
 
+    _deal = staticmethod(start_ratios)  # which layer starts where; controls deal the same numbers otherwise
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -96,7 +98,7 @@ class LeRaC:
         self._ratio = check_ratio(ratio)
         self._curve = check_curve(curve)
         check_parameters(self._optimizer, model)
-        self._factors = Factors(self._optimizer, self._model, self._ratio)
+        self._factors = Factors(self._optimizer, self._model, self._ratio, self._deal)
         if layers is not None:
             self._factors.give(check_layers(layers, model))
         self._course = Course(carriers(optimizer, self._optimizer), self._factors, self._k, self._curve)
@@ -122,6 +124,12 @@ class LeRaC:
         """The layers, nearest to the input first; None until they are found."""
         self._course.follow()
         return self._factors.layers
+
+    @property
+    def starts(self) -> dict[str, float] | None:
+        """Where the layers start relative to the full rate, r_j in (0, 1], by the layer's name; None until found."""
+        layers, starts = self.layers, self._factors.starts
+        return None if layers is None else {layer.name: starts[layer.parameters[0]] for layer in layers}
 
     def lrs(self) -> dict[str, float]:
         """Give the learning rate that the next step will use, for every parameter of the optimizer by name.

@@ -23,16 +23,16 @@ STEP_KEY = "lerac_step"  # the count of steps, an int
 LAYERS_KEY = "lerac_layers"  # while the curriculum lasts: its layers as a string, empty until they are known
 
 
-def read_count(optimizer: Optimizer) -> int | None:
-    """Give the step count in the optimizer's param groups, None if there is none.
+def read_count(optimizer: Optimizer, key: str = STEP_KEY) -> int | None:
+    """Give the step count in the optimizer's param groups, under `key`; None if there is none.
 
     Raises:
         ValueError: if it is negative, or the groups disagree.
     """
-    counts = sorted({int(group[STEP_KEY]) for group in optimizer.param_groups if STEP_KEY in group})
+    counts = sorted({int(group[key]) for group in optimizer.param_groups if key in group})
     if len(counts) > 1 or any(count < 0 for count in counts):
         raise ValueError(
-            f"the optimizer's param groups must agree on {STEP_KEY!r}, a count of 0 or more, and have {counts}: load a "
+            f"the optimizer's param groups must agree on {key!r}, a count of 0 or more, and have {counts}: load a "
             "checkpoint that was saved as a whole, or delete the entry from every group to start at 0"
         )
     return counts[0] if counts else None

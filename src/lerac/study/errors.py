@@ -1,9 +1,16 @@
 """The errors that mean: the request cannot be done as it stands; a library that is not installed is one."""
 
 import importlib
-from typing import Any
+import reprlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["FolderInUseError", "StorageError", "StudyError", "library"]
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+__all__ = ["FolderInUseError", "StorageError", "StudyError", "fault", "library", "shown"]
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 
 class StudyError(ValueError):
@@ -19,6 +26,25 @@ class FolderInUseError(StudyError):
 
 class StorageError(StudyError):
     """A file cannot be written, because the disk is full, for example: no other run could write its files either."""
+
+
+def shown(value: Any) -> str:
+    """Write a value as Python does, cut where it is long or deep: it may come from anybody."""
+    return _SHORT.repr(value)
+
+
+def fault(error: "ValidationError") -> str:
+    """Say in one line what pydantic found wrong first: the key, what was expected there and what it found."""
+    from pydantic import ValidationError  # takes long to load
+
+    first = error.errors()[0]
+    where = [*first["loc"]]
+    while isinstance(inside := first.get("ctx", {}).get("error"), ValidationError):  # of an experiment
+        first = inside.errors()[0]
+        where += first["loc"]
+    got = "" if first["type"] in ("missing", "value_error") else f", got {shown(first['input'])}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(str(key)[:60] for key in where)} {message[:1].lower()}{message[1:]}{got}".lstrip()
 
 
 def library(module: str, user: str, install: str) -> Any:

@@ -22,7 +22,9 @@ __all__ = [
     "claim",
     "folder_in",
     "make_durable",
+    "make_folder",
     "open_file",
+    "parse_json",
     "read_bytes",
     "read_json",
     "refusal",
@@ -74,14 +76,24 @@ def folder_in(study: Path, relative: str) -> Path:
     """Give a folder inside a study's folder; it need not exist yet.
 
     Raises:
-        StudyError: if it, or a folder between the two, is a symbolic link.
+        StudyError: if it, or a folder between the two, is a symbolic link, or it is not inside.
     """
-    path = study
-    for part in Path(relative).parts:
+    path, parts = study, Path(relative).parts
+    if ".." in parts or Path(relative).is_absolute():
+        raise StudyError(f"{study}: {relative!r} would be outside of it")
+    for part in parts:
         path /= part
         if path.is_symlink():
             raise StudyError(_not_ours(path, stat.S_IFLNK, "a folder"))
     return path
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those around it, unless it is there; if the system refuses, this is a StorageError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(refusal(path, error)) from error
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -132,7 +144,8 @@ def write_bytes(path: Path, write: Callable[[BinaryIO], object], *, durable: boo
     """Let `write` fill a temporary file beside `path`, then put it in its place in one step.
 
     Args:
-        path: of the file; its folder is made.
+        path: of the file; its folder must be there. Who begins something makes folders, by `make_folder`: what has
+            been deleted meanwhile is not made again.
         write: is handed the open file.
         durable: wait until the disk has it, so that it outlives a loss of power, too.
 
@@ -141,7 +154,6 @@ def write_bytes(path: Path, write: Callable[[BinaryIO], object], *, durable: boo
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)  # of a process that was killed and had our number
         with temporary.open("xb") as file:
             write(file)
@@ -192,9 +204,20 @@ def read_json(path: Path) -> Any:
     if (content := read_bytes(path)) is None:
         return None
     try:
-        return json.loads(content.decode())
-    except ValueError as error:  # of JSON and of UTF-8
+        return parse_json(content)
+    except ValueError as error:
         raise StudyError(f"{path} is damaged ({error}); delete it, and the run is trained again") from None
+
+
+def parse_json(content: bytes) -> Any:
+    """Make plain types of JSON that says something; a ValueError says in one line why not."""
+    try:
+        value = json.loads(content.decode())
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if value is None:
+        raise ValueError("null, where there should be something")
+    return value
 
 
 @contextmanager
@@ -217,8 +240,8 @@ def claim(folder: Path, *, patience: float = 0.0, option: str = "--out") -> Iter
     from filelock import unlock_descriptor
 
     lock = folder / ".lock"
+    make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         descriptor = _open(lock, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise StorageError(refusal(lock, error)) from error

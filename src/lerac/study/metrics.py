@@ -20,6 +20,8 @@ class Metric:
         brief: behind the point, of a single number while training goes on; None: `digits`.
         loss: unit of the loss that is trained; empty if it has none.
         others: names of what is measured beside it.
+        low: the least that it can be.
+        high: the most that it can be.
     """
 
     name: str
@@ -31,6 +33,8 @@ class Metric:
     brief: int | None = None
     loss: str = ""
     others: tuple[str, ...] = ()
+    low: float = float("-inf")
+    high: float = float("inf")
 
     @property
     def title(self) -> str:
@@ -74,5 +78,5 @@ class Metric:
         return f"{number}{'' if self.unit in ('', '%') else ' '}{self.unit}"
 
 
-ACCURACY = Metric("accuracy", unit="%", scale=100, brief=1, loss="nats", others=("loss",))
+ACCURACY = Metric("accuracy", unit="%", scale=100, brief=1, loss="nats", others=("loss",), low=0, high=1)
 """Share of examples classified as labelled, in [0, 1]; shown in %."""

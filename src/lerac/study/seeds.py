@@ -1,22 +1,15 @@
-"""Every random choice of a run comes from its seed and a word that names the choice.
+"""Seeding the generators that trainings use; every choice of a run is drawn from a seed of its own, see `derive`.
 
 So no choice depends on how many random numbers were drawn before it: a run that is continued at an epoch
 boundary, or that trains with another regime, sees the same split, noise, initial weights and data order.
 """
 
-import hashlib
 import random
 
 import numpy as np
 import torch
 
-__all__ = ["derive", "seed_everything"]
-
-
-def derive(seed: int, *purpose: str | int) -> int:
-    """Give a seed in [0, 2**32) that depends on the run's seed and on what it is for, and on nothing else."""
-    text = "/".join(str(part) for part in (seed, *purpose))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+__all__ = ["seed_everything"]
 
 
 def seed_everything(seed: int) -> None:

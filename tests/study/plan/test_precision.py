@@ -9,9 +9,9 @@ from accelerate.optimizer import AcceleratedOptimizer
 from studies import equal, make_run, make_study, trained, untimed, weights
 from torch.nn import functional
 
+from lerac.regimes.drawing import derive
 from lerac.study.errors import StudyError
 from lerac.study.plan.request import request_study
-from lerac.study.seeds import derive
 from lerac.study.training.training import Training, build
 
 CONSTANT = ("schedule.name=constant",)

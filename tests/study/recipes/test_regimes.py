@@ -8,12 +8,14 @@ from torch import nn
 
 from lerac.curves import CURVES
 from lerac.layers import Layer
+from lerac.regimes.effects import Curriculum, Smoothing, curve_of, layer_ratios, sigma_of, warmup_factor
+from lerac.regimes.text import DEPTHS, OPTIONS, REGIMES, Regime
 from lerac.study.errors import StudyError
 from lerac.study.plan.base_schedule import base_changes, base_schedule
-from lerac.study.plan.rates import curriculum_layers, curve_of, layer_ratios, sigma_of, warmup_factor
-from lerac.study.plan.study import Curriculum, Smoothing, Study, resolve, smooth
+from lerac.study.plan.rates import curriculum_layers
+from lerac.study.plan.study import Study, resolve, smooth
 from lerac.study.recipes.recipe import load_recipe
-from lerac.study.recipes.regimes import DEPTHS, OPTIONS, REGIMES, Regime, parse_regime, split_regimes
+from lerac.study.recipes.regimes import parse_regime, split_regimes
 
 LAYERS = [Layer(name, depth, (f"{name}.weight",)) for depth, name in enumerate("abcde")]
 RECIPE = load_recipe("digits", ["training.epochs=10", "warmup.k=2", "lerac.k=3", "lerac.ratio=1e-6"])

@@ -7,10 +7,10 @@ import pytest
 from pages import page_of, report_of
 from studies import make_study, train_here
 
+from lerac.regimes.effects import Smoothing
 from lerac.study.errors import StudyError
 from lerac.study.figures.rates import sigma_figure
 from lerac.study.plan.request import request_study
-from lerac.study.plan.study import Smoothing
 from lerac.study.recipes.recipe import recipe_text
 from lerac.study.report.commands import commands_of
 from lerac.study.runs.comparison import compare

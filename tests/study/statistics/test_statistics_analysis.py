@@ -1,6 +1,5 @@
 import json
 import math
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -27,18 +26,10 @@ from lerac.study.statistics import (
     summarise,
 )
 
-pytestmark = pytest.mark.usefixtures("no_collection")
-
 NAN = math.nan
 BASE = (0.50, 0.52, 0.49, 0.51, 0.50, 0.53)
 BETTER = (0.56, 0.57, 0.56, 0.58, 0.555, 0.60)
 SIMILAR = (0.51, 0.50, 0.50, 0.505, 0.49, 0.535)
-
-
-@pytest.fixture
-def no_collection():
-    with patch("gc.collect"):  # statsmodels collects garbage in every call of multipletests
-        yield
 
 
 def results_of(measured, dataset="digits"):

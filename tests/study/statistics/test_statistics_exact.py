@@ -128,11 +128,11 @@ def test_holm_by_hand():
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_as_statsmodels_says_and_whatever_is_missing(ps):
     with patch("gc.collect"):  # statsmodels collects garbage in every call
-        assert holm(ps) == pytest.approx(list(multipletests(ps, method="holm")[1]))
+        assert holm(ps) == list(multipletests(ps, method="holm")[1])  # to the last bit
         *found, nothing, none = holm([*ps, None, None])
         expected = multipletests([*ps, 1.0, 1.0], method="holm")[1][: len(ps)]
     assert (nothing, none) == (None, None)
-    assert found == pytest.approx(list(expected))
+    assert found == list(expected)
 
 
 def test_holm_without_any_p():

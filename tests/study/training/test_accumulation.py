@@ -7,11 +7,11 @@ import torch
 from studies import equal, make_run, make_study, trained, untimed, weights
 from torch.nn import functional
 
+from lerac.regimes.drawing import derive
 from lerac.study.errors import StudyError
 from lerac.study.plan.listing import schedule_of
 from lerac.study.plan.study import steps_per_epoch
 from lerac.study.recipes.recipe import load_recipe
-from lerac.study.seeds import derive
 from lerac.study.training.order import EpochOrder, Part
 from lerac.study.training.training import Training, build
 

@@ -11,12 +11,13 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lerac.curves import CURVES
 from lerac.layers import Layer
+from lerac.regimes.text import REGIMES
 from lerac.study.plan.listing import schedule_of
 from lerac.study.plan.rates import rates_of
 from lerac.study.plan.study import Study
 from lerac.study.recipes.official import official_ramp
 from lerac.study.recipes.recipe import load_recipe, recipe_names, recipe_sources
-from lerac.study.recipes.regimes import REGIMES, parse_regime
+from lerac.study.recipes.regimes import parse_regime
 from lerac.study.training.optimizing import Plateau
 from lerac.study.training.training import Training
 

@@ -6,8 +6,8 @@ import pytest
 from studies import equal, make_run, make_study, train_here, untimed, weights
 
 from lerac.cli import run as cli
+from lerac.regimes.effects import sigma_of
 from lerac.study.errors import StudyError
-from lerac.study.plan.rates import sigma_of
 from lerac.study.runs.run import RunFolder, train_run
 from lerac.study.training.trackers import set_trackers
 from lerac.study.training.training import Training

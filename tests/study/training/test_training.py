@@ -6,10 +6,10 @@ import torch
 from studies import equal, make_run, trained, untimed, weights
 from torch.nn import functional
 
-from lerac.study.plan.rates import sigma_of
-from lerac.study.plan.study import Smoothing, Study
+from lerac.regimes.drawing import derive
+from lerac.regimes.effects import Smoothing, sigma_of
+from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import load_recipe, recipe_text
-from lerac.study.seeds import derive
 from lerac.study.training.training import EpochOrder, Training, build
 
 REGIMES = [

@@ -10,6 +10,7 @@ from lerac.study.data.settings import BoxAugment, DataSettings, SoundAugment, Ta
 from lerac.study.errors import StudyError
 
 if TYPE_CHECKING:
+    from lerac.study.data.fingerprint import Fingerprint
     from lerac.study.data.splits import Splits
 
 __all__ = ["DATASETS", "DataSet"]
@@ -21,7 +22,7 @@ class DataSet:
 
     Args:
         home: module of this package, or `module:object` in one, that has a function `load` and, of data with files,
-            `check`.
+            `check`, `find` and, if their checksums are known, `published`; of other data `fingerprint`.
         examples: how many with a label there are, at most.
         classes: how many labels there are; 1 for a regression.
         keys: of a recipe's section [data], beside those that all data sets take.
@@ -86,6 +87,16 @@ class DataSet:
         self.check_settings(self.home, data)
         splits: Splits = self._of(self.home).load(data, seed, root)
         return splits
+
+    def fingerprint(self, data: DataSettings, root: Path | None = None) -> "Fingerprint":
+        """Say which data it is that `load` gives; arguments and errors as there."""
+        from lerac.study.data.fingerprint import fingerprint_of
+
+        home = self._of(self.home)
+        if self.has_files:
+            return fingerprint_of(home.find(root, bool(data.sample)), getattr(home, "published", None))
+        found: Fingerprint = home.fingerprint()
+        return found
 
     def check(self, root: Path | None = None) -> Checked:
         """Read every file under a data root, and say what is there.

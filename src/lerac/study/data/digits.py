@@ -7,6 +7,7 @@ some seeds and sizes has never seen the test examples of any other. The seed dec
 and which validate, and which training labels are made noisy.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lerac.regimes.drawing import derive
+from lerac.study.data.fingerprint import Fingerprint
 from lerac.study.data.settings import DataSettings
 from lerac.study.data.splits import HeldSplit, Positions, Splits, stratified, with_label_noise
-from lerac.study.seeds import derive
 
-__all__ = ["load"]
+__all__ = ["fingerprint", "load"]
 
 CLASSES = 10
+PUBLISHED = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"  # of images, labels
 
 
 def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
@@ -32,15 +35,27 @@ def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
     Raises:
         ValueError: if there are fewer examples than asked for, or a part has fewer than one per class.
     """
-    import sklearn.datasets  # here, because it takes long to load
-
-    digits = sklearn.datasets.load_digits()
+    digits = _digits()
     inputs = torch.tensor(digits.images / 16.0, dtype=torch.float32).unsqueeze(1)
     if data.size is not None:
         inputs = functional.interpolate(inputs, size=(data.size, data.size), mode="bilinear")
     labels = torch.tensor(digits.target, dtype=torch.int64)
     train, validation, test = (HeldSplit(inputs[i], labels[i], i) for i in _cut(labels, data, seed))
     return Splits(with_label_noise(train, data.label_noise, CLASSES, seed), validation, test, CLASSES, channels=1)
+
+
+def fingerprint() -> Fingerprint:
+    """Say whether the digits are those that scikit-learn has published so far."""
+    digits = _digits()
+    content = b"".join(numbers.astype(np.uint8).tobytes() for numbers in (digits.images, digits.target))
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Fingerprint(sha256, published=sha256 == PUBLISHED)
+
+
+def _digits() -> Any:
+    import sklearn.datasets  # here, because it takes long to load
+
+    return sklearn.datasets.load_digits()
 
 
 def _cut(labels: Tensor, data: DataSettings, seed: int) -> list[Tensor]:

@@ -6,7 +6,9 @@ from typing import Any
 
 from lerac.study.errors import StudyError
 
-__all__ = ["hub_table"]
+__all__ = ["HUB_FILES", "hub_table"]
+
+HUB_FILES = ("**/*.parquet",)  # below the folder of a data set
 
 
 def hub_table(folder: Path, part: str, columns: Sequence[str]) -> Any:

@@ -8,6 +8,7 @@ says `data.sample = true`, so that no run on a sample shares configuration, fold
 
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +53,14 @@ class Place:
         folder: where its files are.
         counts: how many examples each part must have: the official numbers, or those of the sample.
         sample: whether it is a generated sample.
+        reads: patterns of all files that are read to train, below the folder.
     """
 
     name: str
     folder: Path
     counts: Mapping[str, int]
     sample: bool
+    reads: Sequence[str]
 
     def require_count(self, part: str, found: int, where: Path | None = None) -> None:
         """Refuse another number of examples than this part must have.
@@ -81,14 +84,20 @@ def data_root(root: Path | None = None) -> Path:
     """
     text = os.environ.get(VARIABLE) if root is None else str(root)
     if not text:
-        raise StudyError(f"no data root: give --data-root (of `lerac data`: --root) or set {VARIABLE}")
+        raise StudyError(f"no data root: give --data-root (lerac data: --root) or set {VARIABLE}")
     if not (path := Path(text)).is_dir():
         raise StudyError(f"data root {path} is no folder")
     return path
 
 
 def locate(
-    name: str, folders: Sequence[str], counts: Mapping[str, int], root: Path | None, *, sample: bool | None
+    name: str,
+    folders: Sequence[str],
+    counts: Mapping[str, int],
+    root: Path | None,
+    *,
+    sample: bool | None,
+    reads: Sequence[str],
 ) -> Place:
     """Find the folder of a data set.
 
@@ -98,6 +107,7 @@ def locate(
         counts: the official ones.
         root: the data root; None: that of LERAC_DATA.
         sample: whether a sample is wanted; None takes what is there.
+        reads: patterns of all files that are read to train, below the folder.
 
     Raises:
         StudyError: if there is no data root or none of these folders, or a sample where real data is wanted, or the
@@ -106,24 +116,35 @@ def locate(
     root = data_root(root)
     folder = next((root / f for f in folders if (root / f).is_dir()), None)
     if folder is None:
-        raise StudyError(f"{name}: no folder {' or '.join(folders)} in {root}; see `lerac data sample` for the layout")
-    marker = read_marker(folder)
+        raise StudyError(
+            f"{name}: no folder {' or '.join(folders)} in {root}; to see the layout: "
+            f"`lerac data sample {name} --root lerac-sample`"
+        )
+    marker = read_marker(folder, _again(name, folder, root))
     if marker is not None and marker["sample_of"] != name:
         raise StudyError(f"{folder / MARKER}: this is a sample of {marker['sample_of']}, not of {name}")
     if sample is False and marker is not None:
         raise StudyError(
             f"{folder} holds a generated sample, whose results say nothing about {name}; "
-            f"to use it say so: --set data.sample=true (of `lerac data split`: --sample)"
+            f"to use it say so: --set data.sample=true (lerac data split: --sample)"
         )
     if sample is True and marker is None:
         raise StudyError(f"{folder} holds no sample ({MARKER} is missing), but a sample is asked for")
     if marker is not None and (lacking := sorted(counts.keys() - marker["counts"].keys())):
-        raise StudyError(f"{folder / MARKER}: no count of {lacking[0]}; make the sample again with `lerac data sample`")
-    return Place(name, folder, counts if marker is None else marker["counts"], marker is not None)
+        raise StudyError(f"{folder / MARKER}: no count of {lacking[0]}; {_again(name, folder, root)}")
+    return Place(name, folder, counts if marker is None else marker["counts"], marker is not None, reads)
 
 
-def read_marker(folder: Path) -> dict[str, Any] | None:
+def _again(name: str, folder: Path, root: Path) -> str:
+    return f"delete {folder} and make the sample again: `lerac data sample {name} --root {shlex.quote(str(root))}`"
+
+
+def read_marker(folder: Path, again: str) -> dict[str, Any] | None:
     """Read the marker of a sample, or give None for real data.
+
+    Args:
+        folder: of the data set.
+        again: how to make the sample again, for errors.
 
     Raises:
         StudyError: if it is damaged.
@@ -137,7 +158,7 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
         return None
     whole = isinstance(marker, dict) and "sample_of" in marker and isinstance(marker.get("counts"), dict)
     if not whole or not all(type(count) is int for count in marker["counts"].values()):
-        raise StudyError(f"{path} is damaged; make the sample again with `lerac data sample`")
+        raise StudyError(f"{path} is damaged; {again}")
     found: dict[str, Any] = marker
     return found
 

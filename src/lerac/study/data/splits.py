@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lerac.regimes.drawing import derive
 from lerac.study.data.settings import DataSettings, Task
 from lerac.study.errors import StudyError
-from lerac.study.seeds import derive
 
 __all__ = [
     "Chosen",

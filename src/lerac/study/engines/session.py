@@ -9,10 +9,13 @@ from rich.console import Console
 
 from lerac.study.engines import engine_of
 from lerac.study.engines.progress import TerminalProgress, report_failure
+from lerac.study.engines.protocol import Failure
+from lerac.study.engines.worker import GONE
 from lerac.study.files import claim
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.plan.study import Study
 from lerac.study.runs.folder import extend_study, write_study, write_tables
+from lerac.study.runs.origin import require_same_data
 from lerac.study.runs.outcomes import collect
 from lerac.study.runs.run import RunFolder
 from lerac.study.statistics.outcomes import Outcome
@@ -28,11 +31,13 @@ class Session:
         folder: of the study; it need not exist yet.
         asked: what is asked for.
         option: of the command line that names the folder, for errors.
+        engine: a key of `ENGINES`.
     """
 
     folder: Path
     asked: Study
     option: str = "--out"
+    engine: str = "local"
 
     def study(self) -> Study:
         """Give the union of what is asked for and what the folder has; writes nothing.
@@ -51,29 +56,42 @@ class Session:
 
         Raises:
             FolderInUseError: if another process has it.
-            StudyError: if it holds another study, or cannot be written to.
+            StudyError: if it holds another study, or one of other data, or cannot be written to.
         """
-        self.study()  # first, so that a folder with another study is refused before anything is written there
+        self._check_data(self.study())  # first, so that nothing is written to a folder that is refused
         with claim(self.folder, patience=patience, option=self.option):
             study = self.study()  # again: it may have been extended meanwhile
             write_study(self.folder, study)
             yield study
 
-    def train(self, runs: Sequence[PlannedRun], workers: int | None, engine: str = "local") -> int:
+    def train(self, runs: Sequence[PlannedRun], workers: int | None) -> int:
         """Train what is left of runs; say on stderr how it goes and which failed and why, and give their number."""
         errors = Console(stderr=True)
         runs = list({run.folder: run for run in runs}.values())  # one training may have several names, as `lerac(k=3)`
-        left = [run for run in runs if RunFolder(self.folder, run).status() is None]
+        left = [run for run in runs if not self._ended(run)]
         with TerminalProgress(errors, self.folder, runs) as progress:
-            failures = engine_of(engine)(self.folder, left, workers=workers, progress=progress)
+            failures = engine_of(self.engine)(self.folder, left, workers=workers, progress=progress)
+        told = {failure.run.folder for failure in failures}
+        failures += [Failure(run, GONE) for run in runs if run.folder not in told and not self._ended(run)]
         for failure in failures:
             report_failure(errors, self.folder, failure.run, failure.reason)
         if failures:
             errors.print(f"{len(failures)} of {len(runs)} runs failed; the same command tries them again")
         return len(failures)
 
+    def _ended(self, run: PlannedRun) -> bool:
+        return RunFolder(self.folder, run).status() is not None
+
     def write_tables(self, study: Study) -> list[Outcome]:
         """Write the tables of what has come out of a study, and give it."""
         outcomes = collect(self.folder, study.runs())
         write_tables(self.folder, outcomes)
         return outcomes
+
+    def _check_data(self, study: Study) -> None:
+        """See that what is asked for would be trained on what the study has been trained on so far."""
+        if self.engine != "local":  # others may have the data elsewhere; each of their runs says what it is
+            return
+        outcomes = collect(self.folder, study.runs())
+        ended = {outcome.folder for outcome in outcomes if outcome.ended}
+        require_same_data([run for run in self.asked.runs() if run.folder not in ended], outcomes)

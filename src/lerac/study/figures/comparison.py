@@ -19,13 +19,13 @@ WIDEST = 20  # signs of a regime's name that fit beside others
 GREY = "#888888"
 
 
-def seeds_figure(summaries: Sequence[Summary], metric: Metric = ACCURACY) -> Figure:
-    """Draw a dot for every run, a line through the runs of each seed, and a bar at each regime's mean."""
+def seeds_figure(summaries: Sequence[Summary], metric: Metric = ACCURACY, *, joined: bool = True) -> Figure:
+    """Draw a dot for every run, a bar at each regime's mean, and, if `joined`, a line through the runs of each seed."""
     colour = colours([summary.regime for summary in summaries])
     seeds = sorted({seed for summary in summaries for seed in summary.values})
     figure, axes = _rows([summary.regime for summary in summaries])
     with matplotlib.rc_context(STYLE):
-        for seed in seeds:
+        for seed in seeds if joined else ():
             at = [(metric.scale * s.values[seed], row) for row, s in enumerate(summaries) if seed in s.values]
             axes.plot(*zip(*at, strict=True), color=GREY, alpha=0.35, linewidth=0.8, zorder=1)
         for row, summary in enumerate(summaries):
@@ -41,7 +41,8 @@ def seeds_figure(summaries: Sequence[Summary], metric: Metric = ACCURACY) -> Fig
 def differences_figure(summaries: Sequence[Summary], baseline: str, metric: Metric = ACCURACY) -> Figure:
     """Draw a dot per seed for each regime's difference to the baseline, with the mean and its interval.
 
-    Rows are those of `seeds_figure`, so that the two can stand side by side; the baseline's is empty.
+    Where runs are not paired, there are no dots. Rows are those of `seeds_figure`, so that the two can stand side by
+    side; the baseline's is empty.
     """
     colour = colours([summary.regime for summary in summaries])
     unit = "percentage points" if metric.unit == "%" else metric.difference
@@ -70,7 +71,8 @@ def curve_figure(
     Colours are those of `lerac.study.figures.style.colours`; the page has the legend.
 
     Args:
-        histories: regime → one history per seed; where some are shorter, the mean is over those that go on.
+        histories: regime → one history per seed; where some are shorter, the mean is over those that go on. Entries
+            without the number are left out.
         key: of the number in a history's entries.
         label: what it is, with its unit.
         scale: from the number to what is drawn.
@@ -81,8 +83,11 @@ def curve_figure(
         axes = figure.add_subplot()
         for regime, runs in histories.items():
             longest = max((len(run) for run in runs), default=0)
-            columns = [[scale * run[e][key] for run in runs if len(run) > e] for e in range(longest)]
-            draw_mean(axes, np.arange(1, longest + 1), columns, colour[regime], regime)
+            columns = {
+                e + 1: [scale * run[e][key] for run in runs if len(run) > e and key in run[e]] for e in range(longest)
+            }
+            known = {epoch: column for epoch, column in columns.items() if column}
+            draw_mean(axes, np.array([*known]), [*known.values()], colour[regime], regime)
         axes.set_xlabel("epoch")
         axes.set_title(label, fontsize=10, loc="left")
     return figure

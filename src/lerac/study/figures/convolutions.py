@@ -24,9 +24,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional
 
+from lerac.regimes.drawing import derive
 from lerac.snr import product_snr
 from lerac.study.figures.style import PALETTE, STYLE
-from lerac.study.seeds import derive
 from lerac.study.statistics import paired_difference
 
 __all__ = ["CONSTRUCTIONS", "Draw", "draw_convolutions", "example_image", "repeated_convolutions"]

@@ -7,11 +7,12 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from lerac import plot
+from lerac.regimes.effects import Smoothing, sigma_of
 from lerac.study.errors import StudyError
 from lerac.study.figures.style import PALETTE, STYLE
 from lerac.study.plan.listing import Schedule
-from lerac.study.plan.rates import Rates, rates_of, sigma_of
-from lerac.study.plan.study import Run, Smoothing
+from lerac.study.plan.rates import Rates, rates_of
+from lerac.study.plan.study import Run
 
 __all__ = ["draw_schedule", "listing_figure", "rates_figure", "sigma_figure"]
 

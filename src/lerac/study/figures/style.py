@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lerac.study.errors import StudyError
-from lerac.study.files import check_file, write_bytes
+from lerac.study.files import check_file, make_folder, write_bytes
 
 __all__ = ["STYLE", "check_plot_file", "colours", "draw_mean", "svg", "write_figure", "write_figures"]
 
@@ -69,7 +69,8 @@ def write_figure(figure: Figure, path: Path) -> None:
 
 
 def write_figures(figure: Figure, stem: Path) -> list[Path]:
-    """Write stem.svg and stem.png."""
+    """Write stem.svg and stem.png; their folder is made."""
+    make_folder(stem.parent)
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("svg", "png")]
     for path in paths:
         write_figure(figure, path)

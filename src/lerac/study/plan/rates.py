@@ -1,33 +1,23 @@
 """The learning rates and σ of a run at every optimizer step: all that training writes, and all that is shown of it."""
 
-import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from torch import nn
 
-from lerac.curves import CURVES, Curve, staircase
+from lerac.curves import CURVES, Curve
 from lerac.depth import find_layers
-from lerac.layers import Layer, registration_layers, start_ratios
+from lerac.layers import Layer, registration_layers
+from lerac.regimes.effects import Curriculum, Smoothing, curve_of, layer_ratios, sigma_of, warmup_factor
 from lerac.study.models import MODELS
 from lerac.study.plan.base_schedule import base_schedule
-from lerac.study.plan.curriculum import Curriculum, Smoothing, steps_per_epoch
+from lerac.study.plan.curriculum import steps_per_epoch
 from lerac.study.plan.study import Run
 from lerac.study.recipes.official import block_of
-from lerac.study.seeds import derive
 
-__all__ = [
-    "Rates",
-    "curriculum_layers",
-    "curve_of",
-    "layer_ratios",
-    "rates_of",
-    "sigma_of",
-    "skeleton",
-    "warmup_factor",
-]
+__all__ = ["Rates", "curriculum_layers", "rates_of", "skeleton"]
 
 
 @dataclass(frozen=True)
@@ -102,28 +92,6 @@ def skeleton(model: str, options: Mapping[str, Any]) -> tuple[nn.Module, Any]:
     return MODELS[model].skeleton(**options), MODELS[model].example_batch(**options)
 
 
-def curve_of(curriculum: Curriculum) -> Curve:
-    """Give the function (progress, ratio) → factor."""
-    if curriculum.base is not None and curriculum.updates is not None:
-        return staircase(curriculum.base, curriculum.updates)
-    return CURVES[curriculum.curve]
-
-
-def sigma_of(smoothing: Smoothing) -> Callable[[int], float]:
-    """Give the standard deviation of Curriculum by Smoothing in an optimizer step, counted from 0."""
-    return lambda step: smoothing.sigma * smoothing.decay ** (step // smoothing.every)
-
-
-def warmup_factor(curriculum: Curriculum | None) -> Callable[[int], float]:
-    """Give the factor common to all layers at a step: below 1 only during a warm-up."""
-    if curriculum is None or curriculum.kind != "warmup":
-        return lambda step: 1.0
-    k, ratio, curve = curriculum.k, curriculum.ratio, curve_of(curriculum)
-    if not isinstance(ratio, float):
-        return lambda step: min(1.0, step / k)
-    return lambda step: curve(step / k, ratio) if step < k else 1.0
-
-
 def curriculum_layers(network: nn.Module, inputs: Any, curriculum: Curriculum | None) -> Sequence[Layer]:
     """Give the layers that a curriculum has factors for: by measured depth, as registered, or as a recipe names them.
 
@@ -148,23 +116,3 @@ def _grouped(layer_of: Mapping[str, str]) -> list[Layer]:
     for parameter, layer in layer_of.items():
         members.setdefault(layer, []).append(parameter)
     return [Layer(name, depth, tuple(inside)) for depth, (name, inside) in enumerate(members.items())]
-
-
-def layer_ratios(layers: Sequence[Layer], curriculum: Curriculum | None, seed: int) -> dict[str, float]:
-    """Give every layer's start over its full rate under LeRaC: 1 at one end, `ratio` at the other; or as it says.
-
-    The controls use exactly the same numbers on other layers: `reversed` starts the farthest highest,
-    `shuffled` deals them out in an order drawn by the run's seed.
-    """
-    if curriculum is None or curriculum.kind != "lerac" or curriculum.ratio is None:
-        return {layer.name: 1.0 for layer in layers}
-    starts = start_ratios(layers, curriculum.ratio)
-    values = list(starts.values())
-    if curriculum.order == "reversed" and isinstance(curriculum.ratio, Mapping):
-        values.reverse()
-    elif curriculum.order == "reversed":
-        mirrored = [replace(layer, depth=max(other.depth for other in layers) - layer.depth) for layer in layers]
-        return start_ratios(mirrored, curriculum.ratio)
-    if curriculum.order == "shuffled":
-        random.Random(derive(seed, "shuffled layers")).shuffle(values)
-    return dict(zip(starts, values, strict=True))

@@ -12,6 +12,7 @@ from lerac.study.data.places import data_root
 from lerac.study.errors import StudyError
 from lerac.study.plan.precision import check_precision
 from lerac.study.plan.study import Study
+from lerac.study.recipes.files import asked_by
 from lerac.study.recipes.recipe import ALIASES, Recipe, Source, load_recipe
 from lerac.study.recipes.regimes import split_regimes
 
@@ -45,7 +46,9 @@ def request_study(
     if repeated := {name for name in names if names.count(name) > 1}:
         raise StudyError(f"recipes: {', '.join(sorted(repeated))} is given twice")
     given = zip(loaded, recipes, strict=True)
-    files = {r.name: word for r, word in given if r.name != ALIASES.get(word, word)}  # a file, or model set anew
+    files = {
+        r.name: asked_by(word) for r, word in given if r.name != ALIASES.get(word, word)
+    }  # a file, or model set anew
     study = Study(
         recipes=loaded,
         regimes=[str(regime) for regime in split_regimes(regimes)],

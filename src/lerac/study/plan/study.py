@@ -7,17 +7,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
+from lerac.regimes.effects import Curriculum, Smoothing
+from lerac.regimes.text import Regime
 from lerac.study.data.settings import Section
 from lerac.study.data.tasks import metric_of
-from lerac.study.errors import StudyError
+from lerac.study.errors import StudyError, fault, shown
 from lerac.study.metrics import Metric
-from lerac.study.plan.curriculum import Curriculum, Smoothing, resolve, smooth, steps_per_epoch
+from lerac.study.plan.curriculum import resolve, smooth
 from lerac.study.plan.experiment import KINDS, Experiment, PlannedRun, run_folder
+from lerac.study.plan.precision import MIXED
 from lerac.study.recipes.recipe import Recipe
-from lerac.study.recipes.regimes import Regime, parse_regime
+from lerac.study.recipes.regimes import parse_regime
 from lerac.study.recipes.sections import flat
 
-__all__ = ["Curriculum", "Run", "Smoothing", "Study", "plan_run", "resolve", "smooth", "steps_per_epoch"]
+__all__ = ["Run", "Study", "plan_run"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,11 @@ class Run:
         """How many it has at most."""
         return int(self.settings["training"]["epochs"])
 
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """Names of the numbers that every entry of its history has."""
+        return ("steps", "seconds", "train_loss", *(f"validation_{name}" for name in self.metric.measured))
+
     def __str__(self) -> str:
         return f"{self.experiment} {self.regime} seed {self.seed}"
 
@@ -90,11 +98,11 @@ def _read_experiment(value: Any) -> Any:
     if isinstance(value, BaseModel) and hasattr(value, "settings"):
         return value
     if not isinstance(value, dict):  # pydantic takes a TypeError for a fault of ours
-        raise ValueError(f"a recipe was expected, or an experiment of another kind, got {value!r}")  # noqa: TRY004
+        raise ValueError(f"a recipe was expected, or an experiment of another kind, got {shown(value)}")  # noqa: TRY004
     if (kind := value.get("kind")) is None:
         return Recipe.model_validate(value)
-    if kind not in KINDS:
-        raise ValueError(f"{kind!r} is no kind of experiment that is known here")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"{shown(kind)} is no kind of experiment that is known here")
     return KINDS[kind](value)
 
 
@@ -118,11 +126,11 @@ class Study(Section):
     version: Literal[1] = 1
     recipes: list[Annotated[Any, BeforeValidator(_read_experiment)]]
     regimes: list[str]
-    seeds: list[int]
+    seeds: list[Annotated[int, Field(ge=0, lt=10**9)]]
     device: str = "cpu"
     precision: str = "float32"
-    threads: int = 1
-    processes: int = 1
+    threads: Annotated[int, Field(ge=1, le=4096)] = 1
+    processes: Annotated[int, Field(ge=1, le=4096)] = 1
     files: dict[str, str] = Field(default_factory=dict)
 
     @property
@@ -202,14 +210,28 @@ class Study(Section):
             StudyError: if the text is no study of this version of the format.
         """
         try:
-            return cls.model_validate_json(text)
+            study = cls.model_validate_json(text)
+            study._check()
         except ValidationError as error:
-            first = error.errors()[0]
-            where = [*first["loc"]]
-            while isinstance(inside := first.get("ctx", {}).get("error"), ValidationError):  # of an experiment
-                first = inside.errors()[0]
-                where += first["loc"]
-            raise StudyError(f"study.json cannot be read: {'.'.join(map(str, where))} {first['msg']}") from None
+            raise StudyError(f"study.json cannot be read: {fault(error)}") from None
+        except StudyError as error:
+            raise StudyError(f"study.json cannot be read: {error}") from None
+        return study
+
+    def _check(self) -> None:
+        """Refuse what no command writes: nothing to train, anything twice, and what cannot be trained."""
+        names = [experiment.name for experiment in self.experiments]
+        for key, values in (("recipes", names), ("regimes", self.regimes), ("seeds", self.seeds)):
+            if not values:
+                raise StudyError(f"{key} is empty, at least one was expected")
+            if len(set(values)) < len(values):
+                raise StudyError(f"{key} names one twice, got {shown(values)}")
+        for regime in self.regimes if any(isinstance(one, Recipe) for one in self.experiments) else ():
+            if (written := str(parse_regime(regime))) != regime:
+                raise StudyError(f"regimes: write {written} for {shown(regime)}")
+        if self.precision not in MIXED:
+            raise StudyError(f"precision must be one of {', '.join(MIXED)}, got {shown(self.precision)}")
+        self.model_copy(update={"seeds": self.seeds[:1]}).runs()  # every regime fits every experiment, or this raises
 
 
 @singledispatch

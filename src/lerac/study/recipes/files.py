@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from lerac.study.errors import StudyError
 
-__all__ = ["ALIASES", "SOURCES", "Source", "read_settings", "recipe_names", "recipe_sources", "recipe_text"]
+__all__ = ["ALIASES", "SOURCES", "Source", "asked_by", "read_settings", "recipe_names", "recipe_sources", "recipe_text"]
 
 Source = Literal["paper", "official", "ours"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -41,6 +41,15 @@ def recipe_text(name: str) -> str:
         raise StudyError(f"recipe {name}: there is no such file")
     known = ", ".join([*built_in, *ALIASES])
     raise StudyError(f"unknown recipe {name!r}: give the path of a .toml file or one of {known}")
+
+
+def asked_by(word: str) -> str:
+    """Give the word that asks for the same recipe from any folder: of a file, its whole path."""
+    return str(Path(word).absolute()) if _is_file(word) else word
+
+
+def _is_file(word: str) -> bool:
+    return ALIASES.get(word, word) not in _built_in() and Path(word).is_file()
 
 
 def recipe_sources(name: str) -> list[Source]:

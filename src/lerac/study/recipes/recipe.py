@@ -6,6 +6,7 @@ A file has the settings of one source, named by `source`, or of several, each in
 
 # Long because the fields of a recipe, their checks and the errors about its file are one format.
 
+import json
 import math
 import tomllib
 import typing
@@ -107,6 +108,12 @@ class Recipe(Section):
         if self.data.validation == "test":
             warnings.append("Epochs were chosen on the test split itself, so its numbers are too good in every regime.")
         return warnings
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """What --set changed, as it takes it: `key=value`."""
+        keys = [key for key, source in self.sources.items() if source.startswith("set:")]
+        return tuple(f"{key}={self._text(key)}" for key in keys)
 
     def settings(self) -> dict[str, Any]:
         """Give all values that can change a result, as plain types; what is not set is left out."""
@@ -215,6 +222,13 @@ class Recipe(Section):
         if self.unknown and self.cell == "none":
             raise ValueError("unknown: of what the paper does not have there is nothing to know, remove it")
         return self
+
+    def _text(self, key: str) -> str:
+        """Write a value as --set takes it: a word, or TOML, which for numbers, truth values and lists is JSON."""
+        value: Any = self
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
+        return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
 
     def _was_set(self, key: str) -> bool:
         """Whether a value, or the section around it, was changed on the command line."""

@@ -1,123 +1,22 @@
-"""Regimes: the ways to train that a study compares, written `name(option=value,…)`."""
+"""Regimes as the command line takes them: the text of `lerac.regimes`, and an error of the study if it is wrong."""
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-
-from lerac.curves import CURVES
+from lerac import regimes
+from lerac.regimes.text import Regime
 from lerac.study.errors import StudyError
 
-__all__ = ["DEFAULT_REGIMES", "REGIMES", "Regime", "parse_regime", "split_regimes"]
-
-DEFAULT_REGIMES = "conventional,warmup,cbs,lerac,lerac-reversed"
-STAIRCASE = "staircase"
-DEPTHS = ("measured", "registered")
-
-Value = int | float | str
-
-
-def _number(low: float, high: float) -> Callable[[str], Value]:
-    def parse(text: str) -> Value:
-        number = float(text)
-        if not low < number <= high or number == float("inf"):
-            raise ValueError
-        return number
-
-    return parse
-
-
-def _count(text: str) -> Value:
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
-
-
-def _depth(text: str) -> Value:
-    if text not in DEPTHS:
-        raise ValueError
-    return text
-
-
-def _curve(text: str) -> Value:
-    if text not in (*CURVES, STAIRCASE):
-        raise ValueError
-    return text
-
-
-# Option → (parser, what it takes). `k` and `every` are in epochs; `base` and `updates` belong to the staircase; `lr`
-# is the full rate, so that each regime can be tuned by itself; `depth` says what orders the layers.
-OPTIONS: dict[str, tuple[Callable[[str], Value], str]] = {
-    "k": (_number(0, float("inf")), "a number of epochs above 0"),
-    "ratio": (_number(0, 1), "a number in (0, 1]"),
-    "curve": (_curve, f"one of {', '.join(CURVES)}, {STAIRCASE}"),
-    "base": (_number(1, float("inf")), "a number above 1"),
-    "updates": (_count, "a count of 1 or more"),
-    "sigma": (_number(0, float("inf")), "a number above 0"),
-    "decay": (_number(0, 1), "a number in (0, 1]"),
-    "every": (_number(0, float("inf")), "a number of epochs above 0"),
-    "lr": (_number(0, float("inf")), "a learning rate above 0"),
-    "depth": (_depth, " or ".join(DEPTHS)),
-}
-_LERAC, _CBS = ("k", "ratio", "curve", "base", "updates", "lr"), ("sigma", "decay", "every")
-REGIMES: dict[str, tuple[str, ...]] = {
-    "conventional": ("lr",),
-    "warmup": _LERAC,
-    "cbs": (*_CBS, "lr"),
-    "lerac": (*_LERAC, "depth"),
-    "cbs+lerac": _LERAC + _CBS,
-    "lerac-reversed": _LERAC,
-    "lerac-shuffled": _LERAC,
-}
-"""Name → options. What is not given comes from the recipe."""
-
-
-@dataclass(frozen=True)
-class Regime:
-    """A way to train; equal regimes have equal text, whatever the order and spelling of their options.
-
-    Args:
-        name: a key of `REGIMES`.
-        options: numbers and words by option name.
-    """
-
-    name: str
-    options: Mapping[str, Value] = field(default_factory=dict, hash=False)
-
-    def __str__(self) -> str:
-        if not self.options:
-            return self.name
-        inside = ",".join(f"{key}={_text(value)}" for key, value in sorted(self.options.items()))
-        return f"{self.name}({inside})"
+__all__ = ["parse_regime", "split_regimes"]
 
 
 def parse_regime(text: str) -> Regime:
-    """Read `name` or `name(option=value,…)`; spaces do not matter.
+    """Read a regime, as `lerac.regimes.parse_regime` does.
 
     Raises:
         StudyError: if the name, an option or a value is not allowed; the message lists what is.
     """
-    match = re.fullmatch(r"([^()]*?)(?:\(([^()]*)\))?", re.sub(r"\s+", "", text))
-    if match is None:
-        raise StudyError(f"regime {text!r} is not of the form name or name(option=value,…)")
-    name, inside = match.groups()
-    if name not in REGIMES:
-        raise StudyError(f"unknown regime {text!r}; allowed: {', '.join(REGIMES)}")
-    options: dict[str, Value] = {}
-    for item in inside.split(",") if inside else ():
-        key, _, value = item.partition("=")
-        if key not in REGIMES[name]:
-            allowed = ", ".join(REGIMES[name]) or "none"
-            raise StudyError(f"regime {text!r}: unknown option {key!r}; allowed for {name}: {allowed}")
-        if key in options:
-            raise StudyError(f"regime {text!r}: option {key!r} is given twice")
-        parse, takes = OPTIONS[key]
-        try:
-            options[key] = parse(value)
-        except ValueError:
-            raise StudyError(f"regime {text!r}: {key} takes {takes}, got {value!r}") from None
-    if stray := [key for key in ("base", "updates") if key in options and options.get("curve") != STAIRCASE]:
-        raise StudyError(f"regime {text!r}: {stray[0]} is an option of the staircase only; add curve={STAIRCASE}")
-    return Regime(name, options)
+    try:
+        return regimes.parse_regime(text)
+    except ValueError as error:
+        raise StudyError(str(error)) from None
 
 
 def split_regimes(text: str) -> list[Regime]:
@@ -126,14 +25,7 @@ def split_regimes(text: str) -> list[Regime]:
     Raises:
         StudyError: if one is not a regime, or two are the same.
     """
-    regimes = [parse_regime(part) for part in re.split(r",(?![^(]*\))", text)]
-    names = [str(regime) for regime in regimes]
-    if repeated := {name for name in names if names.count(name) > 1}:
-        raise StudyError(f"regimes: {', '.join(sorted(repeated))} is given twice")
-    return regimes
-
-
-def _text(value: Value) -> str:
-    if isinstance(value, str):
-        return value
-    return re.sub(r"e([+-])0+", r"e\1", repr(value).removesuffix(".0"))
+    try:
+        return regimes.split_regimes(text)
+    except ValueError as error:
+        raise StudyError(str(error)) from None

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from lerac.study.figures.comparison import SIZE
 from lerac.study.figures.rates import rates_figure, sigma_figure
-from lerac.study.plan.study import Study, steps_per_epoch
+from lerac.study.plan.curriculum import steps_per_epoch
+from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import Recipe
 from lerac.study.recipes.regimes import parse_regime
 from lerac.study.recipes.sections import flat

@@ -1,5 +1,6 @@
 """The regimes of an experiment side by side: what was measured, warnings and verdicts."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,10 +9,12 @@ from lerac.study.plan.experiment import Experiment
 from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import Recipe
 from lerac.study.statistics.analysis import Analysis, Cell
-from lerac.study.statistics.outcomes import Outcome
+from lerac.study.statistics.outcomes import Origin, Outcome
 from lerac.study.statistics.summary import Summary
 
-__all__ = ["Comparison", "compare", "kind_of"]
+__all__ = ["UNPUBLISHED", "Comparison", "compare", "kind_of"]
+
+UNPUBLISHED = "not the published files"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,47 @@ class Comparison:
         return self.analysis.baseline
 
     @property
+    def not_paired(self) -> str | None:
+        """Why runs are not compared seed by seed; None if they are."""
+        return self.analysis.not_paired.get(self.experiment.name)
+
+    @property
+    def changed(self) -> Sequence[str]:
+        """Settings that were changed on the command line, as `key=value`."""
+        return self.experiment.changed if isinstance(self.experiment, Recipe) else ()
+
+    @property
+    def origins(self) -> dict[Origin | None, int]:
+        """What the runs that were begun were trained on, and how many on each; None of those that do not say it."""
+        return Counter(outcome.origin for outcome in self.outcomes if outcome.environments)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What must be known before any of its numbers is believed."""
+        warnings, origins = list(self.experiment.warnings), [origin for origin in self.origins if origin]
+        if len({origin.sha256 for origin in origins}) > 1:
+            found = ", ".join(f"{n} on {origin.short}" for origin, n in self.origins.items() if origin)
+            warnings.append(
+                f"The runs were trained on different data ({found}), so differences between them may be of the data."
+            )
+        if UNPUBLISHED in self.differs and not (isinstance(self.experiment, Recipe) and self.experiment.data.sample):
+            warnings.append(f"The data is {UNPUBLISHED} of its name: the numbers say nothing about those.")
+        return [*warnings, *self.analysis.warnings.get(self.experiment.name, ())]
+
+    @property
+    def differs(self) -> list[str]:
+        """Why published numbers are of another experiment, as far as anybody can tell; empty if nothing is known."""
+        differs = [f"settings changed ({', '.join(self.changed)})"] if self.changed else []
+        return [*differs, UNPUBLISHED] if any(one and one.published is False for one in self.origins) else differs
+
+    @property
+    def beside(self) -> list[str]:
+        """What must be said where published numbers stand beside these: a sentence, or nothing."""
+        if not self.differs or not any(summary.regime in self.experiment.published for summary in self.test):
+            return []
+        return [f"Paper: of another experiment than here: {'; '.join(self.differs)}."]
+
+    @property
     def cells(self) -> list[Cell]:
         """The statistics of every regime."""
         return self.analysis.of(self.experiment.name)
@@ -57,9 +101,10 @@ class Comparison:
         if not outlooks:
             return f"No interval can be given yet: that takes two seeds of {self.baseline} and of another regime."
         seeds = _span([str(n) for n in sorted(outlook.n for outlook in outlooks)])
+        kind = "seeds of each regime, not paired" if self.not_paired else "paired seeds"
         size = _span([self.metric.number(d) for d in sorted(outlook.detectable for outlook in outlooks)])
         return (
-            f"With {seeds} paired seeds, a true difference to {self.baseline} of {self.metric.apart(size)} is "
+            f"With {seeds} {kind}, a true difference to {self.baseline} of {self.metric.apart(size)} is "
             f"shown with {self.analysis.power:.0%} power; a smaller one can go unseen."
         )
 

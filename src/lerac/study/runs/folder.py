@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lerac.study.errors import StudyError
-from lerac.study.files import read_bytes, write_text
+from lerac.study.files import make_folder, read_bytes, write_text
 from lerac.study.plan.study import Study
 from lerac.study.statistics.outcomes import Outcome
 
@@ -64,7 +64,8 @@ def extend_study(folder: Path, asked: Study, *, option: str = "--out") -> Study:
 
 
 def write_study(folder: Path, study: Study) -> None:
-    """Write study.json."""
+    """Write study.json; its folder is made."""
+    make_folder(folder)
     write_text(folder / "study.json", study.model_dump_json(indent=2) + "\n")
 
 

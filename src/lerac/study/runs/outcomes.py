@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from lerac.study.plan.experiment import PlannedRun
+from lerac.study.runs.origin import places_here, read_origin
 from lerac.study.runs.run import RunFolder
-from lerac.study.statistics.outcomes import Outcome
+from lerac.study.statistics.outcomes import Origin, Outcome
 
-__all__ = ["SPLITS", "collect", "outcome_of"]
+__all__ = ["SPLITS", "collect", "outcome_of", "places_of"]
 
 SPLITS = ("test", "validation")  # on which a run is measured at its end
 
@@ -18,10 +19,24 @@ def collect(folder: Path, runs: Iterable[PlannedRun]) -> list[Outcome]:
     outcomes = []
     for run in runs:
         files = RunFolder(folder, run)
-        status = files.status()
-        environments = [known["environment"] for known in (files.config(), status) if known]
-        outcomes.append(outcome_of(run, status, files.history(), files.error(), environments))
+        status, config = files.status(), files.config()
+        environments = [known["environment"] for known in (config, status) if known]
+        origin = read_origin(config, files.path / "config.json")
+        outcomes.append(outcome_of(run, status, files.history(), files.error(), environments, origin))
     return outcomes
+
+
+def places_of(folder: Path, runs: Iterable[PlannedRun]) -> dict[str, str]:
+    """Say where the data of runs is, and the weights, as options of the command line: here and now, or there and then.
+
+    What is known of a kind of run that none of them is, or that does not say it, is nothing.
+    """
+    here: dict[str, str] = {}
+    for run in runs:
+        files = RunFolder(folder, run)
+        there = read_origin(files.config(), files.path / "config.json")
+        here = {**(there.places if there else {}), **here, **places_here(run)}
+    return here
 
 
 def outcome_of(
@@ -30,6 +45,7 @@ def outcome_of(
     history: Sequence[Mapping[str, Any]] = (),
     error: str | None = None,
     environments: Sequence[Mapping[str, str]] = (),
+    origin: Origin | None = None,
 ) -> Outcome:
     """Put together what is known of a run.
 
@@ -39,6 +55,7 @@ def outcome_of(
         history: an entry per finished epoch.
         error: traceback of the last failed attempt.
         environments: versions and machine where it was started and where it ended.
+        origin: what it was trained on.
     """
     ended = status or {}
     if ended.get("state") == "diverged":
@@ -59,6 +76,7 @@ def outcome_of(
         seconds=ended.get("seconds"),
         device=ended.get("device"),
         environments=environments,
+        origin=origin,
         error=error,
         folder=run.folder,
     )

@@ -3,26 +3,26 @@
 import json
 import math
 import platform
-import struct
 import sys
 import zipfile
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import singledispatch
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, cast
 
 import numpy as np
 import torch
 
 import lerac
-from lerac.study.errors import StudyError
+from lerac.study.errors import StudyError, shown
 from lerac.study.files import (
     claim,
     folder_in,
     make_durable,
+    make_folder,
     open_file,
+    parse_json,
     read_bytes,
     read_json,
     write_bytes,
@@ -31,12 +31,16 @@ from lerac.study.files import (
 )
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.plan.study import Run
+from lerac.study.runs.origin import origin_of, read_origin, require_same_origin
+from lerac.study.runs.schema import checked_checkpoint, checked_config, checked_history, checked_status
 from lerac.study.statistics.networks import PREDICTIONS
+from lerac.study.statistics.outcomes import Origin
 from lerac.study.training.launch import check_agreement, is_main
 from lerac.study.training.training import Training
 
 __all__ = ["RunFolder", "environment", "train", "train_run"]
 
+RUN = "run"  # key of a checkpoint: the folder of the run that wrote it
 A_MOMENT = 10.0  # seconds in which an orphan that still has the run, or a process that reads for it, ends
 
 
@@ -54,23 +58,23 @@ class RunFolder:
 
     def status(self) -> dict[str, Any] | None:
         """How the run ended: its state is `done` or `diverged`; None while it has not ended."""
-        status: dict[str, Any] | None = read_json(self.path / "status.json")
-        if status is not None and "state" not in status:
-            raise StudyError(f"{self.path / 'status.json'} is damaged; delete it, and the run is trained again")
-        return status
+        path = self.path / "status.json"
+        return None if (status := read_json(path)) is None else checked_status(path, status, self.run)
 
     def config(self) -> dict[str, Any] | None:
         """What the run was started with, and where."""
-        config: dict[str, Any] | None = read_json(self.path / "config.json")
-        return config
+        path = self.path / "config.json"
+        return None if (config := read_json(path)) is None else checked_config(path, config, self.run)
 
     def history(self) -> list[dict[str, Any]]:
         """One entry per finished epoch, oldest first."""
-        content = read_bytes(self.path / "metrics.jsonl") or b""
+        path = self.path / "metrics.jsonl"
+        content = read_bytes(path) or b""
         try:
-            return [json.loads(line) for line in content.decode().splitlines()]
-        except ValueError:  # of JSON and of UTF-8
-            raise StudyError(f"{self.path / 'metrics.jsonl'} is damaged; delete it, it is made again") from None
+            entries = [parse_json(line) for line in content.splitlines()]
+        except ValueError as error:
+            raise StudyError(f"{path} is damaged ({error}); delete it, it is made again") from None
+        return checked_history(path, entries, self.run)
 
     def error(self) -> str | None:
         """Why the last attempt failed, or None if it did not."""
@@ -81,29 +85,35 @@ class RunFolder:
         """The state after the last finished epoch, or None before that.
 
         Raises:
-            ValueError: if the file is damaged.
+            StudyError: if the file is damaged, or of another run.
         """
         path = self.path / "checkpoint.pt"
-        damaged = f"{path} cannot be read; delete it to train this run from the start"
         try:
-            with open_file(path) as file, zipfile.ZipFile(file) as archive:
-                whole = archive.testzip() is None  # by its checksums, which torch.load does not compare
-                file.seek(0)
-                state: dict[str, Any] | None = (
-                    torch.load(file, map_location="cpu", weights_only=True) if whole else None
-                )
+            file = open_file(path)
         except FileNotFoundError:
             return None
-        except (zipfile.BadZipFile, UnpicklingError, RuntimeError, EOFError, KeyError, struct.error) as error:
-            raise ValueError(damaged) from error
-        if state is None:
-            raise ValueError(damaged)
+        damaged = StudyError(f"{path} cannot be read; delete it to train this run from the start")
+        try:
+            with file, zipfile.ZipFile(file) as archive:
+                whole = archive.testzip() is None  # by its checksums, which torch.load does not compare
+                file.seek(0)
+                state = torch.load(file, map_location="cpu", weights_only=True) if whole else None
+        except Exception as error:  # whatever torch meets in what it does not expect
+            raise damaged from error
+        if not whole:
+            raise damaged
+        if not isinstance(state, dict) or (whose := state.pop(RUN, self.run.folder)) != self.run.folder:
+            what = f"is of the run {shown(whose)}" if isinstance(state, dict) else "holds no state of a run"
+            raise StudyError(f"{path} {what}; delete it to train this run from the start")
         return state
 
-    def write_config(self) -> None:
-        """Write what the run is, and the environment in which it was started."""
+    def write_config(self, origin: Origin | None = None) -> None:
+        """Write what the run is, what it is trained on, and the environment in which it was started."""
+        make_folder(self.path)
+        trained_on = {"trained_on": asdict(origin)} if origin else {}
         write_json(
-            self.path / "config.json", {**asdict(cast(Any, self.run)), "environment": environment(self.run.device)}
+            self.path / "config.json",
+            {**asdict(cast(Any, self.run)), **trained_on, "environment": environment(self.run.device)},
         )
 
     def write_epoch(self, training: Training) -> None:
@@ -113,6 +123,7 @@ class RunFolder:
 
     def write_checkpoint(self, state: dict[str, Any]) -> None:
         """Write the state from which to continue: tensors and plain types."""
+        state = {**state, RUN: self.run.folder}  # of two seeds, nothing else would tell which is whose
         write_bytes(self.path / "checkpoint.pt", lambda file: torch.save(state, file))
 
     def write_history(self, history: list[dict[str, Any]]) -> None:
@@ -138,8 +149,10 @@ class RunFolder:
         (self.path / "error.txt").unlink(missing_ok=True)
         if (self.path / "metrics.jsonl").exists():
             make_durable(self.path / "metrics.jsonl")
-        device = self.run.device
-        write_json(self.path / "status.json", {**status, "device": device, "environment": environment(device)})
+        device, path = self.run.device, self.path / "status.json"
+        write_json(
+            path, checked_status(path, {**status, "device": device, "environment": environment(device)}, self.run)
+        )
 
 
 def train_run(study: Path, run: PlannedRun) -> None:
@@ -150,7 +163,7 @@ def train_run(study: Path, run: PlannedRun) -> None:
     Raises:
         FolderInUseError: if another process trains it.
         StorageError: if its files cannot be written; calling again continues it.
-        StudyError: if a file of it is damaged.
+        StudyError: if a file of it is damaged, or it was begun with other data.
     """
     files = RunFolder(study, run)
     if files.status() is not None:
@@ -158,9 +171,18 @@ def train_run(study: Path, run: PlannedRun) -> None:
     with claim(files.path, patience=A_MOMENT) if is_main() else nullcontext():
         if files.status() is not None:  # by the process that had it until now
             return
-        if is_main() and files.config() is None:
-            files.write_config()
+        if is_main():
+            _begin(run, files)
         train(run, files)
+
+
+def _begin(run: PlannedRun, files: RunFolder) -> None:
+    """Write down what the run is, or see that it goes on with the data that it was begun with."""
+    now, config = origin_of(run), files.config()
+    if config is None:
+        files.write_config(now)
+    else:
+        require_same_origin(str(run), read_origin(config, files.path / "config.json"), now)
 
 
 @singledispatch
@@ -176,7 +198,7 @@ def train(run: Any, files: RunFolder) -> None:
 def _train_recipe(run: Run, files: RunFolder) -> None:
     training, main = Training(run, logs=files.path), is_main()
     if (state := files.checkpoint()) is not None:
-        training.load_state_dict(state)
+        _continue(training, state, files.path / "checkpoint.pt")
         if main:
             files.write_history(training.history)
     check_agreement(len(training.history), "epochs done")
@@ -200,6 +222,19 @@ def _train_recipe(run: Run, files: RunFolder) -> None:
         "test": {metric.name: test.score, **test.others, "loss": test.loss},
     }
     files.write_status({"state": "done", **measured, **how_long})
+
+
+def _continue(training: Training, state: dict[str, Any], path: Path) -> None:
+    checked_checkpoint(path, state, training.run)
+    try:
+        if state["best_epoch"] is not None:
+            training.network.load_state_dict(state["best_weights"])  # now, as they are used at the end only
+        training.load_state_dict(state)
+    except Exception as error:  # its tensors are of something else
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise StudyError(
+            f"{path} is of another training ({reason}); delete it to train this run from the start"
+        ) from error
 
 
 def environment(device: str) -> dict[str, str]:

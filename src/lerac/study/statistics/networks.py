@@ -1,6 +1,5 @@
 """Two trained networks on the same test examples: McNemar's test of the predictions that were kept."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,11 +112,13 @@ def read_predictions(path: Path, name: str | None = None) -> Predictions | None:
     import numpy as np
 
     try:
-        with open_file(path) as file, np.load(file, allow_pickle=False) as arrays:
-            index, label, predicted = (arrays[key] for key in ("index", "label", "predicted"))
+        file = open_file(path)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    try:
+        with file, np.load(file, allow_pickle=False) as arrays:
+            index, label, predicted = (arrays[key] for key in ("index", "label", "predicted"))
+    except Exception as error:  # whatever NumPy meets in what it does not expect
         raise StudyError(f"{path} is damaged ({error}); delete it to go on without these predictions") from None
     return Predictions(name or str(path), index, label, predicted)
 
@@ -129,7 +130,8 @@ def disagreement(seed: int, one: Predictions, baseline: Predictions) -> Disagree
         StudyError: if predictions are not classes, or the two are not of the same examples with the same labels.
     """
     for kept in (one, baseline):
-        if kept.predicted.dtype.kind not in "iu" or kept.label.shape != kept.predicted.shape or kept.label.ndim != 1:
+        shapes = {kept.index.shape, kept.label.shape, kept.predicted.shape}
+        if {a.dtype.kind for a in (kept.label, kept.predicted)} - {*"iu"} or len(shapes) > 1 or kept.label.ndim != 1:
             raise StudyError(
                 f"{kept.name}: predictions of {kept.predicted.dtype} {kept.predicted.shape} for labels "
                 f"{kept.label.shape}; McNemar's test compares classes, an integer per example"

@@ -6,9 +6,29 @@ from typing import Any, Literal
 
 from lerac.study.metrics import Metric
 
-__all__ = ["Outcome", "State"]
+__all__ = ["Origin", "Outcome", "State"]
 
 State = Literal["done", "diverged"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run was trained on.
+
+    Args:
+        sha256: fingerprint of the data, equal for equal data and nothing else.
+        published: whether it is the data that its authors published; None where nobody can tell.
+        places: where it was, and the weights that training began with, as options of the command line.
+    """
+
+    sha256: str
+    published: bool | None = None
+    places: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def short(self) -> str:
+        """Enough of the fingerprint to tell two apart."""
+        return self.sha256[:12]
 
 
 @dataclass(frozen=True)
@@ -29,6 +49,9 @@ class Outcome:
         seconds: that it took.
         device: where it was trained, as torch names it.
         environments: versions and machine where it was started and where it ended.
+        pairing: what the runs of a seed must have in common, by name (weights, first batch, steps), as text to be
+            compared; a value is None where it could not be seen. None: they have it by construction, as recipes do.
+        origin: what it was trained on; None where nobody knows.
         error: traceback of the last attempt, if that failed.
         folder: where its files are, relative to that of the study; None if it has none.
     """
@@ -46,6 +69,8 @@ class Outcome:
     seconds: float | None = None
     device: str | None = None
     environments: Sequence[Mapping[str, str]] = ()
+    pairing: Mapping[str, str | None] | None = None
+    origin: Origin | None = None
     error: str | None = None
     folder: str | None = None
 

@@ -98,8 +98,8 @@ def print_recipes(console: Console, known: Sequence[dict[str, Any]]) -> None:
     for line in [*_coverage(known), *_unknown(known)]:
         console.print(f"- {line}", markup=False, highlight=False)
     console.print(
-        "A recipe is called MODEL/DATASET, as small-cnn/digits; `lerac recipes show` prints it, with all numbers of "
-        "the paper, and where each value comes from.",
+        "A recipe is called MODEL/DATASET, as small-cnn/digits; `lerac recipes show small-cnn/digits` prints it, with "
+        "all numbers of the paper, and where each value comes from.",
         highlight=False,
     )
 

@@ -117,7 +117,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         if cell.outlook and cell.outlook.claimed
     ]
     remark = [PUBLISHED] if any(summary.regime in published for summary in comparison.test) else []
-    for sentence in [*comparison.experiment.warnings, *comparison.verdicts, *claimed, *remark]:
+    for sentence in [*comparison.warnings, *comparison.verdicts, *claimed, *remark, *comparison.beside]:
         console.print(sentence, markup=False, highlight=False)
 
 
@@ -178,7 +178,8 @@ def study_json(comparisons: Sequence[Comparison], analysis: Analysis) -> dict[st
     """Give the table of every recipe, and all statistics (`analysis`, see docs/statistics.md), as plain types.
 
     Accuracies and mAP are shares in [0, 1], errors of ages in years. `published` is what the paper reports, None where
-    it does not or we do not know it; `baseline` is None where nothing is compared.
+    it does not or we do not know it; `baseline` is None where nothing is compared. `analysis` says in `not_paired` of
+    which experiments differences are those of means, and why.
     """
     return {"recipes": [_comparison_json(comparison) for comparison in comparisons], "analysis": analysis.as_dict()}
 
@@ -193,7 +194,7 @@ def _comparison_json(comparison: Comparison) -> dict[str, Any]:
         ],
         "verdicts": comparison.verdicts,
         "metric": comparison.metric.name,
-        "warnings": list(comparison.experiment.warnings),
+        "warnings": [*comparison.warnings, *comparison.beside],
     }
 
 
@@ -207,8 +208,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "sd": summary.sd,
         "diverged": list(summary.diverged),
         "missing": list(summary.missing),
-        "difference": difference
-        and {"n": difference.n, "mean": difference.mean, "low": difference.low, "high": difference.high},
+        "difference": difference and {key: getattr(difference, key) for key in ("n", "mean", "low", "high")},
     }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import Sampler
 
-from lerac.study.seeds import derive
+from lerac.regimes.drawing import derive
 
 __all__ = ["EpochOrder", "Part"]
 

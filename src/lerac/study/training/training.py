@@ -12,13 +12,14 @@ from accelerate.utils import broadcast, gather_object, send_to_device  # type: i
 from torch import Tensor, nn
 
 import lerac
+from lerac.regimes.drawing import derive
 from lerac.study.data import DATASETS
 from lerac.study.data.loading import in_order, load_batches
 from lerac.study.data.settings import DataSettings
 from lerac.study.data.splits import Split, Splits
 from lerac.study.models import MODELS
 from lerac.study.plan.study import Run
-from lerac.study.seeds import derive, seed_everything
+from lerac.study.seeds import seed_everything
 from lerac.study.training.accelerator import build_accelerator, compiled
 from lerac.study.training.epochs import EpochRecord
 from lerac.study.training.judging import JUDGES

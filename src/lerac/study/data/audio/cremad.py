@@ -32,6 +32,7 @@ __all__ = [
     "VALIDATION_ACTORS",
     "Utterance",
     "check",
+    "find",
     "load",
     "parse_name",
     "part_of",
@@ -40,6 +41,7 @@ __all__ = [
 NAME = "cremad"
 FOLDERS = ("CREMA-D", "CREMA-D-master")
 COUNTS = {"recordings": 7442}
+READS = ("AudioWAV/*",)
 RATE = 16_000
 SECONDS = 4
 HOP = 64  # paper
@@ -71,7 +73,7 @@ class Utterance:
 def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
     """Give log-mel spectrograms (batch, 1, 128, 1 + 4 · rate // hop) in [0, 1], computed when asked for."""
     check_sound(data)
-    paths, utterances = _read(_place(root, bool(data.sample)))
+    paths, utterances = _read(find(root, bool(data.sample)))
     labels = [utterance.label for utterance in utterances]
     order = fixed_order([path.name for path in paths], labels)
     pools = {
@@ -92,7 +94,7 @@ def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
 
 def check(root: Path | None) -> Checked:
     """Read every recording and every name."""
-    place = _place(root, None)
+    place = find(root, None)
     paths, utterances = _read(place)
     silent = sum(not read_wave(path, RATE).any() for path in paths)
     parts = [part_of(utterance.actor) for utterance in utterances]
@@ -119,8 +121,9 @@ def part_of(actor: int) -> str:
     return "test" if actor in TEST_ACTORS else "validation" if actor in VALIDATION_ACTORS else "train"
 
 
-def _place(root: Path | None, sample: bool | None) -> Place:
-    return locate(NAME, FOLDERS, COUNTS, root, sample=sample)
+def find(root: Path | None, sample: bool | None) -> Place:
+    """Find the folder."""
+    return locate(NAME, FOLDERS, COUNTS, root, sample=sample, reads=READS)
 
 
 def _read(place: Place) -> tuple[list[Path], list[Utterance]]:

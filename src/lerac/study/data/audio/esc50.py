@@ -21,13 +21,13 @@ import torch
 
 from lerac.study.data.audio.files import read_wave
 from lerac.study.data.audio.recordings import Recordings, check_sound, make_splits
-from lerac.study.data.hub import hub_table
+from lerac.study.data.hub import HUB_FILES, hub_table
 from lerac.study.data.places import Checked, Place, locate
 from lerac.study.data.settings import DataSettings
 from lerac.study.data.splits import Chosen, Splits, choose
 from lerac.study.errors import StudyError
 
-__all__ = ["FOLDS", "NAME", "OFFICIAL", "RATE", "SECONDS", "check", "load"]
+__all__ = ["FOLDS", "NAME", "OFFICIAL", "RATE", "SECONDS", "check", "find", "load"]
 
 NAME = "esc50"
 RATE = 44_100
@@ -37,6 +37,7 @@ CLASSES = 50
 FOLDS = (1, 2, 3, 4, 5)
 OFFICIAL = ("ESC-50", "ESC-50-master")
 COUNTS = {f"fold {fold}": 400 for fold in FOLDS}
+READS = ("meta/esc50.csv", "audio/*", *HUB_FILES)
 PER_CLASS = 40
 PATTERN = re.compile(r"([1-5])-\d+-[A-Z]-(\d{1,2})\.wav")
 
@@ -57,7 +58,7 @@ def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
     check_sound(data)
     if data.fold is not None and data.fold not in FOLDS:
         raise StudyError(f"data.fold must be 1 to 5, got {data.fold}")
-    clips = _read(_place(root, bool(data.sample)))
+    clips = _read(find(root, bool(data.sample)))
     tested = torch.tensor(clips.folds) == (data.fold or seed % 5 + 1)
     pools = [positions.nonzero().flatten() for positions in (~tested, tested)]
     learning, testing = (([clips.names[i] for i in pool], [clips.labels[i] for i in pool]) for pool in pools)
@@ -70,7 +71,7 @@ def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
 
 def check(root: Path | None) -> Checked:
     """Read every recording, and check folds, classes, lengths and names."""
-    place = _place(root, None)
+    place = find(root, None)
     clips = _read(place)
     named: dict[int, str] = {}
     for name, label, category in zip(clips.names, clips.labels, clips.categories, strict=True):
@@ -91,8 +92,9 @@ def check(root: Path | None) -> Checked:
     return Checked(NAME, place.folder, "official" if _is_official(place) else "hub", place.sample, counts, CLASSES)
 
 
-def _place(root: Path | None, sample: bool | None) -> Place:
-    return locate(NAME, (*OFFICIAL, "esc50"), COUNTS, root, sample=sample)
+def find(root: Path | None, sample: bool | None) -> Place:
+    """Find the folder."""
+    return locate(NAME, (*OFFICIAL, "esc50"), COUNTS, root, sample=sample, reads=READS)
 
 
 def _is_official(place: Place) -> bool:

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lerac.regimes.drawing import derive
 from lerac.study.data.audio.augment import Augmentations
 from lerac.study.data.audio.files import Wave, audio_library, fitted, read_wave, resampled
 from lerac.study.data.audio.spectrogram import Picture, Spectrogram
 from lerac.study.data.settings import DataSettings
 from lerac.study.data.splits import Chosen, Split, Splits, with_label_noise
 from lerac.study.errors import StudyError
-from lerac.study.seeds import derive
 
 __all__ = ["AudioSplit", "Recordings", "check_sound", "make_splits"]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lerac.regimes.drawing import derive
 from lerac.study.data.boxes.voc import CLASSES, FOLDER, NAME
 from lerac.study.data.pictures.shapes import draw_shape, jpeg
 from lerac.study.data.places import mark_sample, new_folder
-from lerac.study.seeds import derive
 
 __all__ = ["sample_voc"]
 

@@ -24,7 +24,7 @@ from lerac.study.data.settings import DataSettings
 from lerac.study.data.splits import Splits, choose
 from lerac.study.errors import StudyError
 
-__all__ = ["CLASSES", "FOLDER", "NAME", "check", "load", "read_objects"]
+__all__ = ["CLASSES", "FOLDER", "NAME", "check", "find", "load", "read_objects"]
 
 NAME, FOLDER, SIZE = "voc", "VOCdevkit", 640
 CLASSES = (
@@ -32,6 +32,10 @@ CLASSES = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 COUNTS = {"2007 trainval": 5011, "2012 trainval": 11_540, "2007 test": 4952}
+READS = (
+    *(f"VOC{year}/{files}" for year in (2007, 2012) for files in ("Annotations/*.xml", "JPEGImages/*.jpg")),
+    *(f"VOC{part.replace(' ', '/ImageSets/Main/')}.txt" for part in COUNTS),
+)
 
 
 def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
@@ -41,7 +45,7 @@ def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
     """
     if data.label_noise:
         raise StudyError(f"{NAME}: label_noise {data.label_noise:g} asked for, which is for classification; use 0")
-    place = _place(root, bool(data.sample))
+    place = find(root, bool(data.sample))
     names = _read(place)
     learned, tested = [*names["2007 trainval"], *names["2012 trainval"]], names["2007 test"]
     years = [0] * len(names["2007 trainval"]) + [1] * len(names["2012 trainval"])
@@ -66,7 +70,7 @@ def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
 
 def check(root: Path | None) -> Checked:
     """Read every image and annotation of trainval 2007 and 2012 and test 2007."""
-    place = _place(root, None)
+    place = find(root, None)
     names = _read(place)
     pictures = FilePictures(place.folder, [name for part in names.values() for name in part])
     read_all(pictures)
@@ -119,8 +123,9 @@ def _text(element: ElementTree.Element, path: str) -> str:
     return text.strip()
 
 
-def _place(root: Path | None, sample: bool | None) -> Place:
-    return locate(NAME, (FOLDER,), COUNTS, root, sample=sample)
+def find(root: Path | None, sample: bool | None) -> Place:
+    """Find the folder."""
+    return locate(NAME, (FOLDER,), COUNTS, root, sample=sample, reads=READS)
 
 
 def _read(place: Place) -> dict[str, list[str]]:

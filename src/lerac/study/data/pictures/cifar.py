@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lerac.study.data.hub import HUB_FILES
 from lerac.study.data.pictures.classification import Part, Parts, assemble, require_labels
 from lerac.study.data.pictures.images import HALF, Normalise, hold
 from lerac.study.data.places import Checked, Place, locate
@@ -62,7 +63,7 @@ class Cifar:
 
     def load(self, data: DataSettings, seed: int, root: Path | None = None) -> Splits:
         """Give images as inputs (batch, 3, size, size), held in memory as bytes; 180 MB for all of them."""
-        parts = self.read(self.place(root, bool(data.sample)))
+        parts = self.read(self.find(root, bool(data.sample)))
         normalise = Normalise(*HALF, size=data.size or SIZE)
 
         def make(part: Part, index: Tensor, labels: Tensor, training: bool) -> HeldSplit:
@@ -73,25 +74,33 @@ class Cifar:
 
     def check(self, root: Path | None) -> Checked:
         """Read everything; of real files in the official form, compare the checksums that torchvision has."""
-        place = self.place(root, None)
-        if place.folder.name == self.folder and not place.sample:
-            self._compare_checksums(place.folder)
+        place = self.find(root, None)
+        if self._is_official(place) and not place.sample and (wrong := self._unpublished(place.folder)):
+            raise StudyError(f"{wrong}; unpack the data set again")
         parts = self.read(place)
         counts = {part.name: len(part.labels) for part in (parts.train, parts.test)}
         return Checked(self.name, place.folder, parts.form, place.sample, counts, self.classes)
 
-    def place(self, root: Path | None, sample: bool | None) -> Place:
+    def find(self, root: Path | None, sample: bool | None) -> Place:
         """Find the folder."""
-        return locate(self.name, (self.folder, self.name), COUNTS, root, sample=sample)
+        reads = (*self.train, self.test, self.meta, *HUB_FILES)
+        return locate(self.name, (self.folder, self.name), COUNTS, root, sample=sample, reads=reads)
+
+    def published(self, place: Place) -> bool | None:
+        """Whether these are the published files, by the checksums that torchvision has; it has none of the Hub form."""
+        return not self._unpublished(place.folder) if self._is_official(place) else None
 
     def read(self, place: Place) -> Parts:
         """Read all images and labels, and check their number."""
-        if place.folder.name == self.folder:
+        if self._is_official(place):
             self._read_meta(place.folder / self.meta)
             train = self._read_files(place, "train", self.train)
             return Parts(place, "official", self.classes, train, self._read_files(place, "test", (self.test,)))
         train, test = (self._read_table(place, part) for part in ("train", "test"))
         return Parts(place, "hub", self.classes, train, test)
+
+    def _is_official(self, place: Place) -> bool:
+        return place.folder.name == self.folder
 
     def _read_meta(self, path: Path) -> None:
         names = read_pickle(path).get(self.names)
@@ -123,7 +132,8 @@ class Cifar:
         assert not isinstance(found.pictures, Tensor)
         return _part(part, found.labels, hold(found.pictures, SIZE))
 
-    def _compare_checksums(self, folder: Path) -> None:
+    def _unpublished(self, folder: Path) -> str:
+        """Say which file is not the published one, and why; nothing if all are."""
         import torchvision
 
         known = torchvision.datasets.CIFAR10 if self.classes == 10 else torchvision.datasets.CIFAR100
@@ -131,9 +141,10 @@ class Cifar:
         for file, md5 in [*known.train_list, *known.test_list, meta]:
             path = folder / file
             if not path.is_file():
-                raise StudyError(f"{path}: this file is missing; unpack the data set again")
+                return f"{path}: this file is missing"
             if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != md5:
-                raise StudyError(f"{path}: not the published file (its MD5 is not {md5}); unpack the data set again")
+                return f"{path}: not the published file (its MD5 is not {md5})"
+        return ""
 
 
 def _part(name: str, labels: Sequence[int], images: Tensor) -> Part:

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from torch import Tensor
 
+from lerac.study.data.hub import HUB_FILES
 from lerac.study.data.pictures.classification import Part, Parts, assemble
 from lerac.study.data.pictures.images import HALF, FilePictures, Normalise, Square, StreamedImages
 from lerac.study.data.pictures.listing import (
     check_pictures,
     folder_names,
     image_names,
+    read_classes,
     read_lines,
     require_once,
     require_same,
@@ -27,16 +29,17 @@ from lerac.study.data.settings import DataSettings
 from lerac.study.data.splits import Splits
 from lerac.study.errors import StudyError
 
-__all__ = ["CLASSES", "FOLDER", "NAME", "check", "load"]
+__all__ = ["CLASSES", "FOLDER", "NAME", "check", "find", "load"]
 
 NAME, FOLDER, HUB_FOLDER = "food101", "food-101", "food101"
 CLASSES, SIZE = 101, 64
 COUNTS = {"train": 75_750, "test": 25_250}
+READS = ("meta/classes.txt", "meta/train.txt", "meta/test.txt", "images/*/*", *HUB_FILES)
 
 
 def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
     """Give images as inputs (batch, 3, size, size), read when a batch is asked for."""
-    parts = _read(_place(root, bool(data.sample)))
+    parts = _read(find(root, bool(data.sample)))
 
     def make(part: Part, index: Tensor, labels: Tensor, training: bool) -> StreamedImages:
         assert not isinstance(part.pictures, Tensor)
@@ -47,15 +50,16 @@ def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
 
 def check(root: Path | None) -> Checked:
     """Read everything."""
-    place = _place(root, None)
+    place = find(root, None)
     parts = _read(place)
     if parts.form == "official":
         _compare_lists(place.folder, parts)
     return check_pictures(NAME, parts)
 
 
-def _place(root: Path | None, sample: bool | None) -> Place:
-    return locate(NAME, (FOLDER, HUB_FOLDER), COUNTS, root, sample=sample)
+def find(root: Path | None, sample: bool | None) -> Place:
+    """Find the folder."""
+    return locate(NAME, (FOLDER, HUB_FOLDER), COUNTS, root, sample=sample, reads=READS)
 
 
 def _read(place: Place) -> Parts:
@@ -69,9 +73,7 @@ def _read(place: Place) -> Parts:
 
 def _read_lists(place: Place) -> tuple[Part, Part]:
     path, images = place.folder / "meta" / "classes.txt", place.folder / "images"
-    classes = sorted(line.strip() for line in read_lines(path))
-    if len(set(classes)) != CLASSES or len(classes) != CLASSES:
-        raise StudyError(f"{path}: {CLASSES} different classes expected, found {len(set(classes))}")
+    classes = read_classes(path, CLASSES)
     require_same(images, folder_names(images), classes, path)
     there = {f"{name}/{file.rsplit('.', 1)[0]}" for name in classes for file in image_names(images / name)}
     train, test = (_read_list(place, part, classes, there) for part in ("train", "test"))

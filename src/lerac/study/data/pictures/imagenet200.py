@@ -10,6 +10,7 @@ official validation images are the test part; the validation part is cut from th
 """
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -23,18 +24,19 @@ from lerac.study.data.settings import DataSettings
 from lerac.study.data.splits import Splits
 from lerac.study.errors import StudyError
 
-__all__ = ["CLASSES", "FOLDER", "MOST", "NAME", "check", "load"]
+__all__ = ["CLASSES", "FOLDER", "MOST", "NAME", "check", "find", "load"]
 
 NAME, FOLDER = "imagenet200", "ILSVRC"
 CLASSES, ALL_CLASSES, PER_CLASS_VAL, SIZE = 200, 1000, 50, 224
 COUNTS = {"val": CLASSES * PER_CLASS_VAL}
+TRAIN, VAL, ANNOTATIONS = "Data/CLS-LOC/train", "Data/CLS-LOC/val", "Annotations/CLS-LOC/val"
 FEWEST, MOST = 732, 1300  # training images of a class in ILSVRC 2012 (Russakovsky et al., IJCV 2015)
 FIRST, LAST = "n01440764", "n02097298"  # of the 200, in the sorted list of ILSVRC 2012
 
 
 def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
     """Give images as inputs (batch, 3, size, size), read and augmented when a batch is asked for."""
-    parts, size = _read(_place(root, bool(data.sample))), data.size or SIZE
+    parts, size = _read(find(root, bool(data.sample))), data.size or SIZE
 
     def make(part: Part, index: Tensor, labels: Tensor, training: bool) -> StreamedImages:
         assert not isinstance(part.pictures, Tensor)
@@ -46,7 +48,7 @@ def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
 
 def check(root: Path | None) -> Checked:
     """Read every image and annotation of the 200 classes."""
-    return check_pictures(NAME, _read(_place(root, None)))
+    return check_pictures(NAME, _read(find(root, None)))
 
 
 class Augment:
@@ -85,8 +87,11 @@ class Measure:
         return to_bytes(self._transform(image))
 
 
-def _place(root: Path | None, sample: bool | None) -> Place:
-    return locate(NAME, (FOLDER,), COUNTS, root, sample=sample)
+def find(root: Path | None, sample: bool | None) -> Place:
+    """Find the folder; of its classes, only the first 200 are read."""
+    place = locate(NAME, (FOLDER,), COUNTS, root, sample=sample, reads=())
+    classes = (f"{TRAIN}/{wnid}/*" for wnid in folder_names(place.folder / TRAIN)[:CLASSES])
+    return replace(place, reads=(*classes, f"{VAL}/*", f"{ANNOTATIONS}/*.xml"))
 
 
 def _read(place: Place) -> Parts:
@@ -95,7 +100,7 @@ def _read(place: Place) -> Parts:
 
 
 def _wnids(place: Place) -> list[str]:
-    folder = place.folder / "Data" / "CLS-LOC" / "train"
+    folder = place.folder / TRAIN
     wnids = folder_names(folder)
     if len(wnids) not in (CLASSES, ALL_CLASSES):
         raise StudyError(
@@ -111,7 +116,7 @@ def _wnids(place: Place) -> list[str]:
 
 
 def _read_train(place: Place, wnids: list[str]) -> Part:
-    folder = place.folder / "Data" / "CLS-LOC" / "train"
+    folder = place.folder / TRAIN
     names, labels = [], []
     for label, wnid in enumerate(wnids):
         found = image_names(folder / wnid)
@@ -119,7 +124,7 @@ def _read_train(place: Place, wnids: list[str]) -> Part:
             raise StudyError(
                 f"{folder / wnid}: a wrong count: {len(found)} images, but every class has {FEWEST} to {MOST}"
             )
-        names += [f"Data/CLS-LOC/train/{wnid}/{name}" for name in found]
+        names += [f"{TRAIN}/{wnid}/{name}" for name in found]
         labels += [label] * len(found)
     if "train" in place.counts:  # of a sample; nobody publishes the number of the real 200
         place.require_count("train", len(labels), folder)
@@ -127,13 +132,13 @@ def _read_train(place: Place, wnids: list[str]) -> Part:
 
 
 def _read_val(place: Place, wnids: list[str]) -> Part:
-    folder, annotations = place.folder / "Data" / "CLS-LOC" / "val", place.folder / "Annotations" / "CLS-LOC" / "val"
+    folder, annotations = place.folder / VAL, place.folder / ANNOTATIONS
     position = {wnid: label for label, wnid in enumerate(wnids)}
     names, labels = [], []
     for file in image_names(folder):
         wnid = _annotated(annotations / f"{Path(file).stem}.xml")
         if wnid in position:
-            names.append(f"Data/CLS-LOC/val/{file}")
+            names.append(f"{VAL}/{file}")
             labels.append(position[wnid])
     counts = Counter(labels)
     each = place.counts["val"] // CLASSES

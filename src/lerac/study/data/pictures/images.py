@@ -12,9 +12,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from lerac.regimes.drawing import derive
 from lerac.study.data.splits import Split
 from lerac.study.errors import StudyError
-from lerac.study.seeds import derive
 
 __all__ = [
     "HALF",

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from lerac.regimes.drawing import derive
 from lerac.study.data.pictures import food101, imagenet200, tiny_imagenet, utkface
 from lerac.study.data.pictures.cifar import CIFAR10, CIFAR100, Cifar
 from lerac.study.data.pictures.shapes import jpeg, shape_image
 from lerac.study.data.places import mark_sample, new_folder
-from lerac.study.seeds import derive
 
 __all__ = [
     "sample_cifar10",

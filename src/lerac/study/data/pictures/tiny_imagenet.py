@@ -12,24 +12,33 @@ from pathlib import Path
 
 from torch import Tensor
 
+from lerac.study.data.hub import HUB_FILES
 from lerac.study.data.pictures.classification import Part, Parts, assemble
 from lerac.study.data.pictures.images import HALF, FilePictures, Normalise, hold
-from lerac.study.data.pictures.listing import check_pictures, folder_names, image_names, read_lines, require_same
+from lerac.study.data.pictures.listing import (
+    check_pictures,
+    folder_names,
+    image_names,
+    read_classes,
+    read_lines,
+    require_same,
+)
 from lerac.study.data.places import Checked, Place, locate
 from lerac.study.data.settings import DataSettings
 from lerac.study.data.splits import HeldSplit, Splits
 from lerac.study.errors import StudyError
 
-__all__ = ["CLASSES", "FOLDER", "NAME", "check", "load"]
+__all__ = ["CLASSES", "FOLDER", "NAME", "check", "find", "load"]
 
 NAME, FOLDER, HUB_FOLDER = "tiny-imagenet", "tiny-imagenet-200", "tiny-imagenet"
 CLASSES, SIZE = 200, 64
 COUNTS = {"train": 100_000, "val": 10_000}
+READS = ("wnids.txt", "train/*/images/*", "val/val_annotations.txt", "val/images/*", *HUB_FILES)
 
 
 def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
     """Give images as inputs (batch, 3, size, size), held in memory as bytes; 1.4 GB for all of them."""
-    parts = _read(_place(root, bool(data.sample)))
+    parts = _read(find(root, bool(data.sample)))
     normalise = Normalise(*HALF, size=data.size or SIZE)
 
     def make(part: Part, index: Tensor, labels: Tensor, training: bool) -> HeldSplit:
@@ -41,28 +50,22 @@ def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
 
 def check(root: Path | None) -> Checked:
     """Read everything."""
-    return check_pictures(NAME, _read(_place(root, None)), SIZE)
+    return check_pictures(NAME, _read(find(root, None)), SIZE)
 
 
-def _place(root: Path | None, sample: bool | None) -> Place:
-    return locate(NAME, (FOLDER, HUB_FOLDER), COUNTS, root, sample=sample)
+def find(root: Path | None, sample: bool | None) -> Place:
+    """Find the folder."""
+    return locate(NAME, (FOLDER, HUB_FOLDER), COUNTS, root, sample=sample, reads=READS)
 
 
 def _read(place: Place) -> Parts:
     if place.folder.name == FOLDER:
-        wnids = _wnids(place.folder / "wnids.txt")
+        wnids = read_classes(place.folder / "wnids.txt", CLASSES)
         train, val = _read_train(place, wnids), _read_val(place, wnids)
         return Parts(place, "official", CLASSES, train, val)
     hub = {"train": "train", "val": "valid"}
     train, val = (Part.of_hub(place, part, files, CLASSES) for part, files in hub.items())
     return Parts(place, "hub", CLASSES, train, val)
-
-
-def _wnids(path: Path) -> list[str]:
-    wnids = sorted(line.strip() for line in read_lines(path))
-    if len(set(wnids)) != CLASSES or len(wnids) != CLASSES:
-        raise StudyError(f"{path}: {CLASSES} different classes expected, found {len(set(wnids))} in {len(wnids)} lines")
-    return wnids
 
 
 def _read_train(place: Place, wnids: list[str]) -> Part:

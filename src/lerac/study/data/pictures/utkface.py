@@ -24,10 +24,11 @@ from lerac.study.data.settings import DataSettings
 from lerac.study.data.splits import Splits, fixed_order
 from lerac.study.errors import StudyError
 
-__all__ = ["FOLDER", "NAME", "Face", "check", "load", "parse_face"]
+__all__ = ["FOLDER", "NAME", "Face", "check", "find", "load", "parse_face"]
 
 NAME, FOLDER = "utkface", "UTKFace"
 COUNTS = {"all": 23_708}
+READS = ("*",)
 OLDEST, SIZE = 116, 64
 GENDERS, RACES = 2, 5
 
@@ -54,7 +55,7 @@ def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
     """
     if data.label_noise:
         raise StudyError(f"{NAME}: label_noise {data.label_noise:g} asked for, but ages are no classes; use 0")
-    pictures, faces = _read(_place(root, bool(data.sample)))
+    pictures, faces = _read(find(root, bool(data.sample)))
     first = data.test + data.cut_off
     if (data.train or 1) + first > len(faces):
         raise StudyError(
@@ -82,7 +83,7 @@ def load(data: DataSettings, seed: int, root: Path | None = None) -> Splits:
 
 def check(root: Path | None) -> Checked:
     """Read every image and every name."""
-    place = _place(root, None)
+    place = find(root, None)
     pictures, faces = _read(place)
     read_all(pictures)
     lacking = sum(face.gender is None or face.race is None for face in faces)
@@ -110,8 +111,9 @@ def parse_face(name: str) -> Face:
     return Face(int(match[1]), gender, race)
 
 
-def _place(root: Path | None, sample: bool | None) -> Place:
-    return locate(NAME, (FOLDER,), COUNTS, root, sample=sample)
+def find(root: Path | None, sample: bool | None) -> Place:
+    """Find the folder."""
+    return locate(NAME, (FOLDER,), COUNTS, root, sample=sample, reads=READS)
 
 
 def _read(place: Place) -> tuple[FilePictures, list[Face]]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from lerac.study.data.hub import HUB_FILES
 from lerac.study.data.places import Checked, Place, locate
 from lerac.study.data.settings import DataSettings
 from lerac.study.data.splits import Split, Splits, choose, told_apart, with_label_noise
@@ -85,7 +86,7 @@ class TextPairs:
         """Give encoded pairs, in memory; for `bert`, LERAC_WEIGHTS must name the folder with its vocabulary."""
         if data.tokens == "bert" and data.min_count not in (None, 1):
             raise StudyError(f"data.min_count is for tokens = words; bert has its own vocabulary, got {data.min_count}")
-        place = self.place(root, bool(data.sample))
+        place = self.find(root, bool(data.sample))
         parts = [self.read(place, part) for part in ("train", "validation")]
         learning, testing = ((_keys(part), part.labels) for part in parts)
         chosen = choose(self.name, learning, testing, data)
@@ -103,7 +104,7 @@ class TextPairs:
 
     def check(self, root: Path | None) -> Checked:
         """Read the two parts that have labels, and check their number; an error names file and line."""
-        place = self.place(root, None)
+        place = self.find(root, None)
         counts = {part: len(self.read(place, part)) for part in self.counts}
         form = "official" if self._hub_columns(place) is None else "hub"
         return Checked(self.name, place.folder, form, place.sample, counts, CLASSES)
@@ -116,9 +117,10 @@ class TextPairs:
         """
         write_text_sample(self.name, self.folders[-1], self.files, self.columns, root)
 
-    def place(self, root: Path | None, sample: bool | None) -> Place:
+    def find(self, root: Path | None, sample: bool | None) -> Place:
         """Find the folder."""
-        return locate(self.name, (*self.folders, *self.hub), self.counts, root, sample=sample)
+        reads = (self.files["train"], self.files["validation"], *HUB_FILES)
+        return locate(self.name, (*self.folders, *self.hub), self.counts, root, sample=sample, reads=reads)
 
     def read(self, place: Place, part: str) -> Pairs:
         """Read `train` or `validation`, and check the number of its examples."""
