@@ -53,7 +53,7 @@ def rows(folder):
 def drawn(tmp_path_factory):
     """Runs of a function that measures what it draws; they are seeds of one regime."""
     folder = tmp_path_factory.mktemp("drawn")
-    study = asked("draws", regimes="conventional", seeds=(5, 6), values={"directory": os.getcwd()}, threads=2)
+    study = asked("draws", regimes="conventional", seeds=(5, 6), values={"directory": str(Path.cwd())}, threads=2)
     study = study.model_copy(update={"recipes": [study.recipes[0].model_copy(update={"measure": "torch"})]})
     said, failures = train(folder, study)
     assert failures == []

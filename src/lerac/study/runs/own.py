@@ -1,6 +1,6 @@
 """Runs of trainings that people bring themselves: trained, checked, and read again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,8 @@ from lerac.study.plan.own import FunctionExperiment, OwnExperiment, OwnRun
 from lerac.study.plan.study import Study
 from lerac.study.recipes.regimes import parse_regime
 from lerac.study.runs.run import RunFolder, train
-from lerac.study.statistics.outcomes import Outcome
 
-__all__ = ["not_paired", "noted", "planned_epochs", "settled", "without_old_code"]
+__all__ = ["noted", "planned_epochs", "settled", "without_old_code"]
 
 UNSEEN: dict[str, str | None] = {"weights": None, "first batch": None, "steps": None}
 
@@ -113,18 +112,6 @@ def noted(run: OwnRun, path: Path, status: dict[str, Any] | None) -> dict[str, A
         "planned": record and record.epochs,
         "beside": {**beside, "record": record},
     }
-
-
-def not_paired(outcomes: Sequence[Outcome]) -> str | None:
-    """Say what tells runs of a seed apart beside their regime; None if nothing does."""
-    found = []
-    for what in UNSEEN:
-        values = {one.pairing[what] for one in outcomes if one.pairing is not None}
-        if None in values:
-            found.append(f"{what} could not be checked")
-        elif len(values) > 1:
-            found.append(f"{what} {'differ' if what.endswith('s') else 'differs'}")
-    return "; ".join(found) or None
 
 
 def planned_epochs(path: Path) -> int | None:
