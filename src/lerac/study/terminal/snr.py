@@ -12,6 +12,7 @@ from rich.table import Table
 
 from lerac.study.files import write_text
 from lerac.study.recipes.recipe import Recipe
+from lerac.study.runs.folder import cell
 from lerac.study.snr import COLUMNS, ENOUGH_DB, FINAL, Measured, Sooner, summary_rows
 from lerac.study.statistics import CONFIDENCE, Difference
 
@@ -71,7 +72,7 @@ def write_csv(path: Path, measured: Sequence[Measured]) -> None:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in summary_rows(measured):
-        writer.writerow({k: f"{v:.3f}" if isinstance(v, float) else v for k, v in row.items()})
+        writer.writerow({k: f"{v:.3f}" if isinstance(v, float) else cell(v) for k, v in row.items()})
     write_text(path, text.getvalue())
 
 
