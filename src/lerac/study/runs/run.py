@@ -20,6 +20,7 @@ from lerac.study.files import (
     claim,
     folder_in,
     make_durable,
+    make_folder,
     open_file,
     parse_json,
     read_bytes,
@@ -108,6 +109,7 @@ class RunFolder:
 
     def write_config(self, origin: Origin | None = None) -> None:
         """Write what the run is, what it is trained on, and the environment in which it was started."""
+        make_folder(self.path)
         trained_on = {"trained_on": asdict(origin)} if origin else {}
         write_json(
             self.path / "config.json",
