@@ -88,11 +88,11 @@ def _output(command) -> str:
 
 def test_no_text_in_a_table_is_a_formula_and_no_number_is_changed():
     texts = ["=1+1", "+A1", "-A1", "@SUM(A1)", "\tx", "\rx", "small-cnn/digits", "lerac(k=3)", ""]
-    numbers = [-1, -0.5, 1e-300, float("nan"), float("-inf"), None, 3, True]
+    numbers = ["-3.100", "+1.5e-07", "-inf", -1, -0.5, 1e-300, float("nan"), float("-inf"), None, 3, True]
     rows = list(csv.reader(io.StringIO(csv_text(("a",), [texts, numbers]), newline="")))
     assert rows[1][:4] == ["'=1+1", "'+A1", "'-A1", "'@SUM(A1)"]
     assert rows[1][4:] == [r"\tx", r"\rx", *texts[6:]]
-    assert rows[2] == ["-1", "-0.5", "1e-300", "nan", "-inf", "", "3", "True"]
+    assert rows[2] == ["-3.100", "+1.5e-07", "-inf", "-1", "-0.5", "1e-300", "nan", "-inf", "", "3", "True"]
 
 
 @pytest.mark.parametrize(

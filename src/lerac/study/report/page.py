@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import jinja2
 from markupsafe import Markup
 
 from lerac.study.files import write_text
-from lerac.study.metrics import Metric
 from lerac.study.plan.study import Study
 from lerac.study.report.commands import Where, commands_of
 from lerac.study.report.pictures import colour_rules
@@ -62,6 +61,7 @@ def write_report(
             total=len(outcomes),
             failures=[outcome for outcome in outcomes if outcome.error or outcome.diverged],
             environments=_environments(outcomes),
+            elsewhere=all(section["details"].elsewhere for section in sections),
             seconds=sum(outcome.seconds or 0 for outcome in outcomes),
             commands=commands_of(study, analysis, where),
             data=embedded(outcomes),
@@ -125,35 +125,20 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "fixed": _fixed,
-        "shown": _shown,
-        "change": _change,
-        "p": _p,
-        "percent": _percent,
+        "fixed": _or_dash(lambda value, digits=2: f"{value:.{digits}f}"),
+        "shown": _or_dash(lambda value, metric: metric.number(value)),
+        "change": _or_dash(lambda value, metric: metric.change(value)),
+        "p": _or_dash(p_number),
+        "percent": _or_dash("{:.0%}".format),
         "prose": _prose,
         "breakable": _breakable,
     }
     return environment
 
 
-def _fixed(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else _minus(f"{value:.{digits}f}")
-
-
-def _shown(value: float | None, metric: Metric) -> str:
-    return "–" if value is None else _minus(metric.number(value))
-
-
-def _change(value: float | None, metric: Metric) -> str:
-    return "–" if value is None else _minus(metric.change(value))
-
-
-def _p(value: float | None) -> str:
-    return "–" if value is None else p_number(value)
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"
+def _or_dash(write: Callable[..., str]) -> Callable[..., str]:
+    """Write numbers with true minus signs, and a dash for those that are None."""
+    return lambda value, *more: "–" if value is None else _minus(write(value, *more))
 
 
 def _prose(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,16 +13,17 @@ from lerac.study.statistics.outcomes import Outcome
 
 __all__ = [
     "RESULTS",
-    "cell",
     "csv_text",
     "extend_study",
     "read_study",
     "result_rows",
+    "write_results",
     "write_study",
     "write_tables",
 ]
 
 RESULTS = ("recipe", "regime", "seed", "split", "metric", "value", "epochs", "steps")
+NUMBER = re.compile(r"[+-](\d+(\.\d*)?(e[+-]?\d+)?|inf)")
 FORMULA = ("=", "+", "-", "@")  # what a spreadsheet computes begins with one of them
 TIMINGS = ("recipe", "regime", "seed", "seconds", "device")
 
@@ -86,8 +88,13 @@ def result_rows(outcomes: Sequence[Outcome]) -> list[tuple[object, ...]]:
 def write_tables(folder: Path, outcomes: Sequence[Outcome]) -> None:
     """Write results.csv, which holds no times, and timings.csv; rows are sorted, values are exact."""
     times = [(one.experiment, one.regime, one.seed, one.seconds, one.device) for one in _ended(outcomes)]
-    write_text(folder / "results.csv", csv_text(RESULTS, result_rows(outcomes)))
+    write_results(folder, outcomes)
     write_text(folder / "timings.csv", csv_text(TIMINGS, times))
+
+
+def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write results.csv alone."""
+    write_text(folder / "results.csv", csv_text(RESULTS, result_rows(outcomes)))
 
 
 def _ended(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -99,13 +106,13 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([cell(value) for value in row] for row in rows)
+    writer.writerows([_cell(value) for value in row] for row in rows)
     return text.getvalue()
 
 
-def cell(value: object) -> object:
+def _cell(value: object) -> object:
     """Give a cell: a text that a spreadsheet would compute has an apostrophe before it; numbers stay as they are."""
     if not isinstance(value, str):
         return value
     text = printable(value)
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if text.startswith(FORMULA) and not NUMBER.fullmatch(text) else text

@@ -146,14 +146,7 @@ class Outlook:
 
     def as_dict(self) -> dict[str, Any]:
         """Give everything as plain types."""
-        return {
-            "n": self.n,
-            "sd": self.sd,
-            "power": self.power,
-            "detectable": self.detectable,
-            "claimed": self.claimed,
-            "needed": self.needed and self.needed.as_dict(),
-        }
+        return {**asdict(self), "needed": self.needed and self.needed.as_dict()}
 
     def text(self, metric: Metric) -> str:
         """Say it in a sentence or two."""
