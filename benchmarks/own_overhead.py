@@ -56,7 +56,7 @@ def loop(network: str, attach: Callable[..., Any]) -> tuple[float, list[float]]:
     for _ in range(steps):
         began = time.perf_counter()
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(inputs), labels).backward()
+        nn.functional.cross_entropy(model(inputs), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         times.append(time.perf_counter() - began)
     return before, times
@@ -110,7 +110,7 @@ def runs(network: str, count: int) -> None:
             out=folder, workers=1,
         )  # fmt: skip
         whole = time.perf_counter() - began
-        bare = sum(row["value"] for row in study.table)
+        bare = sum(float(str(row["value"])) for row in study.table)
         print(
             f"| {network} | {2 * count} | {whole:.1f} | {bare:.1f} | {(whole - bare) / (2 * count):.2f} |", flush=True
         )
