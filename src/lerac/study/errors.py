@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-__all__ = ["FolderInUseError", "StorageError", "StudyError", "fault", "library", "shown"]
+__all__ = ["FolderInUseError", "StorageError", "StudyError", "fault", "library", "printable", "shown"]
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
@@ -26,6 +26,13 @@ class FolderInUseError(StudyError):
 
 class StorageError(StudyError):
     """A file cannot be written, because the disk is full, for example: no other run could write its files either."""
+
+
+def printable(text: str) -> str:
+    """Write as escapes what would steer a terminal, and what no encoding has: texts may come from anybody."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "surrogatepass").decode() for sign in text
+    )
 
 
 def shown(value: Any) -> str:

@@ -1,5 +1,7 @@
 """Progress of a study on the terminal, read from the metrics files of the runs."""
 
+import signal
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +25,8 @@ def report_failure(console: Console, folder: Path, run: PlannedRun, reason: str)
 
 class TerminalProgress:
     """A bar for the study and a line for each run in flight; on anything but a terminal a line per ended run.
+
+    Meanwhile Ctrl-C is a KeyboardInterrupt, so that workers are sent home and the terminal is left as it was.
 
     Args:
         console: where to.
@@ -49,6 +53,7 @@ class TerminalProgress:
             self._overall = self._live.add_task("runs", total=self._total, completed=self._done, note="")
 
     def __enter__(self) -> Self:
+        self._on_interrupt = _on_interrupt(signal.default_int_handler)
         if self._live:
             self._live.start()
         return self
@@ -58,6 +63,7 @@ class TerminalProgress:
     ) -> None:
         if self._live:
             self._live.stop()
+        _on_interrupt(self._on_interrupt)
 
     def started(self, run: PlannedRun) -> None:
         """Show a line for the run."""
@@ -87,6 +93,14 @@ class TerminalProgress:
                 latest = history[-1].get(f"validation_{run.metric.name}")
                 note = "" if latest is None else run.metric.text(latest)
                 self._live.update(self._bar_of[run.folder], completed=len(history), note=note)
+
+
+def _on_interrupt(handler: Any) -> Any:
+    """Say what Ctrl-C does from now on, and give what it did; one that is ignored stays so."""
+    before = signal.getsignal(signal.SIGINT)
+    if before in (signal.SIG_IGN, None) or threading.current_thread() is not threading.main_thread():
+        return before
+    return signal.signal(signal.SIGINT, handler)
 
 
 def _short(run: PlannedRun) -> str:

@@ -69,8 +69,9 @@ class Session:
         errors = Console(stderr=True)
         runs = list({run.folder: run for run in runs}.values())  # one training may have several names, as `lerac(k=3)`
         left = [run for run in runs if not self._ended(run)]
+        train_all = engine_of(self.engine)
         with TerminalProgress(errors, self.folder, runs) as progress:
-            failures = engine_of(self.engine)(self.folder, left, workers=workers, progress=progress)
+            failures = train_all(self.folder, left, workers=workers, progress=progress)
         told = {failure.run.folder for failure in failures}
         failures += [Failure(run, GONE) for run in runs if run.folder not in told and not self._ended(run)]
         for failure in failures:

@@ -10,7 +10,7 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from lerac.study.errors import FolderInUseError, StorageError, StudyError
+from lerac.study.errors import FolderInUseError, StorageError, StudyError, printable
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.runs.run import RunFolder, train_run
 
@@ -69,7 +69,7 @@ def attempt(study: Path, run: PlannedRun) -> Answer:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return printable(" ".join(str(error).split()))
 
 
 def _end_with_parent() -> None:
