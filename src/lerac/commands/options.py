@@ -13,16 +13,20 @@ __all__ = [
     "Claims",
     "DataRoot",
     "Device",
+    "Goal",
     "Json",
+    "Metric",
     "ModelName",
     "Power",
     "Precision",
     "Recipe",
     "Recipes",
+    "Scale",
     "SeedList",
     "Sets",
     "SourceOption",
     "Tracker",
+    "Unit",
     "Weights",
     "Workers",
 ]
@@ -55,4 +59,8 @@ Claims = Annotated[
     ),
 ]
 Power = Annotated[float, typer.Option(help="With which probability --claim is to be shown.")]
+Metric = Annotated[str | None, typer.Option(help="Of numbers: what they are, or which of several counts.")]
+Goal = Annotated[str | None, typer.Option(help="Of numbers: whether more is better (max, the default) or less (min).")]
+Unit = Annotated[str | None, typer.Option(help="Of numbers: of what is shown, such as %.")]
+Scale = Annotated[float | None, typer.Option(help="Of numbers: from them to what is shown, such as 100.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

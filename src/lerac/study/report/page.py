@@ -61,6 +61,7 @@ def write_report(
             total=len(outcomes),
             failures=[outcome for outcome in outcomes if outcome.error or outcome.diverged],
             environments=_environments(outcomes),
+            elsewhere=all(section["details"].elsewhere for section in sections),
             seconds=sum(outcome.seconds or 0 for outcome in outcomes),
             commands=commands_of(study, analysis, where),
             data=embedded(outcomes),

@@ -16,6 +16,7 @@ __all__ = [
     "extend_study",
     "read_study",
     "result_rows",
+    "write_results",
     "write_study",
     "write_tables",
 ]
@@ -84,8 +85,13 @@ def result_rows(outcomes: Sequence[Outcome]) -> list[tuple[object, ...]]:
 def write_tables(folder: Path, outcomes: Sequence[Outcome]) -> None:
     """Write results.csv, which holds no times, and timings.csv; rows are sorted, values are exact."""
     times = [(one.experiment, one.regime, one.seed, one.seconds, one.device) for one in _ended(outcomes)]
-    write_text(folder / "results.csv", csv_text(RESULTS, result_rows(outcomes)))
+    write_results(folder, outcomes)
     write_text(folder / "timings.csv", csv_text(TIMINGS, times))
+
+
+def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write results.csv alone."""
+    write_text(folder / "results.csv", csv_text(RESULTS, result_rows(outcomes)))
 
 
 def _ended(outcomes: Sequence[Outcome]) -> list[Outcome]:
