@@ -235,8 +235,8 @@ class Attached:
         if self._entry is not None:
             record.resume(self._entry, self._counter.steps)
 
-    def _forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Hear of a forward pass in training."""
+    def hear(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Hear of a batch of training: of what the model is called with, or earlier, from a framework, of all of it."""
         self._seen = True
         self._smooth()
         if self._entry is not None and self._entry.batch is None and not self._entry.resumed:
@@ -269,7 +269,7 @@ class Attached:
     def _watch(self) -> None:
         self._handles = []
         if (self.smoothing or self._entry) and "_forward_pre_hooks" in vars(self._model):  # else a copy, half made
-            hook = ForwardHook(self._forward)
+            hook = ForwardHook(self.hear)
             self._handles.append(self._model.register_forward_pre_hook(hook, with_kwargs=True))
 
     def __getstate__(self) -> dict[str, Any]:
