@@ -1,6 +1,7 @@
 """Runs of trainings that people bring themselves: trained, checked, and read again."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from lerac.study.plan.own import FunctionExperiment, OwnExperiment, OwnRun
 from lerac.study.plan.study import Study
 from lerac.study.recipes.regimes import parse_regime
 from lerac.study.runs.run import RunFolder, train
+from lerac.study.statistics.outcomes import Outcome
 
-__all__ = ["noted", "planned_epochs", "settled", "without_old_code"]
+__all__ = ["noted", "planned_epochs", "settled", "warnings_of", "without_old_code"]
 
 UNSEEN: dict[str, str | None] = {"weights": None, "first batch": None, "steps": None}
 
@@ -112,6 +114,25 @@ def noted(run: OwnRun, path: Path, status: dict[str, Any] | None) -> dict[str, A
         "planned": record and record.epochs,
         "beside": {**beside, "record": record},
     }
+
+
+def warnings_of(experiment: Any, outcomes: Sequence[Outcome]) -> list[str]:
+    """Say what the runs of somebody's own training have shown that must be known; nothing of other kinds."""
+    if not isinstance(experiment, FunctionExperiment):
+        return []
+    found, records = [], [(one, one.beside.get("record")) for one in outcomes if one.ended]
+    within = dict.fromkeys(one.regime for one, record in records if record and record.within_curriculum)
+    if within:
+        found.append(f"Training ended within the curriculum of {', '.join(within)}: a smaller k, or more epochs.")
+    resumed = [one.beside.get("resumed") for one in outcomes]
+    for word, how in (("save", "continued from their last save"), ("anew", "started anew")):
+        if count := resumed.count(word):
+            found.append(f"{count} of the runs were interrupted and {how}.")
+    if len(experiment.code) > 1:
+        used = Counter(str(one.beside["code"])[:10] for one in outcomes if "code" in one.beside)
+        listed = ", ".join(f"{code} {used[code]} runs" for code in (one[:10] for one in experiment.code))
+        found.append(f"The source has changed, which --code accept has accepted (sha256: {listed}).")
+    return found
 
 
 def planned_epochs(path: Path) -> int | None:
