@@ -33,6 +33,12 @@ def _alone() -> Iterator[None]:
     os.environ.update({name: value for name, value in environment.items() if name != "PYTEST_CURRENT_TEST"})
 
 
+@pytest.fixture(autouse=True)
+def _curricula_go_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests look at a few steps of a curriculum only; `test_ending.py` is about what is said of that."""
+    monkeypatch.setattr("lerac.curriculum.course.watch", lambda course: None)
+
+
 class Net(nn.Module):
     """Four layers; `bias=False` leaves matrices only, as Muon wants them."""
 

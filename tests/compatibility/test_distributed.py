@@ -1,19 +1,11 @@
-"""Two processes with gloo, against one process that sees all samples.
+"""Two processes with gloo, against one process that sees all samples."""
 
-Two processes take seconds to start, so they start once and do all the tasks, each of which is then looked at by a test.
-"""
-
-import socket
-import time
-import traceback
-from datetime import timedelta
 from functools import partial
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-import torch.multiprocessing as mp
 from torch import nn, optim
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.fsdp import fully_shard
@@ -24,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 import lerac
 from tests.compatibility.helpers.by_hand import LR, RATIO, STEPS, K, trained_by_hand
 from tests.conftest import layers_of, make_net, same, train
+from tests.ranks import by_name, on_two_ranks
 
 STOP = 3
 adamw = partial(optim.AdamW, lr=LR, eps=1e-3)  # its usual eps would turn rounding of tiny gradients into steps
@@ -161,7 +154,7 @@ def saved_and_continued_sharded(folder):
     return saved_and_continued(sharded, folder / "sharded")
 
 
-TASKS = (
+TASKS = by_name(
     data_parallel,
     batch_statistics,
     fully_sharded,
@@ -173,43 +166,10 @@ TASKS = (
 )
 
 
-def work(rank, port, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", timedelta(seconds=60), rank=rank, world_size=2)
-    answers = {}
-    for task in TASKS:
-        try:
-            answers[task.__name__] = task(folder)
-        except Exception:
-            answers[task.__name__] = traceback.format_exc()
-    torch.save(answers, folder / f"rank{rank}.pt")
-    dist.destroy_process_group()
-
-
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
     """What each rank answered to each task."""
-    folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = mp.spawn(work, (port, folder), nprocs=2, join=False)
-    deadline = time.monotonic() + 200
-    while not context.join(timeout=1):
-        if time.monotonic() > deadline:
-            for process in context.processes:
-                process.kill()
-            pytest.fail("the ranks wait for each other")
-    ranks = [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
-
-    def of(task):
-        pair = [rank[task.__name__] for rank in ranks]
-        for answer in pair:
-            if isinstance(answer, str):
-                pytest.fail(answer)
-        return pair
-
-    return of
+    return on_two_ranks(__name__, tmp_path_factory.mktemp("ranks"))
 
 
 def close(parameters, model):

@@ -127,10 +127,34 @@ def test_factors_come_from_depth_and_ratio():
     assert [layer.name for layer in curriculum.layers] == ["a", "c", "b"]
 
 
-def test_with_one_depth_every_factor_is_one():
+def test_with_one_depth_every_factor_is_one_and_it_says_so():
     model = make_net()
-    _, _, curriculum = make(model, layers=lerac.group_layers(layers_of(model), at_most=1))
+    with pytest.warns(UserWarning, match="a single layer apart in Net") as caught:
+        _, _, curriculum = make(model, layers=lerac.group_layers(layers_of(model), at_most=1))
+    assert [warning.filename for warning in caught] == [__file__]
     assert set(curriculum.lrs().values()) == {0.1}
+
+
+@pytest.mark.parametrize("trained", [["head"], ["stem"], ["body.0"]])
+def test_a_single_layer_that_is_trained_is_told_once_where_step_is_called(trained):
+    """A linear probe, or a backbone that is frozen at first."""
+    model = make_net().requires_grad_(False)
+    for name in trained:
+        model.get_submodule(name).requires_grad_(True)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    lerac.LeRaC(optimizer, model, k=K, ratio=RATIO)
+    with pytest.warns(UserWarning, match="a single layer apart in Net") as caught:
+        train(model, optimizer, range(1))
+    assert [warning.filename for warning in caught] == [conftest.__file__]
+    train(model, optimizer, range(1, K + 1))  # another warning would be an error
+
+
+def test_a_single_layer_is_no_surprise_to_whoever_asks_for_no_curriculum():
+    model = make_net()
+    make(model, ratio=1.0, layers=lerac.group_layers(layers_of(model), at_most=1))
+    model = make_net()
+    [layer] = lerac.group_layers(layers_of(model), at_most=1)
+    make(model, ratio={layer.name: 1.0}, layers=[layer])
 
 
 def test_a_mapping_sets_every_factor():

@@ -15,6 +15,8 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimi
 
 import lerac
 
+pytestmark = pytest.mark.filterwarnings("ignore:LeRaC can tell a single layer apart")
+
 K, RATIO = 6, 1e-3
 SIZE = 5
 

@@ -22,6 +22,8 @@ from tests.curriculum.listed import (
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+pytestmark = pytest.mark.filterwarnings("ignore:LeRaC can tell a single layer apart")
+
 
 class Pair(nn.Module):
     """Takes two, gives two of different depth."""

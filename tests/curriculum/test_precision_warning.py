@@ -144,6 +144,7 @@ def test_equal_rates_are_silent(ratio):
     step(model, optimizer)
 
 
+@pytest.mark.filterwarnings("ignore:LeRaC can tell a single layer apart")
 def test_a_single_layer_is_silent():
     model = nn.Linear(6, 3).to(torch.bfloat16)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -1,18 +1,13 @@
-"""`lerac.CBS` in compiled, copied, pickled, distributed and checkpointed models, and together with `lerac.LeRaC`."""
+"""`lerac.CBS` in compiled, copied, pickled and checkpointed models, and together with `lerac.LeRaC`."""
 
 import copy
 import io
 import pickle
-import socket
-import time
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch._dynamo.testing import CompileCounter
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
@@ -298,50 +293,3 @@ def test_together_with_lerac():
         assert curriculum.layers == layers
     for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-
-
-def batch(rank):
-    return images(10 + rank)
-
-
-def train_on_a_rank(rank, port, answers):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    model = DistributedDataParallel(network())
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    cbs = lerac.CBS(model, every=1)
-    for _ in range(3):
-        optimizer.zero_grad()
-        model(batch(rank)).square().mean().backward()
-        optimizer.step()
-        cbs.step()
-    answers[rank] = ([p.detach().clone() for p in model.parameters()], cbs.state_dict())
-    dist.destroy_process_group()
-
-
-def test_two_processes_train_as_one():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with mp.get_context("spawn").Manager() as manager:
-        shared = manager.dict()
-        context = mp.spawn(train_on_a_rank, (port, shared), nprocs=2, join=False)
-        deadline = time.monotonic() + 100
-        while not context.join(timeout=1):
-            if time.monotonic() > deadline:
-                for process in context.processes:
-                    process.kill()
-                pytest.fail("the ranks wait for each other")
-        answers = dict(shared)
-    model = network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    cbs = lerac.CBS(model, every=1)
-    for _ in range(3):
-        optimizer.zero_grad()
-        model(torch.cat([batch(0), batch(1)])).square().mean().backward()
-        optimizer.step()
-        cbs.step()
-    for weights, state in answers.values():
-        assert state == cbs.state_dict()
-        for ours, expected in zip(weights, model.parameters(), strict=True):
-            assert torch.allclose(ours, expected, atol=1e-6)

@@ -74,11 +74,11 @@ Claims = Annotated[
 ]
 Power = Annotated[float, typer.Option(help="With which probability --claim is to be shown.")]
 Metric = Annotated[
-    str | None, typer.Option(help="Of your own: which of the values that they return decides; default: the only one.")
+    str | None, typer.Option(help="Of your own, and of numbers: what they are, or which of several decides.")
 ]
-Goal = Annotated[str | None, typer.Option(help="Of your own: whether more of it is better (max) or less (min).")]
-Unit = Annotated[str | None, typer.Option(help="Of your own: of what is shown, such as %.")]
-Scale = Annotated[float | None, typer.Option(help="Of your own: from what they return to what is shown, such as 100.")]
+Goal = Annotated[str | None, typer.Option(help="Of both: whether more is better (max, the default) or less (min).")]
+Unit = Annotated[str | None, typer.Option(help="Of both: of what is shown, such as %.")]
+Scale = Annotated[float | None, typer.Option(help="Of both: from what is measured to what is shown, such as 100.")]
 Name = Annotated[str | None, typer.Option(help="Of your own: what tables call it; default: FILE:FUNCTION.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Of your own: threads of each run on the CPU; default: 1.")]
 Code = Annotated[str | None, typer.Option(metavar="accept", help="Of your own: go on although the file has changed.")]

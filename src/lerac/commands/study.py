@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lerac.commands.numbers import are_files, read_numbers
 from lerac.commands.options import (
     Arms,
     Baseline,
@@ -183,22 +184,44 @@ def train_command(
 
 
 def report_command(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders of studies; several are merged.")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR…", help="Folders of studies, or CSV files of numbers from elsewhere; several are merged."
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="Where report.html goes; default: the first folder.")] = None,
     baseline: Baseline = None,
     claims: Claims = [],  # noqa: B006
     power: Power = 0.8,
     as_json: Json = False,
+    metric: Metric = None,
+    goal: Goal = None,
+    unit: Unit = None,
+    scale: Scale = None,
 ) -> None:
-    """Make the report again, of one folder or of several together."""
-    from lerac.study.report.commands import Where
+    """Make the report again, of one folder or of several together; or one of numbers from elsewhere.
+
+    Such numbers are a CSV file with the columns regime, seed and value; see docs/statistics.md for others.
+    """
     from lerac.study.report.telling import ask, tell
+
+    judged = {"metric": metric, "goal": goal, "unit": unit, "scale": scale}
+    if are_files(folders):
+        where, study, outcomes, question = read_numbers(folders, out, judged, baseline, claims, power)
+        tell(where, study, outcomes, question).show(as_json=as_json)
+        return
+    if given := [name for name, value in judged.items() if value is not None]:
+        raise StudyError(f"--{given[0]} is of numbers in CSV files; a study says itself what it measures")
+    from lerac.study.files import make_folder
+    from lerac.study.report.commands import Where
     from lerac.study.runs.folder import write_tables
     from lerac.study.runs.merging import merge
 
     study, outcomes = merge(folders)
     question = ask(study, baseline, claims, power)
     where = Where(folders, out or folders[0])
+    make_folder(where.out)
     write_tables(where.out, outcomes)
     tell(where, study, outcomes, question).show(as_json=as_json)
 

@@ -7,6 +7,7 @@ import torch
 from torch.optim import Optimizer
 
 from lerac.arguments import check_factor
+from lerac.curriculum.ending import Watched, tell, watch
 from lerac.curriculum.factors import Factors
 from lerac.curriculum.groups.first_step import ParamGroup
 from lerac.curriculum.groups.split import SplitGroups
@@ -29,7 +30,7 @@ from lerac.curves import Curve
 
 __all__ = ["Course"]
 
-_MADE_ANEW = frozenset({"_acts", "_hooks", "_split", "_stand_in"})  # in a copy
+_MADE_ANEW = frozenset({"_acts", "_hooks", "_split", "_stand_in", "watched"})  # in a copy
 
 
 class Course:
@@ -47,24 +48,32 @@ class Course:
 
     _hooks: Hooks
     _stand_in: Optimizer
+    watched: Watched | None = None  # to warn if it was of no use
+    joined = 0  # the step at which it was built, or that it has loaded
+    _changes = (0, 0)  # of a parameter, until the first step and until the last of the curriculum
 
     def __init__(self, carriers: tuple[Optimizer, ...], factors: Factors, k: int, curve: Curve) -> None:
         self._carriers = carriers
-        self._optimizer = carriers[0]
+        self.optimizer = carriers[0]
         self._factors = factors
-        self._k = k
+        self.k = k
         self._curve = curve
         self._precision_checked = False
         self.state = State.FRESH
         self.steps = self._brought() or 0
         self._attach()
         self._go_to(self.steps)
+        self.joined = self.steps
         self._write()
+        watch(self)
+
+    def __del__(self) -> None:
+        tell(self)
 
     def rates(self) -> dict[int, float] | None:
         """Give the rate of the next step by the identity of the parameter; None until the layers are found."""
-        if self.state is State.REMOVED or self.steps >= self._k:
-            return {id(p): float(group["lr"]) for group in self._optimizer.param_groups for p in group["params"]}
+        if self.state is State.REMOVED or self.steps >= self.k:
+            return {id(p): float(group["lr"]) for group in self.optimizer.param_groups for p in group["params"]}
         if self._factors.layers is None:
             return None
         return {id(p): rate for p, rate in self._split.rates(self._factor())}
@@ -78,8 +87,9 @@ class Course:
 
     def restore(self, steps: int) -> None:
         """Be at this step, to which the optimizer comes by a state of its own if it has none yet."""
-        waits = steps > 0 and not read_count(self._optimizer)
+        waits = steps > 0 and not read_count(self.optimizer)
         self._go_to(steps, State.RESTORED if waits else None)
+        self.joined = steps
         if not waits:
             self._write()
 
@@ -87,8 +97,8 @@ class Course:
         """Notice a state that the optimizer has loaded without telling."""
         if self.state is State.REMOVED:
             return
-        if self.state is State.RESTORED or not carries(self._optimizer, self.steps, self._carried()):
-            self._after_load(self._optimizer)
+        if self.state is State.RESTORED or not carries(self.optimizer, self.steps, self._carried()):
+            self._after_load(self.optimizer)
 
     # In a step
 
@@ -99,7 +109,7 @@ class Course:
         self.follow()
         if self.state is State.RESTORED:
             raise RuntimeError(
-                f"the curriculum is at step {self.steps}, and the optimizer at step {read_count(self._optimizer) or 0} "
+                f"the curriculum is at step {self.steps}, and the optimizer at step {read_count(self.optimizer) or 0} "
                 f"({STEP_KEY!r} in its param groups): load both from the same checkpoint"
             )
         if self.state is State.FINISHED:  # by a state that was loaded without telling: there may be hooks still
@@ -109,17 +119,18 @@ class Course:
         if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():  # type: ignore[no-untyped-call]
             raise RuntimeError(
                 "LeRaC cannot act in a captured CUDA graph, whose replay runs no hooks: capture optimizer.step() "
-                f"only after the curriculum, {self._k - self.steps} steps from now, or leave it out of the graph"
+                f"only after the curriculum, {self.k - self.steps} steps from now, or leave it out of the graph"
             )
-        if self.steps + 1 >= self._k:
+        if self.steps + 1 >= self.k:
             self._hooks.go_last()
         closure = args[1:] or kwargs.get("closure")
-        self._acts = bool(closure) or not is_fake_step(self._optimizer)
+        self._acts = bool(closure) or not is_fake_step(self.optimizer)
         if not self._acts:
             return None
         if not self._precision_checked:
             self._precision_checked = True
-            warn_of_rounding(self._optimizer, self._factors.smallest)
+            self._changes = (_changes(self.optimizer), 0)
+            warn_of_rounding(self.optimizer, self._factors.smallest)
         self._split.begin_step()
         return (self._stand_in, *args[1:]), kwargs
 
@@ -138,16 +149,25 @@ class Course:
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if optimizer is self._stand_in:
             return
-        if self._acts and self._split.end_step() and not found_inf(self._optimizer):  # else it took no step
+        if self._acts and self._split.end_step() and not found_inf(self.optimizer):  # else it took no step
             self._go_to(self.steps + 1)
             self._write()
+            if self.state is State.FINISHED:
+                self._changes = (self._changes[0], _changes(self.optimizer))
         elif self.state is State.FINISHED:
             self._hooks.disarm()
 
     def _factor(self) -> Callable[[float], float]:
         """Give the function from r_j to m_j of the next step."""
-        curve, progress = self._curve, self.steps / self._k
+        curve, progress = self._curve, self.steps / self.k
         return lambda ratio: check_factor(curve(progress, ratio), progress, ratio)
+
+    def steps_in_all(self) -> int:
+        """Estimate, after the curriculum, how many steps the optimizer has taken in all, 0 if that is not seen."""
+        before, then = self._changes
+        if then <= before or self.joined:
+            return 0
+        return int(self.k * (_changes(self.optimizer) - before) / (then - before))
 
     # What the optimizer carries
 
@@ -160,15 +180,15 @@ class Course:
 
     def _brought(self) -> int | None:
         """Give the count that the optimizer carries, None if it carries none; take up the layers that come with it."""
-        count = read_count(self._optimizer)
-        if count is not None and count < self._k:
-            self._factors.adopt(read_layers(self._optimizer))
+        count = read_count(self.optimizer)
+        if count is not None and count < self.k:
+            self._factors.adopt(read_layers(self.optimizer))
         return count
 
     def _after_load(self, optimizer: Optimizer) -> None:
         """The optimizer's checkpoint decides the step; one without a count (a conventional one) leaves it."""
         waits = self.state is State.RESTORED
-        if waits and not read_count(self._optimizer):
+        if waits and not read_count(self.optimizer):
             return
         count = self._brought()
         if waits and count != self.steps:
@@ -177,6 +197,7 @@ class Course:
                 "both from the same checkpoint"
             )
         self._go_to(self.steps if count is None else count)
+        self.joined = self.steps
         self._write()
         self._split.forget()
 
@@ -191,18 +212,18 @@ class Course:
 
     def _attach(self) -> None:
         """Everything that a copy or an unpickled curriculum has to make anew, but what its state decides."""
-        self._split = SplitGroups(self._optimizer, self._factors.by_id)
+        self._split = SplitGroups(self.optimizer, self._factors.by_id)
         self._acts = False  # in the step that runs
         if self.state is not State.REMOVED:
-            self._stand_in = make_stand_in(self._optimizer, self._show_groups)
+            self._stand_in = make_stand_in(self.optimizer, self._show_groups)
             steps, states = (self._before_step, self._after_step), (self._after_load, self._after_save)
-            unseen = len(self._carriers) > 1 or loads_unseen(self._optimizer)
-            self._hooks = Hooks(self._optimizer, *steps, *states, loads_unseen=unseen)
+            unseen = len(self._carriers) > 1 or loads_unseen(self.optimizer)
+            self._hooks = Hooks(self.optimizer, *steps, *states, loads_unseen=unseen)
 
     def _go_to(self, steps: int, state: State | None = None) -> None:
         """Be at this step, in the given state or the one that follows from it; have hooks if, and only if, it acts."""
         self.steps = steps
-        self.state = state or State.at(steps, self._k)
+        self.state = state or State.at(steps, self.k)
         if self.state in (State.FINISHED, State.REMOVED):
             self._hooks.disarm()
             self._factors.unwatch()
@@ -218,3 +239,10 @@ class Course:
         self._attach()
         if self.state is not State.REMOVED:
             self._go_to(self.steps, self.state)
+
+
+def _changes(optimizer: Optimizer) -> int:
+    """Count how often a parameter was changed, at most, as torch does; fused kernels do not."""
+    if torch.compiler.is_compiling():
+        return 0
+    return max(int(p._version) for group in optimizer.param_groups for p in group["params"])

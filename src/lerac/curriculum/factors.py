@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from lerac.arguments import check_layers, some
 from lerac.curriculum.first_forward import FirstForward
+from lerac.curriculum.notices import notice
 from lerac.curriculum.optimizers import lost_parameters
 from lerac.curriculum.step_count import LAYERS_KEY, STEP_KEY
 from lerac.depth import find_layers
@@ -69,6 +70,7 @@ class Factors:
         """
         self._settle(layers, self._starts_of(layers))
         self._given = True
+        self._warn_of_one_layer()
 
     def find(self) -> None:
         """Find the layers from what was called; in a distributed run those of the deciding rank.
@@ -91,6 +93,7 @@ class Factors:
 
         layers = check_layers(agreed(find, list(named_parameters(self._model))), self._model)
         self._settle(layers, self._starts_of(layers))
+        self._warn_of_one_layer()
 
     def adopt(self, text: str) -> None:
         """Go on with the layers and r_j that a checkpoint of the optimizer brings, bit for bit.
@@ -124,6 +127,14 @@ class Factors:
             ValueError: if one of them is in no layer.
         """
         return self._by_id(self.starts)
+
+    def _warn_of_one_layer(self) -> None:
+        if isinstance(self._ratio, float) and self._ratio < 1 and min(self.starts.values()) == 1:
+            notice(
+                f"LeRaC can tell a single layer apart in {type(self._model).__name__}, so every parameter has its full "
+                "rate from the start, and nothing is changed: frozen layers do not count. Build LeRaC when more is "
+                "trained, or pass layers= of different depths"
+            )
 
     def _starts_of(self, layers: Sequence[Layer]) -> dict[str, float]:
         by_layer = self._deal(layers, self._ratio)

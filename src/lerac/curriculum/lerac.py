@@ -52,6 +52,9 @@ class LeRaC:
             other, or the optimizer has a curriculum already.
 
     Warns:
+        lerac.curriculum.UnfinishedWarning: once, when it goes or the program ends, with the line that built it: if the
+            optimizer never took a step, training was over before the curriculum, or k may have been meant in epochs.
+        UserWarning: if there is a single layer, so that no rate is changed.
         UserWarning: in its first step, if parameters of the optimizer are bfloat16 or float16, whose weights are too
             coarse for updates as small as the curriculum makes them; `docs/effects.md` has the measurements.
 
@@ -206,8 +209,8 @@ def _from_first_version(state: dict[str, Any]) -> dict[str, Any]:
     waits = state.get("_fresh", False) and steps > 0
     course = Course.__new__(Course)
     course.__setstate__(
-        {name: state[name] for name in ("_optimizer", "_k", "_curve", "_precision_checked")}
-        | {"_factors": factors, "_carriers": (optimizer,), "steps": steps}
+        {name: state[name] for name in ("_curve", "_precision_checked")}
+        | {"optimizer": optimizer, "k": k, "_factors": factors, "_carriers": (optimizer,), "steps": steps}
         | {"state": State.REMOVED if state["_removed"] else State.RESTORED if waits else State.at(steps, k)}
     )
     return kept | {"_factors": factors, "_course": course}

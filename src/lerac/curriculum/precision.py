@@ -1,9 +1,9 @@
 """Small updates of parameters in low precision are rounded away; say so before it happens."""
 
-import warnings
-
 import torch
 from torch.optim import Optimizer
+
+from lerac.curriculum.notices import notice
 
 __all__ = ["warn_of_rounding"]
 
@@ -28,11 +28,10 @@ def warn_of_rounding(optimizer: Optimizer, smallest: float) -> None:
         return
     dtype = max(set(low), key=low.count)
     name = str(dtype).removeprefix("torch.")
-    warnings.warn(
+    notice(
         f"{len(low)} of the optimizer's {len(trained)} trained parameters are {name}, in which an update of less than "
         f"{torch.finfo(dtype).eps / 4:.1g} of a weight is rounded away. At rates down to {smallest:.3g} of the full "
         "one, layers near the output can stay exactly as they are for most of the curriculum. Keep the parameters in "
         "float32 and compute with torch.autocast; or choose a larger ratio; or, if this optimizer keeps float32 copies "
-        "of the weights, ignore this. What was measured: docs/effects.md",
-        stacklevel=5,  # whoever called optimizer.step()
+        "of the weights, ignore this. What was measured: docs/effects.md"
     )

@@ -22,8 +22,9 @@ __all__ = [
     "claim",
     "folder_in",
     "make_durable",
+    "make_folder",
+    "open_descriptor",
     "open_file",
-    "open_log",
     "parse_json",
     "read_bytes",
     "read_json",
@@ -88,6 +89,14 @@ def folder_in(study: Path, relative: str) -> Path:
     return path
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those around it, unless it is there; if the system refuses, this is a StorageError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(refusal(path, error)) from error
+
+
 def open_file(path: Path) -> BinaryIO:
     """Open a file of a study for reading.
 
@@ -95,16 +104,10 @@ def open_file(path: Path) -> BinaryIO:
         FileNotFoundError: if there is none.
         StudyError: if it is a symbolic link, or anything but a file.
     """
-    return os.fdopen(_open(path, os.O_RDONLY), "rb")
+    return os.fdopen(open_descriptor(path, os.O_RDONLY), "rb")
 
 
-def open_log(path: Path) -> int:
-    """Open a file of a study for adding to it, and give its descriptor; errors as for `open_file`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return _open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-
-
-def _open(path: Path, flags: int) -> int:
+def open_descriptor(path: Path, flags: int) -> int:
     """Give a descriptor of a regular file, which is known to be one before anything is done to it."""
     with suppress(FileNotFoundError):
         _check_regular(path, path.lstat())  # before opening it, which a device may notice
@@ -142,7 +145,8 @@ def write_bytes(path: Path, write: Callable[[BinaryIO], object], *, durable: boo
     """Let `write` fill a temporary file beside `path`, then put it in its place in one step.
 
     Args:
-        path: of the file; its folder is made.
+        path: of the file; its folder must be there. Who begins something makes folders, by `make_folder`: what has
+            been deleted meanwhile is not made again.
         write: is handed the open file.
         durable: wait until the disk has it, so that it outlives a loss of power, too.
 
@@ -151,7 +155,6 @@ def write_bytes(path: Path, write: Callable[[BinaryIO], object], *, durable: boo
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)  # of a process that was killed and had our number
         with temporary.open("xb") as file:
             write(file)
@@ -177,7 +180,7 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 def make_durable(path: Path) -> None:
     """Wait until the disk has a file's content, or which files a folder has."""
     if not path.is_dir():
-        descriptor = _open(path, os.O_RDONLY)
+        descriptor = open_descriptor(path, os.O_RDONLY)
     elif os.name == "nt":  # which cannot open folders
         return
     else:
@@ -208,22 +211,14 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(content: bytes) -> Any:
-    """Make plain types of JSON; what is no JSON, such as NaN, is none here either.
-
-    Raises:
-        ValueError: in one line why it cannot be read.
-    """
+    """Make plain types of JSON that says something; a ValueError says in one line why not."""
     try:
-        value = json.loads(content.decode(), parse_constant=_no_json)
+        value = json.loads(content.decode())
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if value is None:
         raise ValueError("null, where there should be something")
     return value
-
-
-def _no_json(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
 
 
 @contextmanager
@@ -246,9 +241,9 @@ def claim(folder: Path, *, patience: float = 0.0, option: str = "--out") -> Iter
     from filelock import unlock_descriptor
 
     lock = folder / ".lock"
+    make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = _open(lock, os.O_RDWR | os.O_CREAT)
+        descriptor = open_descriptor(lock, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise StorageError(refusal(lock, error)) from error
     locked = False

@@ -115,18 +115,15 @@ def measure_references(
     Raises:
         StudyError: if a run diverges.
     """
-    found = []
+    found: list[Measured] = []
     for run in _runs(recipe, [BASELINE], seeds):
         say(f"training {run}")
         *_, last = _epochs(run)
         data, untrained = build(run)
-        batch, noise = _images(data, run.seed, images), derive(run.seed, "weight noise")
         pairs = {TRAINED: (untrained, last)}
         for name, network in (("untrained", untrained), ("trained", last)):
-            pairs |= {weight_noise(s, name): (with_weight_noise(network, s, seed=noise), network) for s in sizes}
-        for reference, (model, clean) in pairs.items():
-            for layer in layer_snr(model, [batch], clean):
-                found.append(Measured(reference, run.regime, run.seed, 0, layer))
+            pairs |= _noisy(run, network, sizes, name)
+        found += _measured(run, 0, pairs, _images(data, run.seed, images))
     return found
 
 
@@ -135,30 +132,32 @@ def measure_training(
 ) -> list[Measured]:
     """Measure the network after every epoch against itself at the end of the same run, and under weight noise.
 
-    Args:
-        recipe: of model, data and training.
-        regimes: canonical texts.
-        seeds: one run each per regime.
-        images: how many of the test split.
-        sizes: of the weight noise.
-        say: told what is done next.
-
-    Raises:
-        StudyError: if a run diverges.
+    Arguments and errors are those of `measure_references`; `regimes` are canonical texts, with a run per seed each.
     """
-    found = []
+    found: list[Measured] = []
     for run in _runs(recipe, regimes, seeds):
         say(f"training {run}")
         networks = list(_epochs(run))
         data, _ = build(run)
-        batch, noise = _images(data, run.seed, images), derive(run.seed, "weight noise")
+        batch = _images(data, run.seed, images)
         for epoch, network in enumerate(networks):
-            pairs = {FINAL: (network, networks[-1])}
-            pairs |= {weight_noise(s): (with_weight_noise(network, s, seed=noise), network) for s in sizes}
-            for reference, (model, clean) in pairs.items():
-                for layer in layer_snr(model, [batch], clean):
-                    found.append(Measured(reference, run.regime, run.seed, epoch, layer))
+            pairs = {FINAL: (network, networks[-1])} | _noisy(run, network, sizes)
+            found += _measured(run, epoch, pairs, batch)
     return found
+
+
+Pairs = dict[str, tuple[nn.Module, nn.Module]]  # reference → a network, and the one that is its signal
+
+
+def _noisy(run: Run, network: nn.Module, sizes: Sequence[float], name: str = "") -> Pairs:
+    noise = derive(run.seed, "weight noise")
+    return {weight_noise(s, name): (with_weight_noise(network, s, seed=noise), network) for s in sizes}
+
+
+def _measured(run: Run, epoch: int, pairs: Pairs, batch: Inputs) -> Iterator[Measured]:
+    for reference, (model, clean) in pairs.items():
+        for layer in layer_snr(model, [batch], clean):
+            yield Measured(reference, run.regime, run.seed, epoch, layer)
 
 
 def compare_regimes(measured: Sequence[Measured], curriculum: int) -> list[Sooner]:

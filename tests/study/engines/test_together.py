@@ -1,17 +1,9 @@
-"""Two processes with gloo that train a run together, against one process that sees the same examples.
-
-They take seconds to start, so they start once and do all the tasks, each of which is then looked at by a test.
-"""
-
-import os
-import socket
-import time
-import traceback
+"""Two processes with gloo that train a run together, against one process that sees the same examples."""
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from studies import equal, make_run, make_study, train_here, trained, untimed, weights
+from tests.ranks import on_two_ranks
 from torch import nn
 
 from lerac.study.engines.together import train_together
@@ -156,21 +148,6 @@ TASKS = {
 }
 
 
-def work(rank, port, folder):
-    os.environ |= {
-        "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
-    answers = {}
-    for name, task in TASKS.items():
-        try:
-            answers[name] = task(folder)
-        except BaseException:
-            answers[name] = traceback.format_exc()
-    torch.save(answers, folder / f"rank{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("together")
@@ -179,26 +156,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def answers(folder):
     """What each process answered to each task."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = mp.spawn(work, (port, folder), nprocs=2, join=False)
-    deadline = time.monotonic() + 240
-    while not context.join(timeout=1):
-        if time.monotonic() > deadline:
-            for process in context.processes:
-                process.kill()
-            pytest.fail("the processes wait for each other")
-    both = [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
-
-    def of(task):
-        pair = [answer[task] for answer in both]
-        for answer in pair:
-            if isinstance(answer, str):
-                pytest.fail(answer)
-        return pair
-
-    return of
+    return on_two_ranks(__name__, folder, connected=False, seconds=240)
 
 
 @pytest.mark.parametrize("task", PLAIN)

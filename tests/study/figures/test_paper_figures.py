@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from in_this_process import in_this_process
 from scipy.signal import correlate2d
 from small_recipes import EXAMPLES, LENGTH, SMALLER, write_samples
 from studies import SMALL, make_run, make_study, train_here
@@ -29,6 +30,8 @@ TINY = [word for value in (*SMALL, "training.epochs=2") for word in ("--set", va
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
+    with in_this_process():
+        yield
 
 
 @pytest.fixture(scope="module")

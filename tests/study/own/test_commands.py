@@ -18,8 +18,8 @@ from lerac.study.plan.placeholders import fill, places, with_arm
 from lerac.study.plan.study import Study
 from lerac.study.runs.folder import extend_study, write_study
 from lerac.study.runs.outcomes import collect
-from lerac.study.runs.own import not_paired
 from lerac.study.runs.run import RunFolder
+from lerac.study.statistics.pairing.reasons import why_not_paired
 
 PYTHON = shlex.quote(sys.executable)
 ARMS = ("lerac=--k 3", "conventional=")
@@ -160,14 +160,14 @@ def test_arms_are_not_paired_because_nobody_can_tell():
     study = asked(shell('echo "{\\"top1\\": 1}" > "$2/result.json"'))
     for one in study.runs():
         assert attempt(Path("out"), one) == Answer()
-    assert "could not be checked" in not_paired(collect(Path("out"), study.runs()))
+    assert "could not be checked" in why_not_paired(collect(Path("out"), study.runs()))
 
 
 def test_a_script_that_attaches_is_paired_and_told_of_its_regime():
     study = asked(f"{python(ATTACHES)} {{folder}} {{seed}} '{{regime}}'", arms=(), regimes="conventional,lerac(k=1)")
     for one in study.runs():
         assert attempt(Path("out"), one) == Answer()
-    assert not_paired(collect(Path("out"), study.runs())) is None
+    assert why_not_paired(collect(Path("out"), study.runs())) is None
     assert [one.regime for one in study.runs()] == ["conventional", "lerac(curve=exponential,k=1,ratio=1e-6)"]
 
 

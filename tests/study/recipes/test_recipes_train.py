@@ -9,6 +9,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from in_this_process import in_this_process
 from small_recipes import (
     LENGTH,
     SMALLER,
@@ -128,7 +129,8 @@ def test_ages_from_the_command_to_the_report(tmp_path, root, monkeypatch, capsys
     assert compare(tmp_path, "resnet18/utkface", *sets, "--data-root", str(tmp_path / "nowhere")) == 2
     assert "--data-root" in capsys.readouterr().err
     monkeypatch.setenv("LERAC_DATA", "")  # so that it is put back after this test
-    assert compare(tmp_path, "resnet18/utkface", *sets, "--data-root", str(root)) == 0
+    with in_this_process():
+        assert compare(tmp_path, "resnet18/utkface", *sets, "--data-root", str(root)) == 0
     out, err = capsys.readouterr()
     assert "test mean absolute error" in out
     assert "Trained on a generated sample: the numbers say nothing about utkface." in " ".join(out.split())

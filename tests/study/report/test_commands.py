@@ -292,4 +292,12 @@ def test_all_commands_in_texts_are_among_those_that_are_pasted_here():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         said = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Raise | ast.Call | ast.Return)]
         found |= {re.sub(r"\{.*", "", command) for text in said for command in offered(text)}
-    assert found == {"lerac data sample ", "lerac recipes show small-cnn/digits"}
+    assert found == {"lerac data sample ", "lerac recipes show small-cnn/digits", *ONLY_NAMES}
+
+
+ONLY_NAMES = ("lerac data", "lerac data split")  # of which an option is said
+
+
+@pytest.mark.parametrize("name", ONLY_NAMES)
+def test_what_is_only_named_is_a_command(name, capsys):
+    assert pasted(name, "--help") == 0

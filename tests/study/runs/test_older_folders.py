@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from in_this_process import in_this_process
 from typer.testing import CliRunner
 
 from lerac.cli import app
@@ -27,7 +28,8 @@ LOSS_OF_THE_CONTINUED = 2.308842934141097
 def continued(tmp_path_factory):
     folder = tmp_path_factory.mktemp("old") / "study"
     shutil.copytree(OLD, folder)
-    done = CliRunner().invoke(app, ["compare", *ASKED, *SETTINGS, "--out", str(folder)])
+    with in_this_process():
+        done = CliRunner().invoke(app, ["compare", *ASKED, *SETTINGS, "--out", str(folder)])
     assert done.exit_code == 0, done.output
     return folder
 

@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 import torchvision
+from in_this_process import in_this_process
 from pages import Page, page_of
 from studies import make_run, make_study, train_here
 
@@ -132,8 +133,9 @@ def sampled(tmp_path):
     DATASETS["cifar10"].sample(root)
     words = [*ASKED, "--set", "lerac.k=1", "--regimes", "conventional", "--workers", "1", "--data-root", str(root)]
     words += ["--out", str(tmp_path / "out")]
-    assert cli.run([*words, "--seeds", "1"]) == 0
-    return tmp_path / "out", root / FOLDER, words
+    with in_this_process():
+        assert cli.run([*words, "--seeds", "1"]) == 0
+        yield tmp_path / "out", root / FOLDER, words
 
 
 def test_a_study_is_not_extended_with_other_data(sampled, capsys):

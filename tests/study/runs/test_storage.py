@@ -121,6 +121,7 @@ def test_a_damaged_checkpoint_is_found_and_without_it_the_run_is_the_same(tmp_pa
     path = tmp_path / run.folder / "checkpoint.pt"
     training = Training(run)
     training.run_epoch()
+    RunFolder(tmp_path, run).write_config()
     RunFolder(tmp_path, run).write_epoch(training)
     content = bytearray(path.read_bytes())
     weights = content.find(next(iter(training.state_dict()["network"].values())).numpy().tobytes())

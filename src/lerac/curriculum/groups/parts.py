@@ -1,7 +1,6 @@
 """One of the user's param groups, in parts of equal factor."""
 
 import copy
-import warnings
 from collections.abc import Callable, Iterable
 from operator import is_
 from typing import Any
@@ -12,6 +11,7 @@ from torch.optim import Optimizer
 from lerac.curriculum.groups.first_step import ParamGroup
 from lerac.curriculum.groups.options import Divided, joined, share_of
 from lerac.curriculum.groups.rates import changed_in_place, rates_of, same_rate
+from lerac.curriculum.notices import notice
 from lerac.curriculum.step_count import LAYERS_KEY, STEP_KEY
 
 __all__ = ["Split"]
@@ -177,11 +177,10 @@ class Split:
         if not written:
             return
         if not self._written and any(not _same(part.kept, written) for part in self.parts):
-            warnings.warn(
+            notice(
                 f"{type(optimizer).__name__}.step() keeps {', '.join(written)} in its param groups, with other values "
                 "for each layer: LeRaC keeps them apart, but a checkpoint from the middle of the curriculum holds "
-                "those of the layers next to the input only, so that continuing from it is not exact",
-                stacklevel=6,
+                "those of the layers next to the input only, so that continuing from it is not exact"
             )
         group.update(written)
         self._written |= written

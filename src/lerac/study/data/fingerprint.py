@@ -19,7 +19,7 @@ from pathlib import Path
 
 from lerac.study.data.places import Place
 from lerac.study.errors import StudyError
-from lerac.study.files import read_json, write_json
+from lerac.study.files import make_folder, read_json, write_json
 
 __all__ = ["Fingerprint", "fingerprint_of"]
 
@@ -105,6 +105,7 @@ def _recalled(folder: Path, stamp: str) -> Fingerprint | None:
 def _keep(folder: Path, stamp: str, found: Fingerprint) -> None:
     for path in _places(folder):
         with suppress(StudyError):
+            make_folder(path.parent)
             write_json(path, {"stamp": stamp, **asdict(found)})
             return
 

@@ -84,7 +84,7 @@ def data_root(root: Path | None = None) -> Path:
     """
     text = os.environ.get(VARIABLE) if root is None else str(root)
     if not text:
-        raise StudyError(f"no data root: give --data-root (lerac data: --root) or set {VARIABLE}")
+        raise StudyError(f"no data root: give --data-root (of `lerac data`: --root) or set {VARIABLE}")
     if not (path := Path(text)).is_dir():
         raise StudyError(f"data root {path} is no folder")
     return path
@@ -126,7 +126,7 @@ def locate(
     if sample is False and marker is not None:
         raise StudyError(
             f"{folder} holds a generated sample, whose results say nothing about {name}; "
-            f"to use it say so: --set data.sample=true (lerac data split: --sample)"
+            f"to use it say so: --set data.sample=true (of `lerac data split`: --sample)"
         )
     if sample is True and marker is None:
         raise StudyError(f"{folder} holds no sample ({MARKER} is missing), but a sample is asked for")

@@ -28,6 +28,7 @@ __all__ = [
     "Inputs",
     "Split",
     "Splits",
+    "Streamed",
     "choose",
     "fixed_order",
     "stratified",
@@ -77,6 +78,24 @@ class Split(Dataset[tuple[Inputs, Any]]):
 
     def begin_epoch(self, epoch: int) -> None:
         """Say which epoch comes, before the iterator of its loader is made; random augmentations depend on it."""
+
+
+class Streamed(Split):
+    """Examples that are read when a batch is asked for.
+
+    Random augmentation draws from the seed, the epoch and the example's index alone: the same for any number of
+    workers, any batch size and a training that was interrupted.
+
+    Attributes:
+        epoch: set by `begin_epoch`.
+    """
+
+    streamed = True
+    epoch: int = 0
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Say which epoch comes, before the iterator of its loader is made."""
+        self.epoch = epoch
 
 
 @dataclass(frozen=True)

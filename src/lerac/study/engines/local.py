@@ -15,6 +15,7 @@ from lerac.study.engines import machine
 from lerac.study.engines.protocol import Failure, Progress
 from lerac.study.engines.worker import Answer, serve
 from lerac.study.errors import StopStudyError
+from lerac.study.files import make_folder
 from lerac.study.own.processes import born_with, without_main
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.runs.run import RunFolder
@@ -39,6 +40,7 @@ def train_all(study: Path, runs: Sequence[PlannedRun], *, workers: int | None, p
     crew: list[Worker] = []
     most = workers or (machine.side_by_side(runs[0].device) if runs else 1)
     finished = False
+    make_folder(study)
     try:
         while waiting or any(worker.run for worker in crew):
             while waiting and len(crew) < most and not any(worker.run is None for worker in crew):

@@ -7,7 +7,8 @@ from lerac.study.engines.protocol import Progress
 from lerac.study.errors import StudyError
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.runs.outcomes import collect
-from lerac.study.runs.own import not_paired
+from lerac.study.statistics.pairing.reasons import why_not_paired
+from lerac.study.statistics.summary import BASELINE
 
 __all__ = ["Pairing"]
 
@@ -37,6 +38,5 @@ class Pairing:
 
     def _check(self, run: PlannedRun) -> None:
         own = [one for one in self._runs if (one.experiment, one.seed) == (run.experiment, run.seed)]
-        ended = [outcome for outcome in collect(self._study, own) if outcome.ended]
-        if (why := not_paired(ended)) is not None:
-            raise StudyError(f"{run.experiment} is not paired: {why}, and --paired require was given")
+        if (why := why_not_paired(collect(self._study, own), BASELINE)) is not None:
+            raise StudyError(f"{run.experiment}: not paired: {why}; --paired require makes this an error")

@@ -76,7 +76,8 @@ class TerminalProgress:
             self._live.update(self._overall, completed=self._done)
         else:
             width = len(str(self._total))
-            text = (failure and f"failed, {failure}") or _outcome(run, RunFolder(self._study, run).status() or {})
+            status = RunFolder(self._study, run).status()
+            text = f"failed, {failure}" if failure else _outcome(run, status) if status else "its files are gone"
             self._console.print(f"[{self._done:{width}}/{self._total}] {run}: {text}", markup=False, soft_wrap=True)
 
     def tick(self) -> None:

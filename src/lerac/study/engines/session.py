@@ -10,6 +10,8 @@ from rich.console import Console
 from lerac.study.engines import engine_of, here
 from lerac.study.engines.pairing import Pairing
 from lerac.study.engines.progress import TerminalProgress, report_failure
+from lerac.study.engines.protocol import Failure
+from lerac.study.engines.worker import GONE
 from lerac.study.files import claim
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.plan.study import Study
@@ -76,16 +78,21 @@ class Session:
         """
         errors = Console(stderr=True)
         runs = list({run.folder: run for run in runs}.values())  # one training may have several names, as `lerac(k=3)`
-        left = [run for run in runs if RunFolder(self.folder, run).status() is None]
+        left = [run for run in runs if not self._ended(run)]
         with TerminalProgress(errors, self.folder, runs) as shown:
             progress = Pairing(shown, self.folder, runs) if paired else shown
             train_all = engine_of(self.engine) if workers != 0 else here.train_all
             failures = train_all(self.folder, left, workers=workers, progress=progress)
+        told = {failure.run.folder for failure in failures}
+        failures += [Failure(run, GONE) for run in runs if run.folder not in told and not self._ended(run)]
         for failure in failures:
             report_failure(errors, self.folder, failure.run, failure.reason)
         if failures:
             errors.print(f"{len(failures)} of {len(runs)} runs failed; the same command tries them again")
         return len(failures)
+
+    def _ended(self, run: PlannedRun) -> bool:
+        return RunFolder(self.folder, run).status() is not None
 
     def settled(self) -> Study:
         """Write and give the study once more, which may know by now what its runs measure."""

@@ -13,7 +13,9 @@ from lerac.study.plan.experiment import PlannedRun
 from lerac.study.runs import own as _own  # noqa: F401 - how such runs are trained
 from lerac.study.runs.run import RunFolder, train_run
 
-__all__ = ["Answer", "attempt", "serve"]
+__all__ = ["GONE", "Answer", "attempt", "serve"]
+
+GONE = "it was trained to its end, but its status.json is not there"
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,13 @@ def serve(tasks: "Connection[Answer, PlannedRun | None]", study: Path) -> None:
 
 def attempt(study: Path, run: PlannedRun) -> Answer:
     """Train a run to its end; if that fails, leave the traceback in its folder."""
+    if not study.is_dir():
+        return Answer(f"{study} is gone, with all that was in it", hopeless=True)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".* has no locks")  # as the study's own process has said
             train_run(study, run)
+            ended = RunFolder(study, run).status() is not None
     except StopStudyError as error:
         return Answer(_line(error), hopeless=True)
     except FolderInUseError as error:  # whose folder it is, it is not ours to write to
@@ -54,7 +59,7 @@ def attempt(study: Path, run: PlannedRun) -> Answer:
     except Exception as error:
         trace, reason = traceback.format_exc(), f"{type(error).__name__}: {_line(error)}"
     else:
-        return Answer()
+        return Answer() if ended else Answer(GONE)
     try:
         RunFolder(study, run).write_error(trace)
     except StorageError as error:

@@ -1,5 +1,6 @@
 """The figures of a report: narrow enough for a phone, to stand side by side on a wider page."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lerac.study.figures.style import STYLE, colours, draw_mean
+from lerac.study.figures.style import STYLE, as_it_is, colours, draw_mean
 from lerac.study.metrics import ACCURACY, Metric
 from lerac.study.statistics.summary import Summary
 
@@ -16,16 +17,17 @@ __all__ = ["SIZE", "curve_figure", "differences_figure", "seeds_figure"]
 
 SIZE = (4.4, 2.9)  # inches: on a narrow phone, text is still 10 pixels high
 WIDEST = 20  # signs of a regime's name that fit beside others
+LONGEST = 45  # signs of a line beside which a figure has room for anything else
 GREY = "#888888"
 
 
-def seeds_figure(summaries: Sequence[Summary], metric: Metric = ACCURACY) -> Figure:
-    """Draw a dot for every run, a line through the runs of each seed, and a bar at each regime's mean."""
+def seeds_figure(summaries: Sequence[Summary], metric: Metric = ACCURACY, *, joined: bool = True) -> Figure:
+    """Draw a dot for every run, a bar at each regime's mean, and, if `joined`, a line through the runs of each seed."""
     colour = colours([summary.regime for summary in summaries])
     seeds = sorted({seed for summary in summaries for seed in summary.values})
     figure, axes = _rows([summary.regime for summary in summaries])
     with matplotlib.rc_context(STYLE):
-        for seed in seeds:
+        for seed in seeds if joined else ():
             at = [(metric.scale * s.values[seed], row) for row, s in enumerate(summaries) if seed in s.values]
             axes.plot(*zip(*at, strict=True), color=GREY, alpha=0.35, linewidth=0.8, zorder=1)
         for row, summary in enumerate(summaries):
@@ -34,14 +36,15 @@ def seeds_figure(summaries: Sequence[Summary], metric: Metric = ACCURACY) -> Fig
             if summary.mean is not None:
                 mean = metric.scale * summary.mean
                 axes.plot((mean, mean), (row - 0.28, row + 0.28), color=colour[summary.regime], linewidth=2.4)
-        axes.set_xlabel(f"test {metric.heading}")
+        axes.set_xlabel(as_it_is(f"test {metric.heading}"))
     return figure
 
 
 def differences_figure(summaries: Sequence[Summary], baseline: str, metric: Metric = ACCURACY) -> Figure:
     """Draw a dot per seed for each regime's difference to the baseline, with the mean and its interval.
 
-    Rows are those of `seeds_figure`, so that the two can stand side by side; the baseline's is empty.
+    Where runs are not paired, there are no dots. Rows are those of `seeds_figure`, so that the two can stand side by
+    side; the baseline's is empty.
     """
     colour = colours([summary.regime for summary in summaries])
     unit = "percentage points" if metric.unit == "%" else metric.difference
@@ -58,7 +61,8 @@ def differences_figure(summaries: Sequence[Summary], baseline: str, metric: Metr
             if difference.low is not None and difference.high is not None:
                 ends = (metric.scale * difference.low, metric.scale * difference.high)
                 axes.plot(ends, (row - 0.17, row - 0.17), linewidth=2.2, solid_capstyle="round", **style)
-        axes.set_xlabel(f"difference to {baseline},{chr(10) if len(baseline) > WIDEST else ' '}{unit}")
+        of = _broken(baseline) if len(baseline) > LONGEST else baseline
+        axes.set_xlabel(as_it_is(f"difference to {of},{chr(10) if len(baseline) > WIDEST else ' '}{unit}"))
     return figure
 
 
@@ -97,7 +101,13 @@ def _rows(names: Sequence[str]) -> tuple[Figure, Axes]:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(SIZE[0], 0.9 + 0.55 * max(2, len(names))), layout="constrained")
         axes = figure.add_subplot()
-        axes.set_yticks(range(len(names)), [name.replace("(", "\n(") if len(name) > WIDEST else name for name in names])
+        axes.set_yticks(range(len(names)), [as_it_is(_broken(name)) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
     return figure, axes
+
+
+def _broken(name: str) -> str:
+    """Break a long name at its bracket, and what is still too long anywhere."""
+    lines = name.replace("(", "\n(").split("\n") if len(name) > WIDEST else [name]
+    return "\n".join(part for line in lines for part in (textwrap.wrap(line, 30) if len(line) > LONGEST else [line]))

@@ -1,6 +1,7 @@
 """How all figures look and how they are written; a Figure is made without a display and without global state."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lerac.study.errors import StudyError
-from lerac.study.files import check_file, write_bytes
+from lerac.study.files import check_file, make_folder, write_bytes
 
-__all__ = ["STYLE", "check_plot_file", "colours", "draw_mean", "svg", "write_figure", "write_figures"]
+__all__ = ["STYLE", "as_it_is", "check_plot_file", "colours", "draw_mean", "svg", "write_figure", "write_figures"]
 
 UNDATED: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None},
@@ -43,7 +44,8 @@ def colours(regimes: Sequence[str]) -> dict[str, str]:
 def svg(figure: Figure, *, transparent: bool = False) -> str:
     """Draw a figure as SVG, with or without a white ground; the same figure gives the same text."""
     text = io.StringIO()
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name may be in any script; the tables have it
         figure.savefig(text, format="svg", metadata={"Date": None}, transparent=transparent)
     return text.getvalue()
 
@@ -69,11 +71,17 @@ def write_figure(figure: Figure, path: Path) -> None:
 
 
 def write_figures(figure: Figure, stem: Path) -> list[Path]:
-    """Write stem.svg and stem.png."""
+    """Write stem.svg and stem.png; their folder is made."""
+    make_folder(stem.parent)
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("svg", "png")]
     for path in paths:
         write_figure(figure, path)
     return paths
+
+
+def as_it_is(text: str) -> str:
+    """Give a text, which may come from anybody, so that Matplotlib finds no formula in it."""
+    return text.replace("$", r"\$")
 
 
 def draw_mean(axes: Axes, at: Any, columns: Sequence[Sequence[float]], colour: str, label: str) -> None:

@@ -22,11 +22,6 @@ def wide_resnet50(channels: int, classes: int, options: WideResNet50Options) -> 
     plain ResNet-50 (23,917,832 weights): `base_width=64` builds that one. As there, and in torchvision, the last
     normalisation of a block starts with scale 1; timm's own default is 0.
 
-    Args:
-        channels: of the images (batch, channels, height, width).
-        classes: size of the output, (batch, classes).
-        options: of the network.
-
     Raises:
         StudyError: if timm is not installed.
     """
@@ -46,10 +41,7 @@ def wide_resnet50(channels: int, classes: int, options: WideResNet50Options) -> 
 def densenet121(channels: int, classes: int, options: DenseNetOptions) -> nn.Module:
     """Build DenseNet-121: 6,998,834 weights for 1 channel and 50 classes (7,978,856 for 3 and 1000).
 
-    Args:
-        channels: of the images or spectrograms, (batch, channels, height, width); 32 or more high and wide.
-        classes: size of the output, (batch, classes).
-        options: of the network.
+    Images and spectrograms must be 32 or more high and wide.
 
     Raises:
         StudyError: if timm is not installed.
@@ -72,11 +64,6 @@ def small_vit(channels: int, classes: int, options: SmallViTOptions) -> nn.Modul
     Matrices are drawn from the Xavier uniform distribution, as in the ViT authors' code: with timm's default, a
     standard deviation of 0.02, so narrow a network hardly learns. So is the head, which they start at zero: then
     nothing before it would learn until the head, last in a curriculum, has moved.
-
-    Args:
-        channels: of the images (batch, channels, size, size).
-        classes: size of the output, (batch, classes).
-        options: of the network.
 
     Raises:
         StudyError: if sizes do not divide, or timm is not installed.

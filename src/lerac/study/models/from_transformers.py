@@ -43,12 +43,8 @@ def cvt13(channels: int, classes: int, options: CvTOptions) -> nn.Module:
     activation is the sigmoid approximation of GELU (the LeRaC authors' first version had GELU), and the probability
     that a residual branch is dropped grows linearly from 0 in the first to `drop_path` in the last block of the last
     stage, where transformers gives every block that of the third. Weights are initialised by transformers: normal of
-    standard deviation 0.02 also for convolutions, which the original leaves as torch draws them.
-
-    Args:
-        channels: of the images (batch, channels, height, width), any size from 16 on; 224 in the original.
-        classes: size of the output, (batch, classes).
-        options: of the network.
+    standard deviation 0.02 also for convolutions, which the original leaves as torch draws them. Images have any size
+    from 16 on; 224 in the original.
 
     Raises:
         StudyError: if sizes do not fit together, or transformers is not installed.
@@ -85,10 +81,7 @@ def cvt13(channels: int, classes: int, options: CvTOptions) -> nn.Module:
 def bert_large(vocabulary: int, classes: int, options: BertOptions) -> nn.Module:
     """Build BERT-large-uncased with a classifier on its pooled first token: 335,143,938 weights for 2 classes.
 
-    Args:
-        vocabulary: number of token ids; 30522 of bert-large-uncased.
-        classes: size of the output, (batch, classes).
-        options: of the network.
+    Its own vocabulary has 30522 token ids.
 
     Raises:
         StudyError: if sizes do not divide, or transformers is not installed.

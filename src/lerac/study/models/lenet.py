@@ -21,11 +21,6 @@ class LeNet(nn.Module):
     """Two convolutions of 5×5 (6 and 16 maps), each averaged over 2×2, and three linear layers (120, 84, classes).
 
     It has 61,706 weights for 1 channel and 10 classes.
-
-    Args:
-        channels: of the input images, (batch, channels, 32, 32).
-        classes: size of the output, (batch, classes).
-        options: there are none.
     """
 
     def __init__(self, channels: int, classes: int, options: Options) -> None:

@@ -18,14 +18,9 @@ __all__ = ["GRU", "LSTM"]
 
 
 class GRU(nn.Module):
-    """Reads the rows of an image from top to bottom; the state after the last one is classified.
+    """Reads the rows of an image, however many, from top to bottom; the state after the last one is classified.
 
     For digits it has 40 thousand weights.
-
-    Args:
-        channels: of the images (batch, channels, height, columns); the height does not matter.
-        classes: size of the output, (batch, classes).
-        options: of the network.
     """
 
     def __init__(self, channels: int, classes: int, options: GRUOptions) -> None:
@@ -57,11 +52,6 @@ class LSTM(nn.Module):
     Where padding is, and how much, changes nothing, also when states are smoothed along time (`lerac.CBS`): the
     tokens that `attention_mask` keeps are moved to the front, in their order, and packed, so that the LSTM reads
     nothing else. A text of padding alone counts as one token of padding.
-
-    Args:
-        vocabulary: number of token ids.
-        classes: size of the output, (batch, classes).
-        options: of the network.
     """
 
     def __init__(self, vocabulary: int, classes: int, options: LSTMOptions) -> None:

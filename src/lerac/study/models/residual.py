@@ -5,6 +5,9 @@ BMVC 2016. Initialisation: He et al., "Delving Deep into Rectifiers", ICCV 2015.
 torch's global generator when the network is built.
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -28,11 +31,6 @@ class ResNet(nn.Module):
     """Basic blocks in stages, after a 3×3 stem without pooling; every stage but the first halves height and width.
 
     As ResNet-18 it has 11,173,962 weights for 3 channels and 10 classes.
-
-    Args:
-        channels: of the input images, (batch, channels, height, width).
-        classes: size of the output, (batch, classes).
-        options: of the network.
     """
 
     def __init__(self, channels: int, classes: int, options: ResNetOptions) -> None:
@@ -40,21 +38,15 @@ class ResNet(nn.Module):
         widths, blocks = options.widths, options.blocks
         self.conv1 = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
-        inputs = widths[0]
-        for number, width in enumerate(widths, start=1):
-            strides = [1 if number == 1 else 2] + [1] * (blocks - 1)
-            stage = [BasicBlock(inputs if i == 0 else width, width, s) for i, s in enumerate(strides)]
-            self.add_module(f"layer{number}", nn.Sequential(*stage))
-            inputs = width
-        self.stages = len(widths)
-        self.fc = nn.Linear(inputs, classes)
+        self.stages = add_stages(self, widths[0], widths, blocks, BasicBlock)
+        self.fc = nn.Linear(widths[-1], classes)
         initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (batch, channels, height, width) to logits (batch, classes)."""
         x = functional.relu(self.bn1(self.conv1(images)))
-        for number in range(1, self.stages + 1):
-            x = self.get_submodule(f"layer{number}")(x)
+        for stage in self.stages:
+            x = self.get_submodule(stage)(x)
         logits: Tensor = self.fc(x.mean(dim=(2, 3)))
         return logits
 
@@ -86,11 +78,6 @@ class WideResNet(nn.Module):
     The LeRaC authors' network for CIFAR, Tiny ImageNet and Food-101: convolutions with biases, dropout between the two
     convolutions of a block. Of depth 52 and widening 2 it has 3,023,306 weights for 3 channels and 10 classes.
 
-    Args:
-        channels: of the input images, (batch, channels, height, width).
-        classes: size of the output, (batch, classes).
-        options: of the network.
-
     Raises:
         ValueError: if no whole number of blocks gives `depth`.
     """
@@ -101,21 +88,17 @@ class WideResNet(nn.Module):
         if rest or blocks < 1:
             raise ValueError(f"depth must be 6 · blocks + 4 (10, 16, 22, …), got {options.depth}")
         self.conv1 = nn.Conv2d(channels, 16, 3, padding=1)
-        inputs = 16
-        for number, width in enumerate((options.widening * wide for wide in (16, 32, 64)), start=1):
-            strides = [1 if number == 1 else 2] + [1] * (blocks - 1)
-            stage = [WideBlock(inputs if not i else width, width, s, options.dropout) for i, s in enumerate(strides)]
-            self.add_module(f"layer{number}", nn.Sequential(*stage))
-            inputs = width
-        self.bn_final = nn.BatchNorm2d(inputs)
-        self.fc = nn.Linear(inputs, classes)
+        widths = [options.widening * wide for wide in (16, 32, 64)]
+        self.stages = add_stages(self, 16, widths, blocks, partial(WideBlock, dropout=options.dropout))
+        self.bn_final = nn.BatchNorm2d(widths[-1])
+        self.fc = nn.Linear(widths[-1], classes)
         initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (batch, channels, height, width) to logits (batch, classes)."""
         x = self.conv1(images)
-        for number in (1, 2, 3):
-            x = self.get_submodule(f"layer{number}")(x)
+        for stage in self.stages:
+            x = self.get_submodule(stage)(x)
         x = functional.relu(self.bn_final(x))
         logits: Tensor = self.fc(x.mean(dim=(2, 3)))
         return logits
@@ -141,6 +124,18 @@ class WideBlock(nn.Module):
         y = self.conv2(functional.relu(self.bn2(y)))
         added: Tensor = y + self.shortcut(x)
         return added
+
+
+def add_stages(
+    model: nn.Module, inputs: int, widths: Sequence[int], blocks: int, block: Callable[[int, int, int], nn.Module]
+) -> list[str]:
+    """Add a stage of blocks for each width, and give their names; all but the first halve height and width."""
+    names = [f"layer{number}" for number in range(1, len(widths) + 1)]
+    for name, width in zip(names, widths, strict=True):
+        first = block(inputs, width, 1 if name == names[0] else 2)
+        model.add_module(name, nn.Sequential(first, *(block(width, width, 1) for _ in range(blocks - 1))))
+        inputs = width
+    return names
 
 
 def initialise(model: nn.Module) -> None:

@@ -21,11 +21,6 @@ __all__ = ["Attention", "SepTr", "SeparableBlock", "TransformerLayer"]
 class SepTr(nn.Module):
     """A transformer over the patches of a spectrogram that never attends across both axes at once.
 
-    Args:
-        channels: of the spectrograms (batch, channels, mel bins, frames).
-        classes: size of the output, (batch, classes).
-        options: of the network.
-
     Raises:
         StudyError: if patches do not divide the size.
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lerac.study.errors import RunFailedError, StopStudyError
-from lerac.study.files import claim, open_log
+from lerac.study.files import claim, open_descriptor
 from lerac.study.own import preload
 from lerac.study.own.processes import born_with, end_with_parent, without_main
 from lerac.study.own.running import Answer, load_function, perform
@@ -94,7 +94,7 @@ def _function(run: OwnRun, loaded: preload.Loaded | None) -> Callable[[Any], Any
 
 
 def _print_to(path: Path, first: bytes) -> None:
-    descriptor = open_log(path)
+    descriptor = open_descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(descriptor, first)
     for number in (1, 2):
         os.dup2(descriptor, number)

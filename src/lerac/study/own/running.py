@@ -1,13 +1,16 @@
 """One call of a function, in whatever process: seeded, with what it is told, and what it returned."""
 
 import os
+import random
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lerac.regimes import record
@@ -20,9 +23,11 @@ from lerac.study.plan.own import UNNAMED, OwnRun
 from lerac.study.recipes.regimes import parse_regime
 from lerac.study.seeds import seed_everything
 
-__all__ = ["Answer", "load_function", "perform", "variables"]
+__all__ = ["Answer", "held", "holding", "load_function", "perform", "variables"]
 
 REGIMES = str(Path(record.__file__).parent)
+
+_HELD: dict[str, Callable[[Any], Any]] = {}  # by the name of the experiment
 
 
 @dataclass(frozen=True)
@@ -130,3 +135,26 @@ def _where(error: BaseException, file: str) -> str:
     if isinstance(error, SyntaxError) and error.lineno is not None:
         lines = [error.lineno]
     return f" ({type(error).__name__}{f', line {lines[-1]}' if lines else ''})"
+
+
+@contextmanager
+def holding(functions: Mapping[str, Callable[[Any], Any]]) -> Iterator[None]:
+    """Train these experiments in this process, as a notebook's function has to be; no other could load it.
+
+    Its random generators are afterwards where they were.
+    """
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    _HELD.update(functions)
+    try:
+        yield
+    finally:
+        for name in functions:
+            del _HELD[name]
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+def held(experiment: str) -> Callable[[Any], Any] | None:
+    """Give the function of an experiment that is trained in this process; None of any other."""
+    return _HELD.get(experiment)

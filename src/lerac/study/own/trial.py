@@ -18,8 +18,8 @@ import lerac
 from lerac.study.errors import StudyError
 from lerac.study.files import write_text
 from lerac.study.own.returned import number
+from lerac.study.own.saved import check_plain, read_state, write_state
 from lerac.study.plan.own import OwnRun
-from lerac.study.training.saved import check_plain, read_state, write_state
 
 __all__ = ["FOLDER", "Settings", "Trial", "cuda_is_used"]
 

@@ -27,11 +27,13 @@ class Where:
         folders: of the study, or of those that are read as one.
         out: the folder of the page.
         engine: that trains.
+        command: words that make the page again, where it is of numbers and of no study.
     """
 
     folders: Sequence[Path]
     out: Path
     engine: str = "local"
+    command: Sequence[str] = ()
 
 
 def commands_of(study: Study, analysis: Analysis, where: Where | None = None) -> list[str]:
@@ -45,6 +47,8 @@ def commands_of(study: Study, analysis: Analysis, where: Where | None = None) ->
         analysis: of its outcomes.
         where: its folders; None: the commands name none, and so the default.
     """
+    if where is not None and where.command:
+        return [_joined([*where.command])]
     if where is None:
         return [_joined(words) for words in _compares(study, analysis, [])]
     if [folder.absolute() for folder in where.folders] == [where.out.absolute()] and study.processes == 1:

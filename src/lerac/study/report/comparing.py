@@ -8,8 +8,8 @@ from lerac.study.engines import require_engine
 from lerac.study.engines.session import Session
 from lerac.study.errors import StudyError
 from lerac.study.own.functions import check_not_loading, source_of
-from lerac.study.own.here import holding
 from lerac.study.own.request import DEFAULT_REGIMES, Judged, request_functions
+from lerac.study.own.running import holding
 from lerac.study.own.trial import Trial
 from lerac.study.plan.request import default_out, parse_seeds
 from lerac.study.report.commands import Where

@@ -14,6 +14,7 @@ from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import Recipe
 from lerac.study.recipes.regimes import parse_regime
 from lerac.study.recipes.sections import flat
+from lerac.study.runs.numbers.experiment import NumbersExperiment
 
 __all__ = ["Details", "details_of", "settings_rows"]
 
@@ -36,6 +37,7 @@ class Details:
         sigma: of Curriculum by Smoothing over the whole training, and the regimes that have it.
         settings: key, value and source of every setting.
         surprises: what they do that nobody would expect.
+        elsewhere: whether it was trained elsewhere, so that nothing is known but its numbers.
     """
 
     origin: str = ""
@@ -45,6 +47,7 @@ class Details:
     sigma: tuple[Figure, Sequence[str]] | None = None
     settings: Sequence[tuple[str, Any, str]] = ()
     surprises: Sequence[str] = ()
+    elsewhere: bool = False
 
 
 @singledispatch
@@ -56,6 +59,12 @@ def details_of(experiment: Any, study: Study) -> Details:
         study: that was asked for.
     """
     return Details(settings=[(key, value, "") for key, value in flat(experiment.settings())])
+
+
+@details_of.register
+def _of_numbers(numbers: NumbersExperiment, study: Study) -> Details:
+    settings = [(key, value, "") for key, value in flat(numbers.settings())]
+    return Details(origin=f"numbers from {', '.join(numbers.files)}", settings=settings, elsewhere=True)
 
 
 @details_of.register

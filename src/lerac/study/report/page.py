@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,14 @@ import jinja2
 from markupsafe import Markup
 
 from lerac.study.files import write_text
-from lerac.study.metrics import Metric
 from lerac.study.plan.study import Study
 from lerac.study.report.commands import Where, commands_of
 from lerac.study.report.pictures import colour_rules
 from lerac.study.report.sections import PARTS, section_of
 from lerac.study.runs.comparison import UNPUBLISHED, Comparison, kind_of
 from lerac.study.runs.folder import RESULTS, result_rows
-from lerac.study.statistics.analysis import Analysis
-from lerac.study.statistics.exact_tests import ALPHA
+from lerac.study.statistics.analysis import Analysis, Cell
+from lerac.study.statistics.exact_tests import ALPHA, Evidence, ExactTest
 from lerac.study.statistics.networks import tally
 from lerac.study.statistics.outcomes import Outcome
 from lerac.study.statistics.student import CONFIDENCE
@@ -62,6 +61,7 @@ def write_report(
             total=len(outcomes),
             failures=[outcome for outcome in outcomes if outcome.error or outcome.diverged],
             environments=_environments(outcomes),
+            elsewhere=all(section["details"].elsewhere for section in sections),
             seconds=sum(outcome.seconds or 0 for outcome in outcomes),
             commands=commands_of(study, analysis, where),
             data=embedded(outcomes),
@@ -85,11 +85,25 @@ def _tests(comparison: Comparison) -> dict[str, Any] | None:
     return {
         "name": comparison.experiment.name,
         "cells": cells,
+        "not_paired": comparison.not_paired,
         "compared": any(cell.evidence for cell in cells),
         "diverged": any(cell.failures.diverged for cell in cells),
         "outlooks": [(regime, outlook.text(comparison.metric)) for regime, outlook in outlooks],
         "claimed": any(outlook.claimed for _, outlook in outlooks),
+        "tests": _named_tests(cells, comparison.not_paired),
         "networks": [(cell.regime, tally(cell.networks)) for cell in cells if cell.networks],
+    }
+
+
+def _named_tests(cells: Sequence[Cell], not_paired: str | None) -> dict[str, list[Evidence | ExactTest | None]]:
+    """Give what each test of an experiment found, a row per regime, under its heading."""
+    found = [cell.evidence for cell in cells]
+    if not_paired:
+        return {"p, Welch's t-test": [*found], "p, permutation of labels": [one and one.labels for one in found]}
+    return {
+        "p, t-test": [*found],
+        "p, sign-flip": [one and one.sign_flip for one in found],
+        "p, Wilcoxon": [one and one.wilcoxon for one in found],
     }
 
 
@@ -111,35 +125,20 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "fixed": _fixed,
-        "shown": _shown,
-        "change": _change,
-        "p": _p,
-        "percent": _percent,
+        "fixed": _or_dash(lambda value, digits=2: f"{value:.{digits}f}"),
+        "shown": _or_dash(lambda value, metric: metric.number(value)),
+        "change": _or_dash(lambda value, metric: metric.change(value)),
+        "p": _or_dash(p_number),
+        "percent": _or_dash("{:.0%}".format),
         "prose": _prose,
         "breakable": _breakable,
     }
     return environment
 
 
-def _fixed(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else _minus(f"{value:.{digits}f}")
-
-
-def _shown(value: float | None, metric: Metric) -> str:
-    return "–" if value is None else _minus(metric.number(value))
-
-
-def _change(value: float | None, metric: Metric) -> str:
-    return "–" if value is None else _minus(metric.change(value))
-
-
-def _p(value: float | None) -> str:
-    return "–" if value is None else p_number(value)
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"
+def _or_dash(write: Callable[..., str]) -> Callable[..., str]:
+    """Write numbers with true minus signs, and a dash for those that are None."""
+    return lambda value, *more: "–" if value is None else _minus(write(value, *more))
 
 
 def _prose(text: str) -> str:

@@ -32,6 +32,7 @@ def section_of(comparison: Comparison, study: Study) -> dict[str, Any]:
         "details": details,
         "metric": comparison.metric,
         "warnings": comparison.warnings,
+        "not_paired": comparison.not_paired,
         "differs": comparison.differs,
         "origins": comparison.origins,
         "chosen_on_test": details.recipe is not None and details.recipe.data.validation == "test",
@@ -58,7 +59,9 @@ def _seed_pictures(comparison: Comparison, name: str) -> list[Markup]:
         means = ", ".join(f"{s.regime} {metric.number(s.mean)}" for s in comparison.test if s.mean is not None)
         unit = f" in {metric.unit}" if metric.unit else ""
         text = f"Test {metric.title} of every run{unit}, by regime; means: {means}"
-        pictures.append(inline_svg(seeds_figure(comparison.test, metric), f"{name}-seeds", text))
+        pictures.append(
+            inline_svg(seeds_figure(comparison.test, metric, joined=not comparison.not_paired), f"{name}-seeds", text)
+        )
     if comparison.baseline is not None and any(summary.difference for summary in comparison.test):
         text, figure = " ".join(comparison.verdicts), differences_figure(comparison.test, comparison.baseline, metric)
         pictures.append(inline_svg(figure, f"{name}-differences", text))

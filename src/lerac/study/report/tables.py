@@ -19,7 +19,7 @@ COLUMNS = (
     *("difference", "low", "high", "pairs", "diverged", "failed", "not_ended", "published_mean", "published_sd"),
     *("baseline", "p", "p_holm", "sign_flip_p", "sign_flip_p_holm", "wilcoxon_p", "wilcoxon_p_holm"),
     *("improvement", "improvement_low", "improvement_high", "diverged_rate", "diverged_low", "diverged_high"),
-    *("detectable", "claim", "seeds_needed", "differs"),
+    *("detectable", "claim", "seeds_needed", "differs", "labels_p", "labels_p_holm", "not_paired"),
 )
 
 # What LaTeX reads as a command. "<" and ">" are other signs in its oldest font encoding.
@@ -70,7 +70,11 @@ def table_tex(comparisons: Sequence[Comparison]) -> str:
             first = f"{one.experiment.name}, {one.metric.heading}" if cell is one.cells[0] else ""
             numbers = _tex_numbers(cell, one.experiment.published.get(cell.regime))
             lines.append(" & ".join((escape_tex(first), escape_tex(cell.regime), *numbers)) + r" \\")
-        lines += [rf"\multicolumn{{8}}{{p{{0.9\linewidth}}}}{{{escape_tex(text)}}}\\" for text in one.beside]
+        beside = (
+            [f"Differences of means, Welch's interval and p; not paired: {one.not_paired}."] if one.not_paired else []
+        )
+        beside += one.beside
+        lines += [rf"\multicolumn{{8}}{{p{{0.9\linewidth}}}}{{{escape_tex(text)}}}\\" for text in beside]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
@@ -81,15 +85,22 @@ def escape_tex(text: str) -> str:
 
 def _cells(comparison: Comparison, cell: Cell) -> list[object]:
     test, metric, failed = cell.summary, cell.metric, len(cell.failed)
+    labels = cell.evidence.labels if cell.evidence else None
     difference, published = test.difference, comparison.experiment.published.get(cell.regime)
     shown = [test.mean, test.sd]
     shown += [difference.mean, difference.low, difference.high] if difference else [None] * 3
     numbers = [None if value is None else round(metric.scale * value, 6) for value in shown]
     return [
         *(cell.experiment, test.regime, metric.name, metric.unit, test.n, *numbers),
-        *(difference.n if difference else None, len(test.diverged), failed, len(test.missing) - failed),
+        *(
+            difference.n if difference and difference.paired else None,
+            len(test.diverged),
+            failed,
+            len(test.missing) - failed,
+        ),
         *(published or (None, None)),
         *(comparison.baseline, *_tested(cell), *_reached(cell), "; ".join(comparison.differs)),
+        *(labels.p if labels else None, labels.adjusted if labels else None, comparison.not_paired),
     ]
 
 
@@ -97,8 +108,9 @@ def _tested(cell: Cell) -> list[float | None]:
     found, improvement, failures = cell.evidence, cell.improvement, cell.failures
     numbers: list[float | None] = [None] * 6
     if found:
-        numbers = [found.p, found.adjusted, found.sign_flip.p, found.sign_flip.adjusted]
-        numbers += [found.wilcoxon.p, found.wilcoxon.adjusted]
+        numbers = [found.p, found.adjusted]
+        for test in (found.sign_flip, found.wilcoxon):
+            numbers += [test.p, test.adjusted] if test else [None] * 2
     numbers += [improvement.probability, improvement.low, improvement.high] if improvement else [None] * 3
     return [*numbers, failures.rate, failures.low, failures.high]
 

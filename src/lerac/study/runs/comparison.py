@@ -42,6 +42,11 @@ class Comparison:
         return self.analysis.baseline
 
     @property
+    def not_paired(self) -> str | None:
+        """Why runs are not compared seed by seed; None if they are."""
+        return self.analysis.not_paired.get(self.experiment.name)
+
+    @property
     def changed(self) -> Sequence[str]:
         """Settings that were changed on the command line, as `key=value`."""
         return self.experiment.changed if isinstance(self.experiment, Recipe) else ()
@@ -62,7 +67,7 @@ class Comparison:
             )
         if UNPUBLISHED in self.differs and not (isinstance(self.experiment, Recipe) and self.experiment.data.sample):
             warnings.append(f"The data is {UNPUBLISHED} of its name: the numbers say nothing about those.")
-        return warnings
+        return [*warnings, *self.analysis.warnings.get(self.experiment.name, ())]
 
     @property
     def differs(self) -> list[str]:
@@ -96,9 +101,10 @@ class Comparison:
         if not outlooks:
             return f"No interval can be given yet: that takes two seeds of {self.baseline} and of another regime."
         seeds = _span([str(n) for n in sorted(outlook.n for outlook in outlooks)])
+        kind = "seeds of each regime, not paired" if self.not_paired else "paired seeds"
         size = _span([self.metric.number(d) for d in sorted(outlook.detectable for outlook in outlooks)])
         return (
-            f"With {seeds} paired seeds, a true difference to {self.baseline} of {self.metric.apart(size)} is "
+            f"With {seeds} {kind}, a true difference to {self.baseline} of {self.metric.apart(size)} is "
             f"shown with {self.analysis.power:.0%} power; a smaller one can go unseen."
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lerac.study.errors import StudyError
-from lerac.study.files import read_bytes, write_text
+from lerac.study.files import make_folder, read_bytes, write_text
 from lerac.study.plan.study import Study
 from lerac.study.runs.own import settled, without_old_code
 from lerac.study.statistics.outcomes import Outcome
@@ -17,6 +17,7 @@ __all__ = [
     "extend_study",
     "read_study",
     "result_rows",
+    "write_results",
     "write_study",
     "write_tables",
 ]
@@ -65,7 +66,8 @@ def extend_study(folder: Path, asked: Study, *, option: str = "--out") -> Study:
 
 
 def write_study(folder: Path, study: Study) -> None:
-    """Write study.json."""
+    """Write study.json; its folder is made."""
+    make_folder(folder)
     write_text(folder / "study.json", study.model_dump_json(indent=2) + "\n")
 
 
@@ -84,8 +86,13 @@ def result_rows(outcomes: Sequence[Outcome]) -> list[tuple[object, ...]]:
 def write_tables(folder: Path, outcomes: Sequence[Outcome]) -> None:
     """Write results.csv, which holds no times, and timings.csv; rows are sorted, values are exact."""
     times = [(one.experiment, one.regime, one.seed, one.seconds, one.device) for one in _ended(outcomes)]
-    write_text(folder / "results.csv", csv_text(RESULTS, result_rows(outcomes)))
+    write_results(folder, outcomes)
     write_text(folder / "timings.csv", csv_text(TIMINGS, times))
+
+
+def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write results.csv alone."""
+    write_text(folder / "results.csv", csv_text(RESULTS, result_rows(outcomes)))
 
 
 def _ended(outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -1,26 +1,25 @@
 """Runs of trainings that people bring themselves: trained, checked, and read again."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lerac.study.errors import RunFailedError, StopStudyError, StudyError
+from lerac.study.files import folder_in
 from lerac.study.own import forked
 from lerac.study.own.command.running import perform_command
-from lerac.study.own.here import call_here, held
 from lerac.study.own.record import FILE, Record, read_record
 from lerac.study.own.returned import not_finite
-from lerac.study.own.running import Answer
+from lerac.study.own.running import Answer, held, perform
 from lerac.study.own.trial import FOLDER
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.plan.own import OwnExperiment, OwnRun
 from lerac.study.plan.study import Study
 from lerac.study.recipes.regimes import parse_regime
 from lerac.study.runs.run import RunFolder, train
-from lerac.study.statistics.outcomes import Outcome
 
-__all__ = ["not_paired", "noted", "planned_epochs", "settled", "without_old_code"]
+__all__ = ["noted", "planned_epochs", "settled", "without_old_code"]
 
 UNSEEN: dict[str, str | None] = {"weights": None, "first batch": None, "steps": None}
 
@@ -33,7 +32,7 @@ def _train_own(run: OwnRun, files: RunFolder) -> None:
         answer = perform_command(run, path)
     else:
         function = held(run.experiment)
-        answer = forked.call(run, path) if function is None else call_here(run, path, function)
+        answer = forked.call(run, path) if function is None else perform(run, path, function)
     if answer.stop is not None:
         raise StopStudyError(answer.stop)
     if answer.values is None:
@@ -58,7 +57,7 @@ def _prepare(run: OwnRun, files: RunFolder) -> bool:
         files.write_config()
     if not (files.path / "checkpoint.pt").exists():
         (files.path / "metrics.jsonl").unlink(missing_ok=True)
-    (files.path / FOLDER).mkdir(exist_ok=True)
+    folder_in(files.path, FOLDER).mkdir(exist_ok=True)
     return before
 
 
@@ -135,18 +134,6 @@ def noted(run: OwnRun, path: Path, status: dict[str, Any] | None) -> dict[str, A
         "planned": record and record.epochs,
         "beside": {**beside, "record": record},
     }
-
-
-def not_paired(outcomes: Sequence[Outcome]) -> str | None:
-    """Say what tells runs of a seed apart beside their regime; None if nothing does."""
-    found = []
-    for what in UNSEEN:
-        values = {one.pairing[what] for one in outcomes if one.pairing is not None}
-        if None in values:
-            found.append(f"{what} could not be checked")
-        elif len(values) > 1:
-            found.append(f"{what} {'differ' if what.endswith('s') else 'differs'}")
-    return "; ".join(found) or None
 
 
 def planned_epochs(path: Path) -> int | None:

@@ -19,6 +19,7 @@ from lerac.study.files import (
     claim,
     folder_in,
     make_durable,
+    make_folder,
     parse_json,
     read_bytes,
     read_json,
@@ -26,6 +27,7 @@ from lerac.study.files import (
     write_json,
     write_text,
 )
+from lerac.study.own.saved import read_state, write_state
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.plan.study import Run
 from lerac.study.runs.origin import origin_of, read_origin, require_same_origin
@@ -33,7 +35,6 @@ from lerac.study.runs.schema import checked_checkpoint, checked_config, checked_
 from lerac.study.statistics.networks import PREDICTIONS
 from lerac.study.statistics.outcomes import Origin
 from lerac.study.training.launch import check_agreement, is_main
-from lerac.study.training.saved import read_state, write_state
 from lerac.study.training.training import Training
 
 __all__ = ["RunFolder", "environment", "train", "train_run"]
@@ -88,6 +89,7 @@ class RunFolder:
 
     def write_config(self, origin: Origin | None = None) -> None:
         """Write what the run is, what it is trained on, and the environment in which it was started."""
+        make_folder(self.path)
         trained_on = {"trained_on": asdict(origin)} if origin else {}
         write_json(
             self.path / "config.json",

@@ -8,12 +8,15 @@ from lerac.study.statistics.exact_tests import (
     fewest_seeds,
     gather,
     holm,
+    label_test,
     sign_flip_test,
     smallest_p,
     wilcoxon_test,
 )
 from lerac.study.statistics.networks import Disagreement, Predictions, Tally, disagreement, read_predictions, tally
 from lerac.study.statistics.outcomes import Outcome
+from lerac.study.statistics.pairing.reasons import why_not_paired
+from lerac.study.statistics.pairing.welch import UnpairedDifference, unpaired_difference, welch_interval, welch_p
 from lerac.study.statistics.pooling import (
     RESAMPLES,
     Estimate,
@@ -22,6 +25,7 @@ from lerac.study.statistics.pooling import (
     interquartile_mean,
     pool,
     probability_of_improvement,
+    unpaired_improvement,
 )
 from lerac.study.statistics.seeds_needed import (
     POWER,
@@ -67,6 +71,7 @@ __all__ = [
     "SeedsNeeded",
     "Summary",
     "Tally",
+    "UnpairedDifference",
     "analyse",
     "choose_baseline",
     "detectable_difference",
@@ -76,6 +81,7 @@ __all__ = [
     "gather",
     "holm",
     "interquartile_mean",
+    "label_test",
     "outlook",
     "p_number",
     "p_text",
@@ -92,6 +98,11 @@ __all__ = [
     "student_p",
     "summarise",
     "tally",
+    "unpaired_difference",
+    "unpaired_improvement",
     "verdict",
+    "welch_interval",
+    "welch_p",
+    "why_not_paired",
     "wilcoxon_test",
 ]

@@ -1,7 +1,7 @@
 """What an analysis holds: every recipe × regime against the baseline, and the recipes together."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lerac.study.metrics import Metric
@@ -75,6 +75,7 @@ class Pooled:
         metric: of all of them.
         experiments: that are pooled, two or more.
         left_out: experiments of this metric without a pair of runs.
+        not_paired: experiments of this metric whose runs are not paired: they have no paired differences.
         difference: mean and interquartile mean of all paired differences; its test is adjusted over the pooled rows.
         improvement: mean over the experiments of the probability of improvement.
     """
@@ -85,6 +86,7 @@ class Pooled:
     left_out: tuple[str, ...]
     difference: PooledDifference
     improvement: Improvement | None
+    not_paired: tuple[str, ...] = ()
 
     def text(self, what: str = "recipes") -> str:
         """Say it in a sentence; `what` is what the experiments are called."""
@@ -97,7 +99,8 @@ class Pooled:
         if test.adjusted is not None and test.adjusted != test.p:
             text += f", after Holm {p_text(test.adjusted)}"
         left_out = f" Without {', '.join(self.left_out)}: no pair of runs yet." if self.left_out else ""
-        return f"{text}.{left_out}"
+        not_paired = f" Without {', '.join(self.not_paired)}: not paired." if self.not_paired else ""
+        return f"{text}.{left_out}{not_paired}"
 
     def _shown(self, estimate: Estimate) -> str:
         change = self.metric.change
@@ -112,6 +115,7 @@ class Pooled:
             "metric": self.metric.name,
             "recipes": list(self.experiments),
             "left_out": list(self.left_out),
+            "not_paired": list(self.not_paired),
             "difference": self.difference.as_dict(),
             "improvement": self.improvement and self.improvement.as_dict(),
         }
@@ -129,6 +133,8 @@ class Analysis:
         notes: sentences that hold for the whole study, such as what so few seeds cannot show.
         claims: metric name → difference that is to be shown, in the metric's own unit.
         power: with which it is to be shown.
+        not_paired: experiment → why its runs are not compared seed by seed; of those that are, nothing.
+        warnings: experiment → sentences about what its numbers cannot show; of those without any, nothing.
     """
 
     baseline: str | None
@@ -138,6 +144,8 @@ class Analysis:
     notes: tuple[str, ...]
     claims: Mapping[str, float]
     power: float
+    not_paired: Mapping[str, str] = field(default_factory=dict)
+    warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def of(self, experiment: str) -> list[Cell]:
         """Give the cells of one experiment."""
@@ -155,4 +163,5 @@ class Analysis:
             "cells": [cell.as_dict() for cell in self.cells],
             "pooled": [row.as_dict() for row in self.pooled],
             "notes": list(self.notes),
+            "not_paired": dict(self.not_paired),
         }

@@ -49,11 +49,11 @@ class Outcome:
         seconds: that it took.
         device: where it was trained, as torch names it.
         environments: versions and machine where it was started and where it ended.
+        pairing: what the runs of a seed must have in common, by name (weights, first batch, steps), as text to be
+            compared; a value is None where it could not be seen. None: they have it by construction, as recipes do.
         origin: what it was trained on; None where nobody knows.
         error: traceback of the last attempt, if that failed.
         folder: where its files are, relative to that of the study; None if it has none.
-        pairing: what must be the same for all regimes of a seed, by name, None where it could not be seen; None:
-            it is, by the way in which the runs are made.
         beside: what else its kind of experiment knows of it, for its own part of the report.
     """
 
@@ -70,10 +70,10 @@ class Outcome:
     seconds: float | None = None
     device: str | None = None
     environments: Sequence[Mapping[str, str]] = ()
+    pairing: Mapping[str, str | None] | None = None
     origin: Origin | None = None
     error: str | None = None
     folder: str | None = None
-    pairing: Mapping[str, str | None] | None = None
     beside: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:

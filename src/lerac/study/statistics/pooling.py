@@ -24,6 +24,7 @@ __all__ = [
     "interquartile_mean",
     "pool",
     "probability_of_improvement",
+    "unpaired_improvement",
 ]
 
 RESAMPLES = 10_000
@@ -152,7 +153,7 @@ class Improvement:
         probability: in [0, 1], the mean over recipes; ½ if neither is better.
         low: lower end of the percentile bootstrap interval; None if no recipe has two seeds.
         high: upper end.
-        pairs: seeds whose runs have ended in both regimes, over all recipes.
+        pairs: seeds whose runs have ended in both regimes, over all recipes; 0 where runs are not paired.
         won: of these, seeds on which the regime is better.
         lost: on which the baseline is.
     """
@@ -214,12 +215,44 @@ def probability_of_improvement(pairs: Sequence[tuple[BySeed, BySeed]], metric: M
     )
 
 
-def _wins(one: BySeed, other: BySeed, metric: Metric) -> "NDArray[np.float64]":
-    """(n, n): 1 where seed i of the regime beats seed j of the baseline, ½ where they are equal, else 0."""
+def unpaired_improvement(one: BySeed, other: BySeed, metric: Metric = ACCURACY) -> Improvement | None:
+    """Compare every run of a regime with every run of the baseline where runs are not paired.
+
+    As `probability_of_improvement` of one recipe, but of all runs that have ended, and each regime is resampled by
+    itself.
+
+    Args:
+        one: what was measured of the regime.
+        other: of the baseline.
+        metric: what the values are.
+
+    Returns:
+        None without a run of each that has ended.
+    """
     import numpy as np
 
+    matrix = _beats([v for v in one.values() if v is not None], [v for v in other.values() if v is not None], metric)
+    if not matrix.size:
+        return None
+    n, m = matrix.shape
+
+    def of_drawn(counts: Sequence["NDArray[np.int64]"]) -> "NDArray[np.float64]":
+        mine, theirs = counts
+        return np.asarray(np.einsum("bi,ij,bj->b", mine / n, matrix, theirs / m, optimize=True))
+
+    return Improvement(float(matrix.mean()), *bootstrap([n, m], of_drawn), pairs=0, won=0, lost=0)
+
+
+def _wins(one: BySeed, other: BySeed, metric: Metric) -> "NDArray[np.float64]":
+    """(n, n): 1 where seed i of the regime beats seed j of the baseline, ½ where they are equal, else 0."""
     seeds = [seed for seed in one if one[seed] is not None and other.get(seed) is not None]
-    mine, theirs = (np.array([_goodness(by_seed[seed], metric) for seed in seeds]) for by_seed in (one, other))
+    return _beats([one[seed] for seed in seeds], [other[seed] for seed in seeds], metric)
+
+
+def _beats(one: Sequence[float | None], other: Sequence[float | None], metric: Metric) -> "NDArray[np.float64]":
+    import numpy as np
+
+    mine, theirs = (np.array([_goodness(value, metric) for value in own]) for own in (one, other))
     return np.asarray((mine[:, None] > theirs) + 0.5 * (mine[:, None] == theirs))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from lerac.study.metrics import Metric
 from lerac.study.statistics.exact_tests import ALPHA, fewest_seeds
+from lerac.study.statistics.pairing.welch import UnpairedDifference
 from lerac.study.statistics.student import ROUNDING
 from lerac.study.statistics.summary import Difference
 from lerac.study.statistics.verdicts import seeds_text
@@ -22,10 +23,11 @@ class SeedsNeeded:
 
     Args:
         difference: that is to be shown, above 0, in the unit of the metric.
-        sd: standard deviation of the paired differences, as assumed.
+        sd: standard deviation of the paired differences, as assumed; where runs are not paired, of the difference of
+            two runs, one of each regime.
         power: chance to show it if it is there.
         alpha: chance to show one that is not there; already divided by the number of comparisons.
-        by_t: seeds with which the paired t-test has this power; None if more than a million.
+        by_t: seeds with which the paired t-test, or Welch's, has this power; None if more than a million.
         by_exact: fewest seeds with which an exact test can reach alpha at all.
     """
 
@@ -47,7 +49,13 @@ class SeedsNeeded:
 
 
 def seeds_needed(
-    difference: float, sd: float, *, power: float = POWER, alpha: float = ALPHA, comparisons: int = 1
+    difference: float,
+    sd: float,
+    *,
+    power: float = POWER,
+    alpha: float = ALPHA,
+    comparisons: int = 1,
+    freedom: float | None = None,
 ) -> SeedsNeeded:
     """Give the seeds with which a difference is shown with the given power.
 
@@ -61,34 +69,43 @@ def seeds_needed(
         power: in (alpha, 1).
         alpha: in (0, 1).
         comparisons: in the study, 1 or more.
+        freedom: where runs are not paired: degrees of freedom that a further seed adds, from 1 to 2, see
+            `UnpairedDifference.freedom`; sd is then that of the difference of two runs, one of each regime.
 
     Raises:
         ValueError: if an argument is out of its range.
     """
     _check(sd, power, alpha, comparisons)
+    exact = fewest_seeds(alpha, comparisons, paired=freedom is None)
     if not math.isfinite(difference) or difference == 0:
         raise ValueError(f"difference {difference}: a finite number other than 0 was expected; 0 cannot be shown")
     level = alpha / comparisons
 
     def enough(n: int) -> bool:
-        return _power(abs(difference) / sd, n, level) >= power
+        return _power(abs(difference) / sd, n, level, freedom) >= power
 
     high = 2
     while high < MOST_SEEDS and not enough(high):
         high = min(2 * high, MOST_SEEDS)
     low = max(2, high // 2)  # too few, or the answer
     if not enough(high):
-        return SeedsNeeded(abs(difference), sd, power, level, None, fewest_seeds(alpha, comparisons))
+        return SeedsNeeded(abs(difference), sd, power, level, None, exact)
     while low < high:  # the power grows with n
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle + 1, high)
-    return SeedsNeeded(abs(difference), sd, power, level, high, fewest_seeds(alpha, comparisons))
+    return SeedsNeeded(abs(difference), sd, power, level, high, exact)
 
 
 def detectable_difference(
-    n: int, sd: float, *, power: float = POWER, alpha: float = ALPHA, comparisons: int = 1
+    n: int,
+    sd: float,
+    *,
+    power: float = POWER,
+    alpha: float = ALPHA,
+    comparisons: int = 1,
+    freedom: float | None = None,
 ) -> float:
-    """Give the smallest true difference that n paired seeds show with the given power, in the unit of sd.
+    """Give the smallest true difference that n seeds show with the given power, in the unit of sd.
 
     Raises:
         ValueError: if an argument is out of its range, see `seeds_needed`; n is 2 or more.
@@ -100,9 +117,9 @@ def detectable_difference(
 
     level = alpha / comparisons
     most = 1.0
-    while _power(most, n, level) < power:
+    while _power(most, n, level, freedom) < power:
         most *= 2
-    return sd * float(optimize.brentq(lambda effect: _power(effect, n, level) - power, 0.0, most))
+    return sd * float(optimize.brentq(lambda effect: _power(effect, n, level, freedom) - power, 0.0, most))
 
 
 @dataclass(frozen=True)
@@ -110,12 +127,13 @@ class Outlook:
     """How far a comparison's seeds reach, by the spread that was measured.
 
     Args:
-        n: pairs that there are.
-        sd: of their differences.
+        n: pairs that there are; where runs are not paired, runs of the regime that has fewer.
+        sd: of their differences, or of the difference of two runs, one of each regime.
         power: with which a difference is to be shown.
         detectable: smallest true difference that n pairs show with this power.
         claimed: whether `needed` is of a claim; else of a difference as large as the one measured.
         needed: seeds; None if the mean difference is 0.
+        paired: whether runs are compared seed by seed.
     """
 
     n: int
@@ -124,24 +142,19 @@ class Outlook:
     detectable: float
     claimed: bool
     needed: SeedsNeeded | None
+    paired: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """Give everything as plain types."""
-        return {
-            "n": self.n,
-            "sd": self.sd,
-            "power": self.power,
-            "detectable": self.detectable,
-            "claimed": self.claimed,
-            "needed": self.needed and self.needed.as_dict(),
-        }
+        return {**asdict(self), "needed": self.needed and self.needed.as_dict()}
 
     def text(self, metric: Metric) -> str:
         """Say it in a sentence or two."""
         sd, detectable = (metric.apart(metric.number(size)) for size in (self.sd, self.detectable))
+        each = "" if self.paired else " of each regime, not paired,"
         text = (
-            f"With {seeds_text(self.n)} and a standard deviation of {sd}, a true difference of {detectable} is shown "
-            f"with {self.power:.0%} power."
+            f"With {seeds_text(self.n)}{each} and a standard deviation of {sd}, a true difference of {detectable} is "
+            f"shown with {self.power:.0%} power."
         )
         if self.needed is None:
             return text
@@ -150,7 +163,7 @@ class Outlook:
         if self.needed.n is None or self.needed.by_t is None:
             return f"{text} {size} more than {MOST_SEEDS:,} seeds."
         exact = f" ({self.needed.by_t} by the t-test)" if self.needed.by_exact > self.needed.by_t else ""
-        return f"{text} {size} {seeds_text(self.needed.n)}{exact}."
+        return f"{text} {size} {seeds_text(self.needed.n)}{'' if self.paired else ' of each regime'}{exact}."
 
 
 def outlook(
@@ -171,22 +184,24 @@ def outlook(
     sd = difference.sd
     if sd is None or not difference.spread:
         return None
+    freedom = difference.freedom if isinstance(difference, UnpairedDifference) else None
     size = difference.mean if claim is None else claim
     needed = None
     if claim is not None or abs(size) >= ROUNDING:
-        needed = seeds_needed(size, sd, power=power, comparisons=comparisons)
-    detectable = detectable_difference(difference.n, sd, power=power, comparisons=comparisons)
-    return Outlook(difference.n, sd, power, detectable, claim is not None, needed)
+        needed = seeds_needed(size, sd, power=power, comparisons=comparisons, freedom=freedom)
+    detectable = detectable_difference(difference.n, sd, power=power, comparisons=comparisons, freedom=freedom)
+    return Outlook(difference.n, sd, power, detectable, claim is not None, needed, difference.paired)
 
 
-def _power(effect: float, n: int, alpha: float) -> float:
+def _power(effect: float, n: int, alpha: float, freedom: float | None) -> float:
     """Chance that the two-sided test shows the difference, with its own sign: one side of it, at half of alpha."""
     from scipy import stats
     from statsmodels.stats.power import TTestPower  # here, because it takes long to load
 
-    power = float(TTestPower().power(effect, nobs=n, alpha=alpha / 2, df=n - 1, alternative="larger"))
+    df = n - 1 if freedom is None else freedom * (n - 1)
+    power = float(TTestPower().power(effect, nobs=n, alpha=alpha / 2, df=df, alternative="larger"))
     if math.isnan(power):  # far out, at single points, scipy's noncentral t has no value; the normal is as good there
-        return float(stats.norm.sf(stats.t.ppf(1 - alpha / 2, n - 1) - effect * math.sqrt(n)))
+        return float(stats.norm.sf(stats.t.ppf(1 - alpha / 2, df) - effect * math.sqrt(n)))
     return power
 
 

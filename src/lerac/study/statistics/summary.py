@@ -1,7 +1,7 @@
 """What was measured: mean and spread of each regime, its paired difference to a baseline, and runs that diverged."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from statistics import fmean, stdev
 from typing import Any
@@ -33,6 +33,11 @@ class Difference:
     high: float | None
 
     @property
+    def paired(self) -> bool:
+        """Whether it is of runs with equal seeds; of others, see `pairing.welch`."""
+        return True
+
+    @property
     def n(self) -> int:
         """How many pairs."""
         return len(self.by_seed)
@@ -51,6 +56,10 @@ class Difference:
         """Give everything as plain types."""
         numbers = {"n": self.n, "mean": self.mean, "sd": self.sd, "low": self.low, "high": self.high}
         return {**numbers, "by_seed": dict(self.by_seed)}
+
+
+Compare = Callable[[Mapping[int, float], Mapping[int, float]], Difference | None]
+"""From what was measured of a regime and of the baseline, seed by seed, to their difference, if there is any."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +109,17 @@ class Summary:
         }
 
 
-def summarise(measured: Mapping[str, BySeed], baseline: str | None = BASELINE) -> list[Summary]:
+def summarise(
+    measured: Mapping[str, BySeed], baseline: str | None = BASELINE, compare: Compare | None = None
+) -> list[Summary]:
     """Summarise the regimes of one experiment, in the given order.
 
     Args:
         measured: regime → what was measured.
-        baseline: the regime to which the others are compared, seed by seed; None for no comparison.
+        baseline: the regime to which the others are compared; None for no comparison.
+        compare: how; None: seed by seed.
     """
+    compare = compare or paired_difference
     finite = {
         regime: {seed: v for seed, v in by_seed.items() if v is not None and not math.isnan(v)}
         for regime, by_seed in measured.items()
@@ -118,7 +131,7 @@ def summarise(measured: Mapping[str, BySeed], baseline: str | None = BASELINE) -
             finite[regime],
             diverged=tuple(seed for seed, v in by_seed.items() if v is not None and math.isnan(v)),
             missing=tuple(seed for seed, v in by_seed.items() if v is None),
-            difference=None if regime == baseline else paired_difference(finite[regime], reference),
+            difference=None if regime == baseline else compare(finite[regime], reference),
         )
         for regime, by_seed in measured.items()
     ]
@@ -149,8 +162,8 @@ class Failures:
         ended: runs that have ended, these included.
         low: lower end of the rate's interval (Clopper and Pearson: exact, never too short); None if none ended.
         high: upper end.
-        p: of the exact McNemar test against the baseline, over the seeds that ended in both; None for the
-            baseline, without such seeds, or if neither diverged on any of them.
+        p: of the exact McNemar test against the baseline, over the seeds that ended in both; of runs that are not
+            paired, of Fisher's exact test. None for the baseline, without such runs, or if none of them diverged.
     """
 
     diverged: int
@@ -169,10 +182,11 @@ class Failures:
         return {**asdict(self), "rate": self.rate}
 
 
-def failures(summary: Summary, baseline: Summary | None = None) -> Failures:
-    """Count the runs of a regime that diverged, and compare them seed by seed with the baseline's, if there is one."""
+def failures(summary: Summary, baseline: Summary | None = None, *, paired: bool = True) -> Failures:
+    """Count the runs of a regime that diverged, and compare them with the baseline's, if there is one."""
     diverged, ended = len(summary.diverged), len(summary.diverged) + summary.n
-    p = None if baseline is None else _compared(_diverged(summary), _diverged(baseline))
+    test = _compared if paired else _compared_unpaired
+    p = None if baseline is None else test(_diverged(summary), _diverged(baseline))
     if not ended:
         return Failures(diverged, ended, None, None, p)
     from statsmodels.stats.proportion import proportion_confint  # here, because it takes long to load
@@ -193,3 +207,13 @@ def _compared(one: Mapping[int, bool], other: Mapping[int, bool]) -> float | Non
 
     table = [[pairs.count((a, b)) for b in (True, False)] for a in (True, False)]
     return float(mcnemar(table, exact=True).pvalue)
+
+
+def _compared_unpaired(one: Mapping[int, bool], other: Mapping[int, bool]) -> float | None:
+    if not one or not other or not any((*one.values(), *other.values())):
+        return None
+    import numpy as np
+    from scipy import stats
+
+    counts = np.array([[sum(own.values()), len(own) - sum(own.values())] for own in (one, other)])
+    return float(stats.fisher_exact(counts).pvalue)

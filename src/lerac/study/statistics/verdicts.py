@@ -4,10 +4,11 @@ from collections.abc import Iterable
 
 from lerac.study.metrics import ACCURACY, Metric
 from lerac.study.statistics.exact_tests import ALPHA, Evidence, fewest_seeds
+from lerac.study.statistics.pairing.welch import UnpairedDifference
 from lerac.study.statistics.student import ROUNDING
 from lerac.study.statistics.summary import BASELINE, Difference, Summary
 
-__all__ = ["about_baseline", "p_number", "p_text", "seed_ranges", "seeds_text", "verdict"]
+__all__ = ["about_baseline", "about_seeds", "p_number", "p_text", "seed_ranges", "seeds_text", "verdict"]
 
 FEWEST = 5  # seeds for a verdict: an interval from fewer rests on its assumptions alone
 
@@ -20,6 +21,7 @@ def verdict(
     With evidence, a regime is called better or worse if the t-test's p, adjusted by Holm over all comparisons of the
     study, is at most 0.05. The text says so where the interval alone would have said more, and whether the exact
     sign-flip test, which needs no normal differences, confirms a difference, does not, or cannot with so few seeds.
+    Where runs are not paired it says so, and the tests are Welch's and that of labels.
     Without evidence the interval alone decides.
 
     Args:
@@ -33,14 +35,12 @@ def verdict(
         return f"{summary.regime}: nothing to compare with {baseline}.{_caveat(summary)}"
     size = metric.apart(metric.change(difference.mean))
     if difference.low is None or difference.high is None or difference.n < FEWEST:
-        text = (
-            f"{summary.regime}: {size} compared with {baseline} on {seeds_text(difference.n)}, too few for a verdict."
-        )
+        text = f"{summary.regime}: {size} compared with {baseline} on {_n_text(difference)}, too few for a verdict."
         return text + _caveat(summary)
     if difference.high - difference.low < ROUNDING:
-        text = f"{summary.regime}: {size} on each of {seeds_text(difference.n)}"
+        text = f"{summary.regime}: {size}{_without_spread(difference)}"
         return f"{text}; differences without spread give no interval.{_caveat(summary)}"
-    numbers = f"{size} [{metric.change(difference.low)}, {metric.change(difference.high)}], n = {difference.n} seeds"
+    numbers = f"{size} [{metric.change(difference.low)}, {metric.change(difference.high)}], n = {_n_text(difference)}"
     apart = difference.low > 0 or difference.high < 0
     shown = apart and (evidence is None or evidence.adjusted is None or evidence.adjusted <= ALPHA)
     if shown:
@@ -61,6 +61,12 @@ def about_baseline(summary: Summary) -> str | None:
     if not wrong:
         return None
     return f"{summary.regime} itself {' and '.join(wrong)}; no regime is compared on these."
+
+
+def about_seeds(summaries: Iterable[Summary]) -> str | None:
+    """Ask whether the seed is used, where all runs of a regime came to the very same; else None."""
+    equal = [one.regime for one in summaries if one.n > 1 and len(set(one.values.values())) == 1]
+    return f"{', '.join(equal)}: equal values for all seeds; is the seed used?" if equal else None
 
 
 def p_text(p: float) -> str:
@@ -106,19 +112,32 @@ def _weighed(difference: Difference, evidence: Evidence | None, *, apart: bool, 
     return f"{text}.{_exact(difference, evidence)}" if shown else f"{text}."
 
 
+def _n_text(difference: Difference) -> str:
+    if isinstance(difference, UnpairedDifference):
+        return f"{len(difference.values)} and {len(difference.reference)} runs, not paired"
+    return seeds_text(difference.n)
+
+
+def _without_spread(difference: Difference) -> str:
+    if isinstance(difference, UnpairedDifference):
+        return f" from {_n_text(difference)} and without spread in either regime"
+    return f" on each of {seeds_text(difference.n)}"
+
+
 def _exact(difference: Difference, evidence: Evidence) -> str:
-    exact = evidence.sign_flip.p if evidence.sign_flip.adjusted is None else evidence.sign_flip.adjusted
+    exact = evidence.exact.p if evidence.exact.adjusted is None else evidence.exact.adjusted
+    test, normal = ("sign-flip test", "differences") if difference.paired else ("permutation test of labels", "values")
     if exact <= ALPHA:
-        return f" The exact sign-flip test confirms it: {p_text(exact)}."
+        return f" The exact {test} confirms it: {p_text(exact)}."
     if evidence.comparisons * evidence.smallest > ALPHA:
         among = f" and {evidence.comparisons} comparisons" if evidence.comparisons > 1 else ""
         least = min(1.0, evidence.comparisons * evidence.smallest)
-        fewest = seeds_text(fewest_seeds(comparisons=evidence.comparisons))
+        fewest = seeds_text(fewest_seeds(comparisons=evidence.comparisons, paired=difference.paired))
         return (
-            f" This rests on normal differences: with {seeds_text(difference.n)}{among} no exact test can go below "
+            f" This rests on normal {normal}: with {seeds_text(difference.n)}{among} no exact test can go below "
             f"{p_text(least)}; {fewest} could."
         )
-    return f" The exact sign-flip test, which needs no normal differences, does not confirm it: {p_text(exact)}."
+    return f" The exact {test}, which needs no normal {normal}, does not confirm it: {p_text(exact)}."
 
 
 def _caveat(summary: Summary) -> str:

@@ -10,10 +10,20 @@ from lerac.study.statistics.analysis import Analysis, Cell, Pooled
 from lerac.study.statistics.exact_tests import ALPHA, Evidence, fewest_seeds, gather, holm, smallest_p
 from lerac.study.statistics.networks import Disagreement, compare_networks
 from lerac.study.statistics.outcomes import Outcome
-from lerac.study.statistics.pooling import pool, probability_of_improvement
+from lerac.study.statistics.pairing.reasons import why_not_paired
+from lerac.study.statistics.pairing.welch import unpaired_difference
+from lerac.study.statistics.pooling import pool, probability_of_improvement, unpaired_improvement
 from lerac.study.statistics.seeds_needed import POWER, Outlook, outlook
-from lerac.study.statistics.summary import BASELINE, BySeed, Summary, failures, summarise
-from lerac.study.statistics.verdicts import about_baseline, p_text, seeds_text, verdict
+from lerac.study.statistics.summary import (
+    BASELINE,
+    BySeed,
+    Compare,
+    Summary,
+    failures,
+    paired_difference,
+    summarise,
+)
+from lerac.study.statistics.verdicts import about_baseline, about_seeds, p_text, seeds_text, verdict
 
 __all__ = ["analyse", "choose_baseline"]
 
@@ -28,6 +38,7 @@ class _Table:
         measured: on the split that is asked about.
         validation: on the validation split.
         failed: regime → seeds that an error stopped.
+        not_paired: why runs are not compared seed by seed; None if they are.
     """
 
     experiment: str
@@ -35,9 +46,14 @@ class _Table:
     measured: Mapping[str, BySeed]
     validation: Mapping[str, BySeed]
     failed: Mapping[str, tuple[int, ...]]
+    not_paired: str | None
+
+    @property
+    def compare(self) -> Compare:
+        return unpaired_difference if self.not_paired else paired_difference
 
     @classmethod
-    def of(cls, outcomes: Sequence[Outcome], split: str) -> "_Table":
+    def of(cls, outcomes: Sequence[Outcome], split: str, baseline: str | None) -> "_Table":
         by_regime: dict[str, dict[int, Outcome]] = {}
         for outcome in outcomes:
             by_seed = by_regime.setdefault(outcome.regime, {})
@@ -52,7 +68,8 @@ class _Table:
             return {regime: {seed: one.value(of) for seed, one in own.items()} for regime, own in by_regime.items()}
 
         failed = {regime: tuple(seed for seed, one in own.items() if one.failed) for regime, own in by_regime.items()}
-        return cls(outcomes[0].experiment, outcomes[0].metric, values(split), values("validation"), failed)
+        first, reason = outcomes[0], why_not_paired(outcomes, baseline)
+        return cls(first.experiment, first.metric, values(split), values("validation"), failed, reason)
 
 
 def choose_baseline(regimes: Sequence[str], asked: str | None = None) -> str | None:
@@ -100,25 +117,37 @@ def analyse(
     experiments: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         experiments.setdefault(outcome.experiment, []).append(outcome)
-    tables = [_Table.of(own, split) for own in experiments.values()]
+    tables = [_Table.of(own, split, chosen) for own in experiments.values()]
     claims = _checked(claims or {}, tables)
-    summaries = {table.experiment: summarise(table.measured, chosen) for table in tables}
+    not_paired = {table.experiment: table.not_paired for table in tables if table.not_paired}
+    summaries = {table.experiment: summarise(table.measured, chosen, table.compare) for table in tables}
     compared = [(name, one) for name, own in summaries.items() for one in own if chosen not in (None, one.regime)]
     weighed = gather([one.difference for _, one in compared])
     evidence = {(name, one.regime): found for (name, one), found in zip(compared, weighed, strict=True)}
-    networks = compare_networks(outcomes, chosen, folders)
+    networks = compare_networks([one for one in outcomes if one.experiment not in not_paired], chosen, folders)
     cells = []
     for table in tables:
         own = summaries[table.experiment]
         base = next((one for one in own if one.regime == chosen), None)
-        for one, validation in zip(own, summarise(table.validation, chosen), strict=True):
+        for one, validation in zip(own, summarise(table.validation, chosen, table.compare), strict=True):
             key = (table.experiment, one.regime)
             claim = claims.get(table.metric.name)
             reach = None if one.difference is None else outlook(one.difference, len(compared), claim, power)
             cells.append(_cell(table, one, validation, base, evidence.get(key), reach, networks.get(key, ())))
     pooled = _pooled(tables, cells, chosen)
     notes = _notes(cells, chosen, len(compared))
-    return Analysis(chosen, len(compared), tuple(cells), pooled, notes, claims, power)
+    warnings = {name: said for name, own in summaries.items() if (said := _warnings(name, own, not_paired))}
+    return Analysis(chosen, len(compared), tuple(cells), pooled, notes, claims, power, not_paired, warnings)
+
+
+def _warnings(name: str, summaries: Sequence[Summary], not_paired: Mapping[str, str]) -> tuple[str, ...]:
+    """Say what the numbers of an experiment cannot show, whatever they are."""
+    equal, why = about_seeds(summaries), not_paired.get(name)
+    unpaired = why and (
+        f"{name}, not paired: {why}. So its differences are those of the means of all runs, with Welch's interval "
+        "and a permutation test of labels."
+    )
+    return tuple(said for said in (unpaired, equal) if said)
 
 
 def _checked(claims: Mapping[str, float], tables: Sequence[_Table]) -> Mapping[str, float]:
@@ -141,15 +170,17 @@ def _cell(
     if one is base:
         base, said = None, about_baseline(one)
     elif base is not None:
-        improvement = probability_of_improvement(
-            [(table.measured[one.regime], table.measured[base.regime])], table.metric
-        )
+        both = table.measured[one.regime], table.measured[base.regime]
+        if table.not_paired:
+            improvement = unpaired_improvement(*both, table.metric)
+        else:
+            improvement = probability_of_improvement([both], table.metric)
         said = verdict(one, base.regime, table.metric, evidence)
     return Cell(
         experiment=table.experiment,
         metric=table.metric,
         summary=one,
-        failures=failures(one, base),
+        failures=failures(one, base, paired=not table.not_paired),
         evidence=evidence,
         improvement=improvement,
         outlook=reach,
@@ -170,13 +201,16 @@ def _pooled(tables: Sequence[_Table], cells: Sequence[Cell], baseline: str | Non
             groups.setdefault((cell.metric.name, cell.regime), []).append(cell)
     rows = []
     for (_, regime), group in groups.items():
-        paired = {cell.experiment: cell.summary.difference for cell in group if cell.summary.difference}
+        found = {cell.experiment: cell.summary.difference for cell in group if cell.summary.difference}
+        paired = {name: difference for name, difference in found.items() if difference.paired}
         if len(paired) < 2:
             continue
+        metric, not_paired = group[0].metric, tuple(name for name in found if name not in paired)
         both = [(measured[name][regime], measured[name][baseline]) for name in paired]
-        left_out = tuple(cell.experiment for cell in group if cell.experiment not in paired)
-        improvement = probability_of_improvement(both, group[0].metric)
-        rows.append(Pooled(regime, group[0].metric, tuple(paired), left_out, pool(list(paired.values())), improvement))
+        left_out = tuple(cell.experiment for cell in group if cell.experiment not in found)
+        improvement = probability_of_improvement(both, metric)
+        difference = pool(list(paired.values()))
+        rows.append(Pooled(regime, metric, tuple(paired), left_out, difference, improvement, not_paired))
     adjusted = holm([row.difference.test.p for row in rows])
     return tuple(
         replace(row, difference=replace(row.difference, test=replace(row.difference.test, adjusted=p)))
@@ -187,16 +221,24 @@ def _pooled(tables: Sequence[_Table], cells: Sequence[Cell], baseline: str | Non
 def _notes(cells: Sequence[Cell], baseline: str | None, comparisons: int) -> tuple[str, ...]:
     if baseline is None:
         return (f"No comparison: {BASELINE} is not among the regimes; any of them can be made the baseline.",)
-    notes = []
-    n = max((cell.summary.difference.n for cell in cells if cell.summary.difference), default=0)
-    if n and comparisons * smallest_p(n) > ALPHA:
-        text = f"With {seeds_text(n)} no exact test (sign-flip, Wilcoxon) can go below {p_text(smallest_p(n))}"
-        if comparisons > 1:
-            text += f", or {p_text(min(1.0, comparisons * smallest_p(n)))} after Holm over {comparisons} comparisons"
-        notes.append(f"{text}; {seeds_text(fewest_seeds(comparisons=comparisons))} can reach {ALPHA}.")
+    notes = _out_of_reach(cells, comparisons, paired=True) + _out_of_reach(cells, comparisons, paired=False)
     if comparisons > 1:
         notes.append(f"p is adjusted over the {comparisons} comparisons of the study (Holm).")
     without = sum(cell.evidence is None or cell.evidence.p is None for cell in cells if cell.regime != baseline)
     if without and comparisons > 1:
         notes.append(f"Of these, {without} have no p: too few pairs of runs, or no spread. They count as p = 1.")
     return tuple(notes)
+
+
+def _out_of_reach(cells: Sequence[Cell], comparisons: int, *, paired: bool) -> list[str]:
+    """Say that so few seeds show nothing by an exact test, if that is so of the comparison that has most of them."""
+    found = [cell.summary.difference for cell in cells]
+    n = max((one.n for one in found if one and one.paired is paired), default=0)
+    least = smallest_p(n, paired=paired)
+    if not n or comparisons * least <= ALPHA:
+        return []
+    which, whose = ("sign-flip, Wilcoxon", "") if paired else ("permutation of labels", " of each regime, not paired,")
+    text = f"With {seeds_text(n)}{whose} no exact test ({which}) can go below {p_text(least)}"
+    if comparisons > 1:
+        text += f", or {p_text(min(1.0, comparisons * least))} after Holm over {comparisons} comparisons"
+    return [f"{text}; {seeds_text(fewest_seeds(comparisons=comparisons, paired=paired))} can reach {ALPHA}."]

@@ -1,7 +1,5 @@
 """Signal-to-noise ratios on a terminal, as JSON and CSV."""
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ from rich.table import Table
 
 from lerac.study.files import write_text
 from lerac.study.recipes.recipe import Recipe
+from lerac.study.runs.folder import csv_text
 from lerac.study.snr import COLUMNS, ENOUGH_DB, FINAL, Measured, Sooner, summary_rows
 from lerac.study.statistics import CONFIDENCE, Difference
 
@@ -67,12 +66,8 @@ def snr_json(
 
 def write_csv(path: Path, measured: Sequence[Measured]) -> None:
     """Write means and standard deviations over the seeds, three digits after the point."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in summary_rows(measured):
-        writer.writerow({k: f"{v:.3f}" if isinstance(v, float) else v for k, v in row.items()})
-    write_text(path, text.getvalue())
+    rows = ([f"{v:.3f}" if isinstance(v, float) else v for v in row.values()] for row in summary_rows(measured))
+    write_text(path, csv_text(COLUMNS, rows))
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -101,8 +96,7 @@ def _interval(difference: Difference | None) -> str:
 def _difference(difference: Difference | None) -> dict[str, Any] | None:
     if difference is None:
         return None
-    values = {"n": difference.n, "mean": difference.mean, "low": difference.low, "high": difference.high}
-    return {key: _plain(value) for key, value in values.items()}
+    return {key: _plain(getattr(difference, key)) for key in ("n", "mean", "low", "high")}
 
 
 def _plain(value: Any) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lerac.study.metrics import ACCURACY, Metric
@@ -146,13 +147,13 @@ def print_summaries(
         evidence: regime → its tests, of which p is a column if there are any: the t-test's, adjusted by Holm.
     """
     unit = f", {metric.unit}" if metric.unit else ""
-    table = Table(title=title or what, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(title=escape(title or what), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("regime", overflow="fold")
     beside = any(summary.regime in published for summary in summaries)
     heading = f"{what}{unit}" if title else f"mean{unit}"
     if beside and any(summary.diverged for summary in summaries):  # crowded
         heading = heading.replace(" ", "\n", 1)
-    table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column(escape(heading), justify="right", no_wrap=True)
     if baseline is not None:
         named = baseline if len(baseline) <= LONGEST else "baseline"
         table.add_column(f"− {named} [{CONFIDENCE:.0%}]".replace("[", r"\["), justify="right", no_wrap=True)
@@ -163,7 +164,7 @@ def print_summaries(
     if beside:
         table.add_column("paper", justify="right", no_wrap=True)
     for summary in summaries:
-        row = [summary.regime, _mean(summary, metric)]
+        row = [escape(summary.regime), _mean(summary, metric)]
         row += [] if baseline is None else [_difference(summary, metric)]
         row += [_p(evidence.get(summary.regime))] if evidence else []
         row.append(_count(summary))
@@ -178,7 +179,8 @@ def study_json(comparisons: Sequence[Comparison], analysis: Analysis) -> dict[st
     """Give the table of every recipe, and all statistics (`analysis`, see docs/statistics.md), as plain types.
 
     Accuracies and mAP are shares in [0, 1], errors of ages in years. `published` is what the paper reports, None where
-    it does not or we do not know it; `baseline` is None where nothing is compared.
+    it does not or we do not know it; `baseline` is None where nothing is compared. `analysis` says in `not_paired` of
+    which experiments differences are those of means, and why.
     """
     return {"recipes": [_comparison_json(comparison) for comparison in comparisons], "analysis": analysis.as_dict()}
 
@@ -207,8 +209,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "sd": summary.sd,
         "diverged": list(summary.diverged),
         "missing": list(summary.missing),
-        "difference": difference
-        and {"n": difference.n, "mean": difference.mean, "low": difference.low, "high": difference.high},
+        "difference": difference and {key: getattr(difference, key) for key in ("n", "mean", "low", "high")},
     }
 
 

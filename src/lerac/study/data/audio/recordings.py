@@ -13,7 +13,7 @@ from lerac.study.data.audio.augment import Augmentations
 from lerac.study.data.audio.files import Wave, audio_library, fitted, read_wave, resampled
 from lerac.study.data.audio.spectrogram import Picture, Spectrogram
 from lerac.study.data.settings import DataSettings
-from lerac.study.data.splits import Chosen, Split, Splits, with_label_noise
+from lerac.study.data.splits import Chosen, Splits, Streamed, with_label_noise
 from lerac.study.errors import StudyError
 
 __all__ = ["AudioSplit", "Recordings", "check_sound", "make_splits"]
@@ -53,7 +53,7 @@ class Recordings:
 
 
 @dataclass(eq=False)
-class AudioSplit(Split):
+class AudioSplit(Streamed):
     """Spectrograms of recordings, computed for every batch; an example depends on seed, epoch and index alone.
 
     Inputs of a batch are (n, 1, bands, columns) float32 in [0, 1]. Labels are (n,) int64, and with mix-up
@@ -67,7 +67,6 @@ class AudioSplit(Split):
         classes: number of labels.
         augment: None outside of training.
         seed: of the run; decides the augmentations.
-        epoch: the next one; every epoch has augmentations of its own.
     """
 
     recordings: Recordings
@@ -77,12 +76,6 @@ class AudioSplit(Split):
     classes: int
     augment: Augmentations | None = None
     seed: int = 0
-    epoch: int = 0
-    streamed = True
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Say which epoch comes, before the iterator of its loader is made."""
-        self.epoch = epoch
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         """Give a whole batch at once.

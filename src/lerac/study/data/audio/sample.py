@@ -10,7 +10,7 @@ from lerac.regimes.drawing import derive
 from lerac.study.data.audio import cremad, esc50
 from lerac.study.data.audio.files import Wave, audio_library
 from lerac.study.data.places import mark_sample, new_folder
-from lerac.study.files import write_bytes, write_text
+from lerac.study.files import make_folder, write_bytes, write_text
 
 __all__ = ["sample_cremad", "sample_esc50"]
 
@@ -33,6 +33,7 @@ def sample_esc50(root: Path) -> None:
                 name = f"{fold}-{source}-A-{label}.wav"
                 rows.writerow([name, fold, label, category, category != "pig", source, "A"])
                 _write(target / "audio" / name, _tone(300 * 3**label, rate * esc50.SECONDS, rate, random), rate)
+    make_folder(target / "meta")
     write_text(target / "meta" / "esc50.csv", table.getvalue())
     mark_sample(target, esc50.NAME, {f"fold {fold}": len(CATEGORIES) * PER_FOLD for fold in esc50.FOLDS})
 
@@ -64,4 +65,5 @@ def _tone(hertz: float, samples: int, rate: int, random: np.random.Generator) ->
 
 def _write(path: Path, wave: Wave, rate: int) -> None:
     soundfile = audio_library("soundfile")
+    make_folder(path.parent)
     write_bytes(path, lambda file: soundfile.write(file, wave, rate, format="WAV", subtype="PCM_16"))

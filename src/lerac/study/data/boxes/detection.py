@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lerac.study.data.pictures.images import FilePictures, drawing, to_bytes
 from lerac.study.data.settings import BoxAugment
-from lerac.study.data.splits import Split
+from lerac.study.data.splits import Streamed
 from lerac.study.errors import StudyError
 
 __all__ = ["STRIDE", "BoxAugmentations", "DetectionSplit", "Fit", "Objects"]
@@ -97,10 +97,8 @@ class Fit:
 
 
 @dataclass(eq=False)
-class DetectionSplit(Split):
+class DetectionSplit(Streamed):
     """Images with boxes, read when a batch is asked for.
-
-    Augmentation draws from the seed, the epoch and the example's index alone, as that of `StreamedImages` does.
 
     Args:
         pictures: all images of the data set.
@@ -110,7 +108,6 @@ class DetectionSplit(Split):
         classes: how many there are.
         augment: None: fitted only.
         seed: of the augmentation.
-        epoch: set by `begin_epoch`.
 
     Raises:
         StudyError: if `size` is no multiple of 32.
@@ -124,8 +121,6 @@ class DetectionSplit(Split):
     classes: int
     augment: BoxAugmentations | None = None
     seed: int = 0
-    epoch: int = 0
-    streamed: bool = True
 
     def __post_init__(self) -> None:
         if self.size < STRIDE or self.size % STRIDE:
@@ -147,10 +142,6 @@ class DetectionSplit(Split):
         images, objects = zip(*(self._read(i) for i in indices), strict=True)
         padded = torch.nn.utils.rnn.pad_sequence(list(objects), batch_first=True, padding_value=-1.0)
         return torch.stack(images).float() / 255, padded
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Say which epoch comes; before the iterator of its loader is made."""
-        self.epoch = epoch
 
     def path(self, i: int) -> Path:
         """Say where an image is."""

@@ -19,6 +19,7 @@ from lerac.study.data.pictures.listing import (
     check_pictures,
     folder_names,
     image_names,
+    read_classes,
     read_lines,
     require_once,
     require_same,
@@ -72,9 +73,7 @@ def _read(place: Place) -> Parts:
 
 def _read_lists(place: Place) -> tuple[Part, Part]:
     path, images = place.folder / "meta" / "classes.txt", place.folder / "images"
-    classes = sorted(line.strip() for line in read_lines(path))
-    if len(set(classes)) != CLASSES or len(classes) != CLASSES:
-        raise StudyError(f"{path}: {CLASSES} different classes expected, found {len(set(classes))}")
+    classes = read_classes(path, CLASSES)
     require_same(images, folder_names(images), classes, path)
     there = {f"{name}/{file.rsplit('.', 1)[0]}" for name in classes for file in image_names(images / name)}
     train, test = (_read_list(place, part, classes, there) for part in ("train", "test"))

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from lerac.regimes.drawing import derive
-from lerac.study.data.splits import Split
+from lerac.study.data.splits import Streamed
 from lerac.study.errors import StudyError
 
 __all__ = [
@@ -200,11 +200,8 @@ class Normalise:
 
 
 @dataclass(eq=False)
-class StreamedImages(Split):
+class StreamedImages(Streamed):
     """Images that are read when a batch is asked for.
-
-    Random augmentation draws from the seed, the epoch and the example's index alone: the same for any number of
-    workers, any batch size and a training that was interrupted.
 
     Args:
         pictures: where they are.
@@ -213,7 +210,6 @@ class StreamedImages(Split):
         transform: makes (3, height, width) uint8 of an image; may draw from torch's generator.
         normalise: makes floats from the bytes of a batch.
         seed: of the augmentation.
-        epoch: set by `begin_epoch`.
     """
 
     pictures: Pictures
@@ -222,17 +218,11 @@ class StreamedImages(Split):
     transform: Callable[[Image.Image], Tensor]
     normalise: Normalise
     seed: int = 0
-    epoch: int = 0
-    streamed: bool = True
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         """Read and give a whole batch."""
         images = [self._read(int(self.index[i])) for i in indices]
         return self.normalise(torch.stack(images)), self.labels[indices]
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Say which epoch comes; before the iterator of its loader is made."""
-        self.epoch = epoch
 
     def _read(self, position: int) -> Tensor:
         image = self.pictures.open(position)

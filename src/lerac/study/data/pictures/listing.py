@@ -18,6 +18,7 @@ __all__ = [
     "folder_names",
     "image_names",
     "read_all",
+    "read_classes",
     "read_lines",
     "read_xml",
     "require_once",
@@ -125,6 +126,18 @@ def read_lines(path: Path) -> list[str]:
     if not lines:
         raise StudyError(f"{path}: this file is empty; unpack the data set again")
     return lines
+
+
+def read_classes(path: Path, count: int) -> list[str]:
+    """Read the names of the classes, one a line, sorted.
+
+    Raises:
+        StudyError: if they are not so many different ones.
+    """
+    names = sorted(line.strip() for line in read_lines(path))
+    if (different := len(set(names))) != count or len(names) != count:
+        raise StudyError(f"{path}: {count} different classes expected, found {different} in {len(names)} lines")
+    return names
 
 
 def read_xml(path: Path) -> ElementTree.Element:

@@ -15,7 +15,14 @@ from torch import Tensor
 from lerac.study.data.hub import HUB_FILES
 from lerac.study.data.pictures.classification import Part, Parts, assemble
 from lerac.study.data.pictures.images import HALF, FilePictures, Normalise, hold
-from lerac.study.data.pictures.listing import check_pictures, folder_names, image_names, read_lines, require_same
+from lerac.study.data.pictures.listing import (
+    check_pictures,
+    folder_names,
+    image_names,
+    read_classes,
+    read_lines,
+    require_same,
+)
 from lerac.study.data.places import Checked, Place, locate
 from lerac.study.data.settings import DataSettings
 from lerac.study.data.splits import HeldSplit, Splits
@@ -53,19 +60,12 @@ def find(root: Path | None, sample: bool | None) -> Place:
 
 def _read(place: Place) -> Parts:
     if place.folder.name == FOLDER:
-        wnids = _wnids(place.folder / "wnids.txt")
+        wnids = read_classes(place.folder / "wnids.txt", CLASSES)
         train, val = _read_train(place, wnids), _read_val(place, wnids)
         return Parts(place, "official", CLASSES, train, val)
     hub = {"train": "train", "val": "valid"}
     train, val = (Part.of_hub(place, part, files, CLASSES) for part, files in hub.items())
     return Parts(place, "hub", CLASSES, train, val)
-
-
-def _wnids(path: Path) -> list[str]:
-    wnids = sorted(line.strip() for line in read_lines(path))
-    if len(set(wnids)) != CLASSES or len(wnids) != CLASSES:
-        raise StudyError(f"{path}: {CLASSES} different classes expected, found {len(set(wnids))} in {len(wnids)} lines")
-    return wnids
 
 
 def _read_train(place: Place, wnids: list[str]) -> Part:

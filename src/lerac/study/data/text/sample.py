@@ -11,7 +11,7 @@ from lerac.study.data.places import mark_sample, new_folder
 from lerac.study.data.text.encoding import BERT
 from lerac.study.data.text.files import Columns
 from lerac.study.errors import StudyError
-from lerac.study.files import write_text
+from lerac.study.files import make_folder, write_text
 
 __all__ = ["COUNTS", "write_text_sample"]
 
@@ -50,6 +50,7 @@ def write_text_sample(name: str, folder: str, files: Mapping[str, str], columns:
             for row in rows:
                 del row[columns.label]
         write_text(target / files[part], _jsonl(rows) if files[part].endswith(".jsonl") else _tsv(rows))
+    make_folder(path.parent)
     write_text(path, vocabulary)
     mark_sample(target, name, COUNTS)
 

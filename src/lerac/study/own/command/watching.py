@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from lerac.study.errors import FolderInUseError, StudyError
-from lerac.study.files import claim, open_log
+from lerac.study.files import claim, open_descriptor
 
 __all__ = ["Ended", "Order", "kill_group", "watch"]
 
@@ -75,7 +75,7 @@ def watch(answers: "Connection[int | Ended, None]", order: Order) -> None:
 
 
 def _start(answers: "Connection[int | Ended, None]", order: Order) -> Ended:
-    output = open_log(order.output)
+    output = open_descriptor(order.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         process = subprocess.Popen(
             order.words,

@@ -1,18 +1,15 @@
-"""Two processes: every rank ends with the layers and the rates of rank 0."""
-
-import socket
-import time
+"""Two processes: every rank ends with the layers and the rates of rank 0, and is smoothed as one process is."""
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
-from tests.conftest import loss_of
 from torch import nn, optim
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import lerac
+from tests.conftest import loss_of
+from tests.ranks import by_name, on_two_ranks
 
 
 class DependsOnRank(nn.Module):
@@ -39,7 +36,8 @@ class Traceless(nn.Module):
     other = forward
 
 
-def data_parallel(rank, answers):
+def data_parallel(_):
+    rank = dist.get_rank()
     torch.manual_seed(0)
     model = DependsOnRank()
     wrapped = DistributedDataParallel(model)
@@ -49,10 +47,11 @@ def data_parallel(rank, answers):
         optimizer.zero_grad()
         loss_of(wrapped, 10 * step + rank).backward()
         optimizer.step()
-    answers[rank] = ([layer.name for layer in curriculum.layers], curriculum.lrs(), model.head.weight.sum().item())
+    return ([layer.name for layer in curriculum.layers], curriculum.lrs(), model.head.weight.sum().item())
 
 
-def one_cannot(rank, answers):
+def one_cannot(_):
+    rank = dist.get_rank()
     model = Traceless()
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     lerac.LeRaC(optimizer, model, k=4)
@@ -60,20 +59,20 @@ def one_cannot(rank, answers):
     try:
         optimizer.step()
     except RuntimeError as error:
-        answers[rank] = str(error)
+        return str(error)
 
 
-def stages(rank, answers):
+def stages(_):
     """Pipeline parallelism: every rank has another part of the network."""
-    model = nn.Sequential(*[nn.Linear(6, 6) for _ in range(rank + 2)])
+    model = nn.Sequential(*[nn.Linear(6, 6) for _ in range(dist.get_rank() + 2)])
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     curriculum = lerac.LeRaC(optimizer, model, k=4)
     model(torch.ones(2, 6)).sum().backward()
     optimizer.step()
-    answers[rank] = len(curriculum.layers)
+    return len(curriculum.layers)
 
 
-def sharded(rank, answers):
+def sharded(_):
     torch.manual_seed(0)
     told, model = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 3)), nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 3))
     layers = lerac.find_layers(told, torch.zeros(1, 6))
@@ -95,56 +94,75 @@ def sharded(rank, answers):
             refused = str(error)
     moves = [b - p.full_tensor() for b, p in zip(before, told.parameters(), strict=True)]
     expected = [0.1 * r * g for r, g in zip((1, 1, 1e-2, 1e-2), gradients[0], strict=True)]
-    answers[rank] = (
+    return (
         all(torch.allclose(m, e, atol=1e-7) for m, e in zip(moves, expected, strict=True)),
         curriculum.steps,
         refused,
     )
 
 
-def work(rank, task, port, answers):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    task(rank, answers)
-    dist.destroy_process_group()
+class Smoothed(nn.Sequential):
+    def __init__(self):
+        torch.manual_seed(0)
+        super().__init__(nn.Conv2d(1, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 2, 3, padding=1))
 
 
-def on_two_ranks(task):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with mp.get_context("spawn").Manager() as manager:
-        answers = manager.dict()
-        context = mp.spawn(work, (task, port, answers), nprocs=2, join=False)
-        deadline = time.monotonic() + 100
-        while not context.join(timeout=1):
-            if time.monotonic() > deadline:
-                for process in context.processes:
-                    process.kill()
-                pytest.fail("the ranks wait for each other")
-        return dict(answers)
+def images(rank):
+    return torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(10 + rank))
 
 
-def test_every_rank_has_the_layers_and_rates_of_rank_0():
-    answers = on_two_ranks(data_parallel)
-    assert answers[0] == answers[1]
-    assert answers[0][0] == ["a", "b", "head"]
+def smooth(model, wrapped, x):
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    cbs = lerac.CBS(wrapped, every=1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        wrapped(x).square().mean().backward()
+        optimizer.step()
+        cbs.step()
+    return [p.detach().clone() for p in model.parameters()], cbs.state_dict()
 
 
-def test_if_the_deciding_rank_cannot_every_rank_says_so():
-    answers = on_two_ranks(one_cannot)
-    assert answers[0].startswith("LeRaC has seen no forward pass of Traceless")
-    assert answers[1].startswith("rank 0 found no layers: LeRaC has seen no forward pass of Traceless")
+def smoothed(_):
+    model = Smoothed()
+    return smooth(model, DistributedDataParallel(model), images(dist.get_rank()))
 
 
-def test_stages_of_a_pipeline_keep_their_own():
-    assert on_two_ranks(stages) == {0: 2, 1: 3}
+TASKS = by_name(data_parallel, one_cannot, stages, sharded, smoothed)
 
 
-def test_sharded_parameters_need_layers_found_before():
-    answers = on_two_ranks(sharded)
-    for right, steps, refused in answers.values():
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    return on_two_ranks(__name__, tmp_path_factory.mktemp("ranks"))
+
+
+def test_every_rank_has_the_layers_and_rates_of_rank_0(answers):
+    first, second = answers(data_parallel)
+    assert first == second
+    assert first[0] == ["a", "b", "head"]
+
+
+def test_if_the_deciding_rank_cannot_every_rank_says_so(answers):
+    first, second = answers(one_cannot)
+    assert first.startswith("LeRaC has seen no forward pass of Traceless")
+    assert second.startswith("rank 0 found no layers: LeRaC has seen no forward pass of Traceless")
+
+
+def test_stages_of_a_pipeline_keep_their_own(answers):
+    assert answers(stages) == [2, 3]
+
+
+def test_sharded_parameters_need_layers_found_before(answers):
+    for right, steps, refused in answers(sharded):
         assert right
         assert steps == 1
         assert "are sharded" in refused
         assert "pass layers=" in refused
+
+
+def test_smoothed_on_two_ranks_is_smoothed_on_one_that_sees_all_images(answers):
+    alone = Smoothed()
+    expected, state = smooth(alone, alone, torch.cat([images(0), images(1)]))
+    for weights, its_state in answers(smoothed):
+        assert its_state == state
+        for ours, theirs in zip(weights, expected, strict=True):
+            assert torch.allclose(ours, theirs, atol=1e-6)
