@@ -43,6 +43,7 @@ json.dump({"top1": 1}, open(sys.argv[1] + "/result.json", "w"))
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
     monkeypatch.setenv("COLUMNS", "80")
     for name in ("LERAC_REGIME", "LERAC_SEED", "LERAC_FOLDER", "LERAC_SETTINGS"):
         monkeypatch.delenv(name, raising=False)
