@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= runs/demo
 BIN := $(VENV)/bin
-# One thread per process: the tests run in as many processes as there are cores.
-TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+# One thread per process: the tests run in as many processes as there are cores. A process keeps to neighbouring tests
+# as long as it has some, so that what a file trains for all of its tests is trained once.
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: demo evidence test test-wide browser-deps check format clean
 

@@ -5,8 +5,9 @@
 First: how often Student's interval of the mean paired difference (nominally 95 %) holds the true mean, for normal,
 skewed, heavy-tailed and discrete differences. Then the percentile bootstraps: of mean and interquartile mean over
 recipes, and of the probability of improvement. Then how often a study without any difference shows one in any of 12
-comparisons, each alone and after Holm, by the t-test. Last: whether so many seeds as `seeds_needed` asks for show the
-difference as often as planned. ± is two standard errors of the simulation.
+comparisons, each alone and after Holm, by the t-test. Then whether so many seeds as `seeds_needed` asks for show the
+difference as often as planned. Last: Welch's interval and the exchange of labels, for runs that are not paired. ± is
+two standard errors of the simulation.
 """
 
 import argparse
@@ -22,16 +23,19 @@ from lerac.study.statistics import (
     ALPHA,
     holm,
     interquartile_mean,
+    label_test,
     probability_of_improvement,
     seeds_needed,
     student_interval,
     student_p,
+    welch_interval,
 )
 from lerac.study.statistics.pooling import estimate
 
 Values = NDArray[np.float64]
 SEEDS = (5, 10, 30)
 EFFECTS = (0.25, 0.5, 1.0, 2.0)
+SPREADS = ((1.0, 1.0), (1.0, 0.25))  # of the runs of a regime and of the baseline
 IMAGES = 1_000  # of a test split, for the discrete differences
 
 
@@ -109,6 +113,24 @@ def power_table(studies: int, seed: int) -> None:
     print("| shown with so many | " + " | ".join(shown) + " |")
 
 
+def unpaired_table(studies: int, seed: int) -> None:
+    print("\n| not paired, normal values | " + " | ".join(f"n = {n}" for n in SEEDS) + " |")
+    print("|---|" + "---|" * len(SEEDS))
+    for one, other in SPREADS:
+        shares = []
+        for n in SEEDS:
+            rng = np.random.default_rng([seed, n])
+            _, low, high = welch_interval(rng.normal(0.3, one, (studies, n)), rng.normal(0, other, (studies, n)))
+            shares.append(_share(float(((low <= 0.3) & (high >= 0.3)).mean()), studies))
+        print(f"| Welch's interval, sd {one:g} and {other:g} | " + " | ".join(shares) + " |")
+    few, n = studies // 20, SEEDS[0]
+    for one, other in SPREADS:
+        rng = np.random.default_rng([seed, n, 1])
+        pairs = zip(rng.normal(0, one, (few, n)).tolist(), rng.normal(0, other, (few, n)).tolist(), strict=True)
+        shown = float(np.mean([label_test(mine, theirs).p <= ALPHA for mine, theirs in pairs]))
+        print(f"| no difference, one shown by labels, sd {one:g} and {other:g} | {_share(shown, few)} | | |")
+
+
 def _mean(values: Values) -> Values:
     return np.asarray(values.mean(axis=-1))
 
@@ -158,6 +180,7 @@ def main() -> None:
     bootstrap_table(arguments.bootstraps, arguments.seed)
     family_table(10 * arguments.bootstraps, arguments.seed)
     power_table(arguments.studies, arguments.seed)
+    unpaired_table(arguments.studies, arguments.seed)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from lerac.commands.figures import figure_app
 from lerac.commands.models import layers_command, schedule_command, snr_command
 from lerac.commands.recipes import recipes_app
 from lerac.commands.study import compare_command, report_command, train_command
-from lerac.study.errors import StudyError
+from lerac.study.errors import StudyError, printable
 
 __all__ = ["app", "run"]
 
@@ -38,6 +38,7 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command line; give the exit code. Bad input is one line on stderr and code 2, never a traceback."""
     try:
         code = app(arguments, standalone_mode=False)  # None, or the code of a typer.Exit
+        sys.stdout.flush()
     except _USAGE_ERROR as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
             print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
@@ -59,5 +60,5 @@ _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def _refuse(message: str) -> int:
-    print(f"lerac: {' '.join(message.split())}", file=sys.stderr)
+    print(f"lerac: {printable(' '.join(message.split()))}", file=sys.stderr)
     return 2

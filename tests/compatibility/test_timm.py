@@ -122,32 +122,29 @@ def test_create_optimizer(options):
 
 @GROUPS
 @SCHEDULERS
-@pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.compatible("timm: schedulers, step and step_update")
-def test_schedulers(scheduler, order, options):
+def test_schedulers(scheduler, options):
     """The loop by hand with the scheduler's rate times each layer's factor, whichever was built first; the rates that
     you see are those of a run without LeRaC.
     """
-    model = make_model()
-    optimizer = make_optimizer(model, **options)
-    if order == "before":
-        lerac.LeRaC(optimizer, model, k=K, ratio=RATIO)
-    schedule = make_scheduler(optimizer, scheduler)
-    if order == "after":
-        lerac.LeRaC(optimizer, model, k=K, ratio=RATIO)
-    plain_model = make_model()
-    plain = make_optimizer(plain_model, **options)
-    seen, expected = [], []
-    train(model, optimizer, schedule, before_step=lambda _: seen.append([g["lr"] for g in optimizer.param_groups]))
-    train(
-        plain_model,
-        plain,
-        make_scheduler(plain, scheduler),
-        before_step=lambda _: expected.append([g["lr"] for g in plain.param_groups]),
-    )
-    assert seen == expected
-    assert close(model, train_by_hand(scheduler, **options))
-    assert not close(model, plain_model)
+
+    def trained(*steps):
+        model = make_model()
+        optimizer, schedule, rates = make_optimizer(model, **options), None, []
+        for one in steps:
+            if one == "LeRaC":
+                lerac.LeRaC(optimizer, model, k=K, ratio=RATIO)
+            else:
+                schedule = make_scheduler(optimizer, scheduler)
+        train(model, optimizer, schedule, before_step=lambda _: rates.append([g["lr"] for g in optimizer.param_groups]))
+        return model, rates
+
+    (plain, expected), by_hand = trained("scheduler"), train_by_hand(scheduler, **options)
+    for order in (("LeRaC", "scheduler"), ("scheduler", "LeRaC")):
+        model, seen = trained(*order)
+        assert seen == expected
+        assert close(model, by_hand)
+        assert not close(model, plain)
 
 
 @pytest.mark.compatible("timm: layers of a model")

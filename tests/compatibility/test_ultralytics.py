@@ -56,8 +56,7 @@ def folder(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def settings(folder, tmp_path):
+def settings_in(folder, project):
     return {
         "data": folder / "data.yaml",
         "imgsz": 32,
@@ -71,9 +70,14 @@ def settings(folder, tmp_path):
         "deterministic": False,  # on a CPU it changes nothing but takes seconds to set
         "plots": False,
         "val": False,
-        "project": str(tmp_path),
+        "project": str(project),
         "verbose": False,
     }
+
+
+@pytest.fixture
+def settings(folder, tmp_path):
+    return settings_in(folder, tmp_path)
 
 
 class Seen:
@@ -140,17 +144,25 @@ def equal(ours, theirs):
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-@pytest.fixture
-def plain(folder, settings):
-    return Seen(folder, settings)
+@pytest.fixture(scope="module")
+def plain(folder, tmp_path_factory):
+    """A conventional training."""
+    return Seen(folder, settings_in(folder, tmp_path_factory.mktemp("plain")))
+
+
+@pytest.fixture(scope="module")
+def ours(folder, tmp_path_factory):
+    """The same training with a curriculum."""
+    return Seen(folder, settings_in(folder, tmp_path_factory.mktemp("ours")), {"k": K, "ratio": RATIO})
 
 
 @pytest.mark.compatible("Ultralytics: `attach(model, …)`, with the trainer's warm-up")
 @pytest.mark.parametrize("optimizer", ["SGD", "MuSGD", "AdamW", "auto"])
-def test_weights_and_their_average_are_those_of_param_groups_by_hand(folder, settings, optimizer):
+def test_weights_and_their_average_are_those_of_param_groups_by_hand(folder, settings, ours, optimizer):
     """Weights and their moving average are those of a trainer that splits its param groups by hand."""
-    settings |= {"optimizer": optimizer}
-    ours = Seen(folder, settings, {"k": K, "ratio": RATIO})
+    if optimizer != settings["optimizer"]:
+        settings |= {"optimizer": optimizer}
+        ours = Seen(folder, settings, {"k": K, "ratio": RATIO})
     theirs = Seen(folder, settings, trainer=ByHand)
     assert ours.attached.curriculum.finished
     assert len(ours.rates) == theirs.trainer.taken == EPOCHS * BATCHES
@@ -159,9 +171,8 @@ def test_weights_and_their_average_are_those_of_param_groups_by_hand(folder, set
 
 
 @pytest.mark.compatible("Ultralytics: `attach(model, …)`, with the trainer's warm-up")
-def test_the_trainer_sees_its_own_rates(folder, settings, plain):
+def test_the_trainer_sees_its_own_rates(ours, plain):
     """The trainer sees the rates that it would see without a curriculum, in every step."""
-    ours = Seen(folder, settings, {"k": K, "ratio": RATIO})
     assert ours.rates == plain.rates
     assert not equal(ours.weights, plain.weights)
 
@@ -173,8 +184,7 @@ def test_equal_rates_are_plain_training(folder, settings, plain):
     assert equal(ours.average, plain.average)
 
 
-def test_no_hook_is_left_anywhere(folder, settings):
-    ours = Seen(folder, settings, {"k": K, "ratio": RATIO})
+def test_no_hook_is_left_anywhere(ours):
     for model in (ours.trainer.model, ours.trainer.ema.ema):
         assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
     assert not ours.trainer.optimizer._optimizer_step_post_hooks
@@ -192,12 +202,11 @@ def test_epochs_are_counted_as_the_trainer_accumulates(folder, settings, nbs, wa
 
 
 @pytest.mark.compatible("Ultralytics: `results.csv` and loggers have the rate of every layer")
-def test_results_have_the_rate_of_every_layer(folder, settings):
+def test_results_have_the_rate_of_every_layer(ours):
     """At the end of every epoch, beside the rate of each param group."""
-    seen = Seen(folder, settings, {"k": K, "ratio": RATIO})
-    layers = seen.attached.curriculum.layers
+    layers = ours.attached.curriculum.layers
     assert len(layers) > 4
-    for epoch, row in enumerate(seen.table, start=1):
+    for epoch, row in enumerate(ours.table, start=1):
         progress = min(epoch * BATCHES / K, 1)
         for layer in layers:
             factor = (RATIO ** (layer.depth / layers[-1].depth)) ** (1 - progress)

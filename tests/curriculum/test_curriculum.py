@@ -447,6 +447,55 @@ def test_the_fake_step_of_distributed_checkpoint_is_not_counted():
         assert curriculum.steps == 4
 
 
+@pytest.mark.parametrize("lr", [0.0, torch.tensor(0.0)])
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
+def test_real_steps_at_rate_zero_with_zero_gradients_count(kind, lr):
+    model = make_net()
+    _, optimizer, curriculum = make(model, kind(model.parameters(), lr=lr), k=5)
+    for step in range(5):
+        for p in model.parameters():
+            p.grad = torch.zeros_like(p)
+        optimizer.step()
+        assert curriculum.steps == step + 1
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_only_stands_for_an_optimizer_is_named_with_what_to_pass(wrapped):
+    model = make_net()
+
+    class LayerWiseDummyOptimizer(optim.Optimizer):  # transformers
+        def __init__(self, optimizer_dict):
+            super().__init__([torch.randn(1, 1)], {"lr": 0.1})
+            self.optimizer_dict = optimizer_dict
+
+        def step(self, closure=None):
+            pass
+
+    class DummyOptim:  # accelerate
+        def __init__(self, params):
+            self.params = params
+
+    BF16_Optimizer = type("BF16_Optimizer", (), {"__module__": "deepspeed.runtime.bf16_optimizer"})
+    BF16_Optimizer.__init__ = lambda self, inner: setattr(self, "optimizer", inner)
+    own = {p: optim.SGD([p], lr=0.1) for p in model.parameters()}
+    for stands_for, message in [
+        (
+            LayerWiseDummyOptimizer(own),
+            r"LayerWiseDummyOptimizer does nothing .* for one in set\(optimizer.optimizer_dict",
+        ),
+        (DummyOptim(model.parameters()), "DummyOptim only stands for .* pass the one whose step"),
+        (BF16_Optimizer(optim.SGD(model.parameters(), lr=0.1)), "DeepSpeed's BF16_Optimizer flattens .* use stage 0"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            lerac.LeRaC(Wrapper(stands_for) if wrapped else stands_for, model, k=K)
+    optimizers = set(own.values())
+    curricula = [lerac.LeRaC(one, model, k=K, layers=layers_of(model)) for one in optimizers]  # as the message says
+    loss_of(model, 0).backward()
+    for one in optimizers:
+        one.step()
+    assert {curriculum.steps for curriculum in curricula} == {1}
+
+
 def test_a_first_step_at_rate_zero_counts():
     """Linear warm-ups start at 0."""
     model = make_net()

@@ -10,7 +10,7 @@ from torch import optim
 
 import lerac
 
-K, STEPS, RATIO = 20, 50, 1e-3
+K, STEPS, RATIO = 8, 16, 1e-3
 
 OPTIMIZERS = {
     "sgd": partial(optim.SGD, lr=0.1),

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from lerac.commands.options import DataRoot, Json, ModelName, Recipe, SeedList, Sets, SourceOption, Weights
-from lerac.study.errors import StudyError
+from lerac.study.errors import StudyError, printable
 
 __all__ = ["layers_command", "schedule_command", "snr_command"]
 
@@ -36,7 +36,7 @@ def layers_command(
         except (TypeError, ValueError) as error:
             raise StudyError(str(error)) from error
     for warning in caught:
-        print(f"lerac: {warning.message}", file=sys.stderr)
+        print(f"lerac: {printable(str(warning.message))}", file=sys.stderr)
     if as_json:
         print(json.dumps({"model": name, "layers": [layer.as_dict() for layer in layers]}, indent=2))
         return
@@ -51,7 +51,9 @@ def layers_command(
 def schedule_command(
     recipe: Recipe,
     source: SourceOption = None,
-    steps_per_epoch: Annotated[int | None, typer.Option(min=1, help="Default: what data and batch size give.")] = None,
+    steps_per_epoch: Annotated[
+        int | None, typer.Option(min=1, max=10**7, help="Default: what data and batch size give.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it: .svg, .pdf, .png.")] = None,
     as_json: Json = False,
 ) -> None:

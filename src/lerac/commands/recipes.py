@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lerac.commands.options import Json
-from lerac.study.errors import StudyError
+from lerac.study.errors import StudyError, printable
 from lerac.study.recipes.files import recipe_text
 
 __all__ = ["recipes_app"]
@@ -35,4 +35,4 @@ def recipes_command(context: typer.Context, as_json: Json = False) -> None:
 @recipes_app.command("show")
 def show_command(name: Annotated[str, typer.Argument(metavar="NAME", help="MODEL/DATASET or an alias.")]) -> None:
     """Print the TOML of a recipe."""
-    print(recipe_text(name), end="")
+    print("".join(sign if sign in "\n\t" else printable(sign) for sign in recipe_text(name)), end="")

@@ -153,7 +153,8 @@ class Factors:
             raise ValueError(
                 f"{len(lost)} parameters of the optimizer are in no layer of the curriculum: {some(lost)}. If they are "
                 "not the model's, pass nn.ModuleList([model, loss]) as the model; if the model got them later, pass "
-                "layers that have them to a new curriculum"
+                "layers that have them to a new curriculum; if DeepSpeed has flattened all layers into them since, use "
+                "its stage 0, which does not"
             )
         return ratios
 

@@ -74,6 +74,8 @@ def check_optimizer(optimizer: Any) -> Optimizer:
     """Unwrap the optimizer, and see that its step can be entered and take one rate per layer."""
     if isinstance(optimizer, LRScheduler):
         raise TypeError(f"optimizer must be a torch.optim.Optimizer, got the scheduler {type(optimizer).__name__}")
+    if reason := _no_optimizer(optimizer):
+        raise TypeError(reason)
     inner = innermost(optimizer)
     name = type(inner).__name__
     if isinstance(inner, LBFGS | Rprop):
@@ -110,6 +112,37 @@ def check_optimizer(optimizer: Any) -> Optimizer:
     if any("lr" not in group for group in inner.param_groups):
         raise TypeError(f"{name} has no learning rate 'lr' in its param groups, which LeRaC could multiply")
     return inner
+
+
+def _no_optimizer(optimizer: Any) -> str | None:
+    """Say what to pass in place of an object that stands for optimizers whose groups do not have the parameters."""
+    current: Any = optimizer
+    for _ in range(9):  # wrappers, from the outside
+        kind = type(current)
+        name = kind.__name__
+        if isinstance(found := getattr(current, "optimizer_dict", None), dict) and found:
+            return (
+                f"{name} does nothing in its step: an optimizer of each parameter, in its optimizer_dict, steps inside "
+                "the backward pass. Build a curriculum for each of them: for one in set(optimizer.optimizer_dict."
+                "values()): lerac.LeRaC(one, model, k=k)"
+            )
+        if "Dummy" in name and not isinstance(current, Optimizer):
+            return (
+                f"{name} only stands for an optimizer that is built later, from DeepSpeed's config for example: pass "
+                "the one whose step() updates the parameters; and if that is to be DeepSpeed's of stage 1, 2 or 3, "
+                "LeRaC cannot serve it, since it flattens the parameters of all layers into one tensor"
+            )
+        if kind.__module__.startswith("deepspeed.runtime") and not isinstance(current, nn.Module):
+            return (
+                f"DeepSpeed's {name} flattens the parameters of all layers into one tensor, so it cannot have one "
+                "learning rate per layer: use stage 0 without its own fp16 or bf16, where the optimizer stays as it is "
+                "and can be passed; or FSDP2, with layers=lerac.find_layers(model, *example_inputs)"
+            )
+        inside = [getattr(current, "__dict__", {}).get(key) for key in _WRAPPED_AS]
+        current = next((inner for inner in inside if inner is not None), None)
+        if current is None:
+            return None
+    return None
 
 
 def numbered(optimizer: Optimizer) -> str | None:

@@ -86,10 +86,13 @@ def found_inf(optimizer: Optimizer) -> bool:
 
 
 def is_fake_step(optimizer: Optimizer) -> bool:
-    """Tell the step that torch.distributed.checkpoint takes to create the state: every rate 0, every gradient zero."""
+    """Tell the step that torch.distributed.checkpoint takes to create the state: every rate 0, every gradient zero.
+
+    A real step may look the same, of an optimizer without state.
+    """
     if torch.compiler.is_compiling():  # looking into a tensor would break the graph; that step is not compiled
         return False
     if optimizer.state or any(float(group["lr"]) != 0 for group in optimizer.param_groups):
         return False
     gradients = (p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None)
-    return not any(bool(gradient.any()) for gradient in gradients)
+    return distributed_checkpoint_calls() and not any(bool(gradient.any()) for gradient in gradients)

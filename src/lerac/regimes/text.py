@@ -9,6 +9,7 @@ from lerac.curves import CURVES
 
 __all__ = [
     "DEFAULT_REGIMES",
+    "LARGEST",
     "OPTIONS",
     "REGIMES",
     "STAIRCASE",
@@ -20,6 +21,7 @@ __all__ = [
 
 DEFAULT_REGIMES = "conventional,warmup,cbs,lerac,lerac-reversed"
 STAIRCASE = "staircase"
+LARGEST = 1e30  # number of a regime; a product of some of them is still finite
 DEPTHS = ("measured", "registered")
 
 Value = int | float | str
@@ -28,7 +30,7 @@ Value = int | float | str
 def _number(low: float, high: float) -> Callable[[str], Value]:
     def parse(text: str) -> Value:
         number = float(text)
-        if not low < number <= high or number == float("inf"):
+        if not low < number <= high:
             raise ValueError
         return number
 
@@ -56,15 +58,15 @@ def _curve(text: str) -> Value:
 # Option → (parser, what it takes). `k` and `every` are in epochs; `base` and `updates` belong to the staircase; `lr`
 # is the full rate, so that each regime can be tuned by itself; `depth` says what orders the layers.
 OPTIONS: dict[str, tuple[Callable[[str], Value], str]] = {
-    "k": (_number(0, float("inf")), "a number of epochs above 0"),
+    "k": (_number(0, LARGEST), f"a number of epochs above 0, at most {LARGEST:g}"),
     "ratio": (_number(0, 1), "a number in (0, 1]"),
     "curve": (_curve, f"one of {', '.join(CURVES)}, {STAIRCASE}"),
-    "base": (_number(1, float("inf")), "a number above 1"),
+    "base": (_number(1, LARGEST), f"a number above 1, at most {LARGEST:g}"),
     "updates": (_count, "a count of 1 or more"),
-    "sigma": (_number(0, float("inf")), "a number above 0"),
+    "sigma": (_number(0, LARGEST), f"a number above 0, at most {LARGEST:g}"),
     "decay": (_number(0, 1), "a number in (0, 1]"),
-    "every": (_number(0, float("inf")), "a number of epochs above 0"),
-    "lr": (_number(0, float("inf")), "a learning rate above 0"),
+    "every": (_number(0, LARGEST), f"a number of epochs above 0, at most {LARGEST:g}"),
+    "lr": (_number(0, LARGEST), f"a learning rate above 0, at most {LARGEST:g}"),
     "depth": (_depth, " or ".join(DEPTHS)),
 }
 _LERAC, _CBS = ("k", "ratio", "curve", "base", "updates", "lr"), ("sigma", "decay", "every")

@@ -15,6 +15,7 @@ __all__ = [
     "StudyError",
     "fault",
     "library",
+    "printable",
     "shown",
 ]
 
@@ -52,6 +53,13 @@ class RunFailedError(Exception):
     def __init__(self, reason: str, trace: str) -> None:
         super().__init__(reason)
         self.trace = trace
+
+
+def printable(text: str) -> str:
+    """Write as escapes what would steer a terminal, and what no encoding has: texts may come from anybody."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "surrogatepass").decode() for sign in text
+    )
 
 
 def shown(value: Any) -> str:

@@ -173,8 +173,8 @@ def write_bytes(path: Path, write: Callable[[BinaryIO], object], *, durable: boo
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write UTF-8 text, as `write_bytes`."""
-    write_bytes(path, lambda file: file.write(text.encode()), durable=durable)
+    """Write UTF-8 text, as `write_bytes`; what it has no code for, such as names that are not UTF-8, as escapes."""
+    write_bytes(path, lambda file: file.write(text.encode(errors="backslashreplace")), durable=durable)
 
 
 def make_durable(path: Path) -> None:

@@ -12,6 +12,7 @@ __all__ = [
     "CachedSteps",
     "DecayRelativeToTheRate",
     "Engine",
+    "Float8Linear",
     "Graph",
     "GraphNet",
     "NumberedOverrides",
@@ -114,6 +115,30 @@ class RateInATensor(optim.Optimizer):
                 raise RuntimeError("lr was changed to a non-Tensor object")  # noqa: TRY004 # as torchao does
             for p in group["params"]:
                 p.sub_(group["lr"] * p.grad)
+
+
+class _Float8Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight):
+        ctx.save_for_backward(x, weight)
+        return _float8(x) @ _float8(weight).t()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, weight = ctx.saved_tensors
+        return _float8(gradient) @ _float8(weight), _float8(gradient).t() @ _float8(x)
+
+
+def _float8(x):
+    scale = 448 / x.abs().max().clamp(min=1e-12)
+    return (x * scale).to(torch.float8_e4m3fn).to(x.dtype) / scale
+
+
+class Float8Linear(nn.Linear):
+    """torchao: a product of its own, whose factors are converted inside, and then a sum with the bias."""
+
+    def forward(self, x):
+        return _Float8Product.apply(x, self.weight) + self.bias
 
 
 class Engine(nn.Module):

@@ -74,7 +74,7 @@ CHANGES = {
     "longer": lambda a, b: a.write_bytes(a.read_bytes() + b"x"),
     "shorter": truncated,
     "gone": lambda a, b: a.unlink(),
-    "one more": lambda a, b: a.with_name(f"{a.name}+").write_bytes(b"more"),
+    "one more": lambda a, b: a.with_name(f"{a.name}+").write_bytes(os.urandom(4)),
     "another name": lambda a, b: a.rename(a.with_name(f"{a.name}~")),
 }
 NO_CHANGES = {

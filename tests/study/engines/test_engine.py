@@ -33,39 +33,15 @@ class Watch:
         self.on_tick(self)
 
 
-def test_number_of_workers_does_not_change_a_byte(tmp_path):
-    study = make_study("conventional", "lerac", seeds=(0, 1))
-    here = train_here(tmp_path / "here", study)
-    for workers in (1, 2):
-        folder, watch = tmp_path / str(workers), Watch()
-        assert train_all(folder, study.runs(), workers=workers, progress=watch) == []
-        assert watch.most == workers
-        write_tables(folder, collect(folder, study.runs()))
-        assert (folder / "results.csv").read_bytes() == (here / "results.csv").read_bytes()
-
-
-def test_a_failed_run_does_not_stop_the_others(tmp_path):
-    study = make_study(seeds=(0, 1), epochs=1)
-    bad, good = study.runs()
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the worker in /proc")
+def test_failed_runs_and_killed_workers_stop_no_other_run_and_change_no_byte(tmp_path):
+    """One worker, of which the first run fails and the second is killed; then two, which continue both."""
+    before = children(os.getpid())
+    study = make_study("lerac", seeds=(0, 1, 2), epochs=30)
+    bad, victim, good = study.runs()
     path = tmp_path / bad.folder / "checkpoint.pt"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"no checkpoint")
-    watch = Watch()
-    [failure] = train_all(tmp_path, [bad, good], workers=1, progress=watch)
-    assert failure.run == bad
-    assert "\n" not in failure.reason
-    assert failure.reason.endswith("checkpoint.pt cannot be read; delete it to train this run from the start")
-    assert "Traceback" in RunFolder(tmp_path, bad).error()
-    assert watch.outcomes == {str(bad): failure.reason, str(good): None}
-    path.unlink()
-    assert train_all(tmp_path, [bad], workers=1, progress=Watch()) == []
-    assert RunFolder(tmp_path, bad).error() is None
-
-
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the worker in /proc")
-def test_a_killed_worker_is_reported_and_replaced(tmp_path):
-    before = children(os.getpid())
-    victim, other = make_study(seeds=(0, 1), epochs=200).runs()[0], make_run(seeds=(1,), epochs=1)
 
     def kill(watch):
         if watch.running == [victim] and RunFolder(tmp_path, victim).history():
@@ -74,12 +50,27 @@ def test_a_killed_worker_is_reported_and_replaced(tmp_path):
                     os.kill(pid, signal.SIGKILL)
 
     watch = Watch(kill)
-    [failure] = train_all(tmp_path, [victim, other], workers=1, progress=watch)
-    assert failure.run == victim
-    assert failure.reason == "the worker process died (killed by SIGKILL)"
-    assert RunFolder(tmp_path, victim).error().startswith(failure.reason)
-    assert RunFolder(tmp_path, other).status()["state"] == "done"
-    assert 0 < len(RunFolder(tmp_path, victim).history()) < 200
+    failed, killed = train_all(tmp_path, study.runs(), workers=1, progress=watch)
+    assert watch.most == 1
+    assert watch.outcomes == {str(bad): failed.reason, str(victim): killed.reason, str(good): None}
+    assert failed.run == bad
+    assert "\n" not in failed.reason
+    assert failed.reason.endswith("checkpoint.pt cannot be read; delete it to train this run from the start")
+    assert "Traceback" in RunFolder(tmp_path, bad).error()
+    assert killed.run == victim
+    assert killed.reason == "the worker process died (killed by SIGKILL)"
+    assert RunFolder(tmp_path, victim).error().startswith(killed.reason)
+    assert 0 < len(RunFolder(tmp_path, victim).history()) < 30
+    assert RunFolder(tmp_path, good).status()["state"] == "done"
+
+    path.unlink()
+    watch = Watch()
+    assert train_all(tmp_path, [bad, victim], workers=2, progress=watch) == []
+    assert watch.most == 2
+    assert RunFolder(tmp_path, bad).error() is None
+    write_tables(tmp_path, collect(tmp_path, study.runs()))
+    here = train_here(tmp_path / "here", study)
+    assert (tmp_path / "results.csv").read_bytes() == (here / "results.csv").read_bytes()
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the worker in /proc")

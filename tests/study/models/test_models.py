@@ -176,7 +176,7 @@ def test_layers_by_name_are_in_the_order_of_the_blocks(name):
     starts = [min(blocks[block]) for block in sorted(blocks)]
     assert len(starts) > 1
     assert starts == sorted(set(starts))
-    grouped = lerac.find_layers(named.model, *named.args)
+    grouped = lerac.group_layers(measured)
     assert stem in grouped[0].parameters
     assert head in grouped[-1].parameters
 

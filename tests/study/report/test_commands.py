@@ -229,6 +229,7 @@ def test_engine_and_places_are_those_of_the_study(tmp_path, monkeypatch):
     write_study(tmp_path, study)
     [run] = study.runs()
     trained_on = {"sha256": "0" * 64, "published": None, "places": {"--data-root": "/da ta", "--weights": "/w"}}
+    (tmp_path / run.folder).mkdir(parents=True)
     write_json(tmp_path / run.folder / "config.json", {"trained_on": trained_on, "environment": {}})
     analysis = analyse(collect(tmp_path, study.runs()))
     [command] = commands_of(study, analysis, Where([tmp_path], tmp_path, "ray"))

@@ -21,6 +21,7 @@ def whole(tmp_path_factory):
 
 def merged(tmp_path, *folders):
     _, results = merge(folders)
+    (tmp_path / "merged").mkdir(exist_ok=True)
     write_tables(tmp_path / "merged", results)
     return (tmp_path / "merged" / "results.csv").read_bytes()
 

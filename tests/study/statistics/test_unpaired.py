@@ -349,3 +349,20 @@ def test_too_few_runs_for_any_exact_test_are_a_note():
 def test_equal_values_for_all_seeds_are_asked_about(regimes, equal):
     said = f"{equal}: equal values for all seeds; is the seed used?"
     assert analyse(outcomes_of(regimes)).warnings == ({"mine:train": (said,)} if equal else {})
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 5e-324, 5e-10, 1e-9, 2e-9, 0.5, 1e16, 1e100, -1e100]), min_size=4, max_size=10),
+    st.booleans(),
+)
+@settings(deadline=None, max_examples=60)
+def test_no_value_is_too_small_or_too_large_or_too_near(values, paired):
+    half = len(values) // 2
+    regimes = {"conventional": values[:half], "lerac": values[half : 2 * half]}
+    found = analyse(outcomes_of(regimes) if paired else unpaired_of(regimes), claims={"score": 0.1})
+    json.dumps(found.as_dict(), allow_nan=False)
+    assert found.cells[1].verdict
+
+
+def test_a_spread_of_rounding_gives_no_outlook():
+    assert analyse(outcomes_of({"conventional": (0.0, 0.0), "lerac": (0.0, 1e-9)})).cells[1].outlook is None

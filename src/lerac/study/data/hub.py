@@ -33,7 +33,7 @@ def hub_table(folder: Path, part: str, columns: Sequence[str]) -> Any:
     for path in paths:
         try:
             there = pyarrow.parquet.read_schema(path).names
-        except (OSError, pyarrow.ArrowException) as error:
+        except (OSError, ValueError, pyarrow.ArrowException) as error:
             raise StudyError(f"{path}: cannot be read as parquet ({error}); download it again") from None
         if missing := [column for column in columns if column not in there]:
             raise StudyError(f"{path}: column {missing[0]!r} expected, found {', '.join(there)}")
@@ -41,7 +41,7 @@ def hub_table(folder: Path, part: str, columns: Sequence[str]) -> Any:
     datasets.disable_progress_bars()
     try:
         table = datasets.Dataset.from_parquet([str(path) for path in paths], columns=list(columns))
-    except (datasets.exceptions.DatasetGenerationError, OSError, pyarrow.ArrowException) as error:
+    except Exception as error:  # whatever it makes of metadata that it does not know
         cause = error.__cause__ or error
         raise StudyError(f"{folder}: {part}-*.parquet cannot be read ({cause}); download them again") from None
     finally:

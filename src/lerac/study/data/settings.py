@@ -1,12 +1,12 @@
 """What a recipe says about its data: the sections [data] and [data.augment]."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lerac.study.errors import StudyError
+from lerac.study.errors import StudyError, shown
 
 __all__ = ["BoxAugment", "DataSettings", "Section", "SoundAugment", "Task"]
 
@@ -18,6 +18,14 @@ class Section(BaseModel):
     """Values that are checked, never converted, and do not change; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _texts_can_be_printed(cls, values: Any) -> Any:
+        for text in _texts(values):
+            if not text.replace("\n", "").replace("\t", "").isprintable():
+                raise ValueError(f"no sign may be one that cannot be printed, got {shown(text)}")
+        return values
 
 
 class DataSettings(Section):
@@ -73,6 +81,19 @@ class DataSettings(Section):
     def asked_of_train(self) -> str:
         """Say how many training examples are asked for."""
         return f"train {'(all others)' if self.train is None else self.train}"
+
+
+def _texts(values: Any) -> Iterator[str]:
+    """Give every text in lists and mappings, keys too."""
+    left = [values]
+    while left:
+        match left.pop():
+            case str() as text:
+                yield text
+            case dict() as inside:
+                left += [*inside.keys(), *inside.values()]
+            case list() as inside:
+                left += inside
 
 
 class _Augment:

@@ -1,5 +1,7 @@
 """Progress of a study on the terminal, read from the metrics files of the runs."""
 
+import signal
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +28,8 @@ def report_failure(console: Console, folder: Path, run: PlannedRun, reason: str)
 class TerminalProgress:
     """A bar for the study and a line for each run in flight; on anything but a terminal a line per ended run.
 
+    Meanwhile Ctrl-C is a KeyboardInterrupt, so that workers are sent home and the terminal is left as it was.
+
     Args:
         console: where to.
         study: the folder of the study.
@@ -51,6 +55,7 @@ class TerminalProgress:
             self._overall = self._live.add_task("runs", total=self._total, completed=self._done, note="")
 
     def __enter__(self) -> Self:
+        self._on_interrupt = _on_interrupt(signal.default_int_handler)
         if self._live:
             self._live.start()
         return self
@@ -60,6 +65,7 @@ class TerminalProgress:
     ) -> None:
         if self._live:
             self._live.stop()
+        _on_interrupt(self._on_interrupt)
 
     def started(self, run: PlannedRun) -> None:
         """Show a line for the run."""
@@ -92,6 +98,14 @@ class TerminalProgress:
                 note = "" if latest is None else run.metric.text(latest)
                 total = run.epochs if run.epochs is not None else planned_epochs(files.path)
                 self._live.update(self._bar_of[run.folder], completed=last["epoch"] + 1, total=total, note=note)
+
+
+def _on_interrupt(handler: Any) -> Any:
+    """Say what Ctrl-C does from now on, and give what it did; one that is ignored stays so."""
+    before = signal.getsignal(signal.SIGINT)
+    if before in (signal.SIG_IGN, None) or threading.current_thread() is not threading.main_thread():
+        return before
+    return signal.signal(signal.SIGINT, handler)
 
 
 def _short(run: PlannedRun) -> str:

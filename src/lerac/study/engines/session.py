@@ -79,9 +79,9 @@ class Session:
         errors = Console(stderr=True)
         runs = list({run.folder: run for run in runs}.values())  # one training may have several names, as `lerac(k=3)`
         left = [run for run in runs if not self._ended(run)]
+        train_all = engine_of(self.engine) if workers != 0 else here.train_all
         with TerminalProgress(errors, self.folder, runs) as shown:
             progress = Pairing(shown, self.folder, runs) if paired else shown
-            train_all = engine_of(self.engine) if workers != 0 else here.train_all
             failures = train_all(self.folder, left, workers=workers, progress=progress)
         told = {failure.run.folder for failure in failures}
         failures += [Failure(run, GONE) for run in runs if run.folder not in told and not self._ended(run)]

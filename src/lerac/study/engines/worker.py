@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from lerac.study.errors import FolderInUseError, RunFailedError, StopStudyError, StorageError, StudyError
+from lerac.study.errors import (
+    FolderInUseError,
+    RunFailedError,
+    StopStudyError,
+    StorageError,
+    StudyError,
+    printable,
+)
 from lerac.study.own.processes import end_with_parent
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.runs import own as _own  # noqa: F401 - how such runs are trained
@@ -70,4 +77,4 @@ def attempt(study: Path, run: PlannedRun) -> Answer:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return printable(" ".join(str(error).split()))

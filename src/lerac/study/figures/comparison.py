@@ -17,7 +17,7 @@ __all__ = ["SIZE", "curve_figure", "differences_figure", "seeds_figure"]
 
 SIZE = (4.4, 2.9)  # inches: on a narrow phone, text is still 10 pixels high
 WIDEST = 20  # signs of a regime's name that fit beside others
-LONGEST = 45  # signs of a line beside which a figure has room for anything else
+LONGEST = 36  # signs of a line beside which a figure has room for anything else
 GREY = "#888888"
 
 
@@ -61,8 +61,9 @@ def differences_figure(summaries: Sequence[Summary], baseline: str, metric: Metr
             if difference.low is not None and difference.high is not None:
                 ends = (metric.scale * difference.low, metric.scale * difference.high)
                 axes.plot(ends, (row - 0.17, row - 0.17), linewidth=2.2, solid_capstyle="round", **style)
-        of = _broken(baseline) if len(baseline) > LONGEST else baseline
-        axes.set_xlabel(as_it_is(f"difference to {of},{chr(10) if len(baseline) > WIDEST else ' '}{unit}"))
+        of = _broken(baseline) if len(baseline) > LONGEST + WIDEST else baseline
+        unit = f",{chr(10) if len(baseline) > WIDEST else ' '}{unit}" if unit else ""
+        axes.set_xlabel(as_it_is(f"difference to {of}{unit}"))
     return figure
 
 
@@ -108,6 +109,7 @@ def _rows(names: Sequence[str]) -> tuple[Figure, Axes]:
 
 
 def _broken(name: str) -> str:
-    """Break a long name at its bracket, and what is still too long anywhere."""
-    lines = name.replace("(", "\n(").split("\n") if len(name) > WIDEST else [name]
-    return "\n".join(part for line in lines for part in (textwrap.wrap(line, 30) if len(line) > LONGEST else [line]))
+    """Break a long name at its bracket, and what is still too long anywhere; other scripts can be twice as wide."""
+    lines = name.replace("(", "\n(", 1).split("\n") if len(name) > WIDEST else [name]
+    most = LONGEST if name.isascii() else LONGEST // 2
+    return "\n".join(part for line in lines for part in (textwrap.wrap(line, most - 6) if len(line) > most else [line]))

@@ -145,9 +145,9 @@ def _check_sizes(network: nn.Module, file: Path) -> None:
     try:
         published = json.loads(file.read_text(encoding="utf-8"))
         missing = [key for key in _BERT_SIZES[:6] if key not in published]
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise StudyError(f"{str(file)!r} cannot be read as JSON ({error})") from None
-    if missing:
+    if missing or not isinstance(published, dict):
         raise StudyError(f"{str(file)!r} is no configuration of a BERT: it has no {', '.join(missing)}")
     for key in _BERT_SIZES:
         here = getattr(own.config, key)
@@ -187,7 +187,8 @@ def _read_pickle(file: Path) -> dict[str, Tensor]:
     except Exception as error:  # a zip, pickle or OS error: whatever is wrong with the file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StudyError(f"{str(file)!r} cannot be read as weights saved by torch ({reason})") from None
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+    by_name = isinstance(found, Mapping) and all(isinstance(name, str) for name in found)
+    if not by_name or not all(isinstance(value, Tensor) for value in found.values()):
         raise StudyError(f"{str(file)!r} must hold tensors by name, as its authors published it")
     return dict(found)
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
 from lerac.study.data import DATASETS
 from lerac.study.data.places import data_root
-from lerac.study.errors import StudyError
+from lerac.study.errors import StudyError, fault
 from lerac.study.plan.precision import check_precision
 from lerac.study.plan.study import Study
 from lerac.study.recipes.files import asked_by
@@ -46,18 +47,21 @@ def request_study(
     if repeated := {name for name in names if names.count(name) > 1}:
         raise StudyError(f"recipes: {', '.join(sorted(repeated))} is given twice")
     given = zip(loaded, recipes, strict=True)
-    files = {
+    anew = {
         r.name: asked_by(word) for r, word in given if r.name != ALIASES.get(word, word)
-    }  # a file, or model set anew
-    study = Study(
-        recipes=loaded,
-        regimes=[str(regime) for regime in split_regimes(regimes)],
-        seeds=list(seeds),
-        device=check_device(device) if here else device,
-        precision=precision,
-        processes=processes,
-        files=files,
-    )
+    }  # a file, or another model
+    try:
+        study = Study(
+            recipes=loaded,
+            regimes=[str(regime) for regime in split_regimes(regimes)],
+            seeds=list(seeds),
+            device=check_device(device) if here else device,
+            precision=precision,
+            processes=processes,
+            files=anew,
+        )
+    except ValidationError as error:
+        raise StudyError(f"this study cannot be written down: {fault(error)}") from None
     check_precision(precision, device, here=here)
     _check_processes(study)
     study.runs()  # every regime fits every recipe, or this raises

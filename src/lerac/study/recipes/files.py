@@ -71,7 +71,7 @@ def _built_in() -> dict[str, str]:
 def _parsed(name: str) -> dict[str, Any]:
     try:
         return tomllib.loads(recipe_text(name))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise StudyError(f"recipe {name}: not valid TOML ({error})") from None
 
 

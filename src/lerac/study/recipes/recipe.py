@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from lerac.study.data import DATASETS
 from lerac.study.data.settings import DataSettings, Section
 from lerac.study.data.tasks import metric_of
-from lerac.study.errors import StudyError
+from lerac.study.errors import StudyError, shown
 from lerac.study.metrics import Metric
 from lerac.study.models import MODELS
 from lerac.study.recipes.files import ALIASES, SOURCES, Source, read_settings, recipe_names, recipe_sources, recipe_text
@@ -36,6 +36,7 @@ from lerac.study.recipes.sections import (
 
 __all__ = ["ALIASES", "Recipe", "Source", "load_recipe", "recipe_names", "recipe_sources", "recipe_text"]
 
+DEEPEST = 16  # levels of sections and lists; recipes have four
 NOTES = ("cell", "published", "unknown", "parameters", "ranges", "surprises")
 InPaper = Literal["known", "unknown", "none"]
 Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -258,10 +259,18 @@ def load_recipe(name: str, overrides: Sequence[str] = (), source: Source | None 
     values = read_settings(name, source)
     for override in overrides:
         _override(values, override)
+    if _deep(values, DEEPEST):
+        raise StudyError(f"recipe {name}: sections or lists lie deeper in each other than {DEEPEST} levels")
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise StudyError(f"recipe {name}: {_one_line(error)}") from None
+
+
+def _deep(value: Any, levels: int) -> bool:
+    """Whether sections or lists lie deeper in each other than that; whatever comes later follows them by recursion."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 0 or _deep(one, levels - 1) for one in inside)
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -270,7 +279,9 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise StudyError(f"--set takes key=value like training.epochs=10, got {override!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except RecursionError:
+        raise StudyError(f"--set {override[:60]}…: nested too deeply") from None
+    except ValueError:  # no TOML, or a number of thousands of digits
         value = None if text == "none" else text  # a bare word, as people type it
     if key == "source":
         raise StudyError(f"--set {override}: the source says where a recipe's values come from; choose one by --source")
@@ -320,4 +331,4 @@ def _one_line(error: ValidationError) -> str:
     if first["type"] == "value_error":
         return f"{where}: {message}{more}" if where else f"{message}{more}"
     received: Mapping[str, Any] | Any = first["input"]
-    return f"{where}: {message[:1].lower()}{message[1:]}, got {received!r}{more}"
+    return f"{where}: {message[:1].lower()}{message[1:]}, got {shown(received)}{more}"

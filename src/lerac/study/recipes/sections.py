@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from lerac.curves import CURVES
+from lerac.regimes.text import LARGEST
 from lerac.study.data.settings import Section
 
 __all__ = [
@@ -19,7 +20,8 @@ __all__ = [
     "flat",
 ]
 
-Positive = Annotated[float, Field(gt=0)]
+MOST_EPOCHS = 1_000_000  # more is a slip, and no rate of theirs could be shown
+Positive = Annotated[float, Field(gt=0, le=LARGEST)]
 
 SCHEDULES: dict[str, tuple[str, ...]] = {
     "constant": (),
@@ -47,7 +49,7 @@ class TrainingSettings(Section):
             (`--set training.early_stopping=none`).
     """
 
-    epochs: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
     batch_size: Annotated[int, Field(ge=1)]
     drop_last: Literal[True] | None = None
     accumulate: Annotated[int, Field(ge=1)] | None = None
@@ -66,7 +68,7 @@ class OptimizerSettings(Section):
 
     name: Literal["sgd", "adam", "adamw", "adamax"]
     lr: Positive
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=LARGEST)] = 0.0
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
 
     @model_validator(mode="after")
@@ -92,7 +94,7 @@ class ScheduleSettings(Section):
 
     name: Literal["constant", "cosine", "step", "epoch-cosine", "plateau"]
     epochs: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)] | None = None
-    divide_by: Annotated[float, Field(gt=1)] | None = None
+    divide_by: Annotated[float, Field(gt=1, le=LARGEST)] | None = None
     floor: Annotated[float, Field(ge=0)] | None = None
     after: Annotated[int, Field(ge=0)] | None = None
     patience: Annotated[int, Field(ge=0)] | None = None
@@ -128,7 +130,7 @@ class StaircaseSettings(Section):
             the rate of the longest block that holds it.
     """
 
-    base: Annotated[float, Field(gt=1)]
+    base: Annotated[float, Field(gt=1, le=LARGEST)]
     cap: Positive
     updates_per_epoch: Literal[1, 2, 4]
     before_epoch: Annotated[int, Field(ge=2)] | None = None

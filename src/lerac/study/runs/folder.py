@@ -2,10 +2,11 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lerac.study.errors import StudyError
+from lerac.study.errors import StudyError, printable
 from lerac.study.files import make_folder, read_bytes, write_text
 from lerac.study.plan.study import Study
 from lerac.study.runs.own import settled, without_old_code
@@ -23,6 +24,8 @@ __all__ = [
 ]
 
 RESULTS = ("recipe", "regime", "seed", "split", "metric", "value", "epochs", "steps")
+NUMBER = re.compile(r"[+-](\d+(\.\d*)?(e[+-]?\d+)?|inf)")
+FORMULA = ("=", "+", "-", "@")  # what a spreadsheet computes begins with one of them
 TIMINGS = ("recipe", "regime", "seed", "seconds", "device")
 
 
@@ -100,9 +103,17 @@ def _ended(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Write CSV; floats are exact, None is an empty cell."""
+    """Write CSV; floats are exact, None is an empty cell, and no text is a formula to a spreadsheet."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows([_cell(value) for value in row] for row in rows)
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """Give a cell: a text that a spreadsheet would compute has an apostrophe before it; numbers stay as they are."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(FORMULA) and not NUMBER.fullmatch(text) else text

@@ -182,7 +182,7 @@ def outlook(
         ValueError: if claim or power is out of its range, see `seeds_needed`.
     """
     sd = difference.sd
-    if sd is None or not difference.spread:
+    if sd is None or sd < ROUNDING or not difference.spread:
         return None
     freedom = difference.freedom if isinstance(difference, UnpairedDifference) else None
     size = difference.mean if claim is None else claim

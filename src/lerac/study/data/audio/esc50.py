@@ -25,7 +25,7 @@ from lerac.study.data.hub import HUB_FILES, hub_table
 from lerac.study.data.places import Checked, Place, locate
 from lerac.study.data.settings import DataSettings
 from lerac.study.data.splits import Chosen, Splits, choose
-from lerac.study.errors import StudyError
+from lerac.study.errors import StudyError, shown
 
 __all__ = ["FOLDS", "NAME", "OFFICIAL", "RATE", "SECONDS", "check", "find", "load"]
 
@@ -175,8 +175,8 @@ def _take(clips: Clips, row: Mapping[str, Any], where: str) -> None:
     if not (match := PATTERN.fullmatch(name)):
         raise StudyError(f"{where}: filename must be like 1-100032-A-0.wav, got {name!r}")
     for key, allowed in (("fold", FOLDS), ("target", range(CLASSES))):
-        if not numbers[key].isdecimal() or int(numbers[key]) not in allowed:
-            raise StudyError(f"{where}: {key} must be {allowed[0]} to {allowed[-1]}, got {numbers[key]!r}")
+        if numbers[key] not in map(str, allowed):
+            raise StudyError(f"{where}: {key} must be {allowed[0]} to {allowed[-1]}, got {shown(row[key])}")
     fold, label = int(numbers["fold"]), int(numbers["target"])
     if (fold, label) != (int(match[1]), int(match[2])):
         raise StudyError(f"{where}: fold {fold} and target {label}, but the file is called {name}")

@@ -150,7 +150,7 @@ def read_xml(path: Path) -> ElementTree.Element:
         return ElementTree.parse(path).getroot()
     except FileNotFoundError:
         raise StudyError(f"{path}: this file is missing; unpack the data set again") from None
-    except (ElementTree.ParseError, OSError) as error:
+    except (ElementTree.ParseError, OSError, LookupError, ValueError) as error:  # the last two: of its encoding
         raise StudyError(f"{path}: cannot be read as XML ({error}); unpack the data set again") from None
 
 
