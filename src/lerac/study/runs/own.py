@@ -140,7 +140,7 @@ def noted(run: OwnRun, path: Path, status: dict[str, Any] | None) -> dict[str, A
 
 def warnings_of(experiment: Any, outcomes: Sequence[Outcome]) -> list[str]:
     """Say what the runs of somebody's own training have shown that must be known; nothing of other kinds."""
-    if not isinstance(experiment, FunctionExperiment):
+    if not isinstance(experiment, OwnExperiment):
         return []
     found, records = [], [(one, one.beside.get("record")) for one in outcomes if one.ended]
     within = dict.fromkeys(one.regime for one, record in records if record and record.within_curriculum)
@@ -150,9 +150,9 @@ def warnings_of(experiment: Any, outcomes: Sequence[Outcome]) -> list[str]:
     for word, how in (("save", "continued from their last save"), ("anew", "started anew")):
         if count := resumed.count(word):
             found.append(f"{count} of the runs were interrupted and {how}.")
-    if len(experiment.code) > 1:
+    if len(codes := getattr(experiment, "code", ())) > 1:
         used = Counter(str(one.beside["code"])[:10] for one in outcomes if "code" in one.beside)
-        listed = ", ".join(f"{code} {used[code]} runs" for code in (one[:10] for one in experiment.code))
+        listed = ", ".join(f"{code} {used[code]} runs" for code in (one[:10] for one in codes))
         found.append(f"The source has changed, which --code accept has accepted (sha256: {listed}).")
     return found
 
