@@ -324,6 +324,7 @@ class Unfreezes(lightning.Callback):
 
 @WAYS
 @pytest.mark.compatible("Lightning: continued after unfreezing")
+@pytest.mark.filterwarnings("ignore:LeRaC can tell a single layer apart")
 def test_continuing_after_layers_were_unfrozen(way, tmp_path):
     """The uninterrupted run, bit for bit: the layers are those that were found at the start."""
     whole, callbacks = build(way)

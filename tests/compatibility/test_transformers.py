@@ -198,6 +198,7 @@ class Unfreezes(transformers.TrainerCallback):
 
 @WAYS
 @pytest.mark.compatible("Transformers Trainer: continued after unfreezing")
+@pytest.mark.filterwarnings("ignore:LeRaC can tell a single layer apart")
 def test_continuing_after_layers_were_unfrozen(way, tmp_path):
     """The uninterrupted run, bit for bit: the layers are those that were found at the start."""
 

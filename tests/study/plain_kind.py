@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from lerac.study.data.settings import Section
 from lerac.study.metrics import Metric
-from lerac.study.plan.experiment import KINDS, run_folder
-from lerac.study.plan.study import Study, plan_run
+from lerac.study.plan.experiment import KINDS, plan_run, run_folder
+from lerac.study.plan.study import Study
 from lerac.study.runs.run import RunFolder, train
 
 SCORE = Metric("score", "max", digits=3)

@@ -12,21 +12,28 @@ import typer
 
 from lerac.commands.numbers import are_files, read_numbers
 from lerac.commands.options import (
+    Arms,
     Baseline,
     Claims,
+    Code,
+    Command,
+    Compared,
     DataRoot,
     Device,
     Goal,
     Json,
     Metric,
+    Name,
+    Paired,
     Power,
     Precision,
     Recipe,
-    Recipes,
+    Results,
     Scale,
     SeedList,
     Sets,
     SourceOption,
+    Threads,
     Tracker,
     Unit,
     Weights,
@@ -39,9 +46,6 @@ from lerac.study.recipes.regimes import parse_regime
 if TYPE_CHECKING:
     from lerac.study.engines.session import Session
     from lerac.study.plan.study import Run, Study
-    from lerac.study.report.commands import Where
-    from lerac.study.statistics.outcomes import Outcome
-    from lerac.study.statistics.question import Question
 
 __all__ = ["compare_command", "report_command", "train_command"]
 
@@ -49,10 +53,15 @@ A_MOMENT = 10.0  # seconds that another process may need to write the tables of 
 
 
 def compare_command(
-    recipes: Recipes,
-    regimes: Annotated[str, typer.Option(help="What to compare, options in brackets.")] = DEFAULT_REGIMES,
+    recipes: Compared = [],  # noqa: B006 - typer's way to say none
+    regimes: Annotated[
+        str | None,
+        typer.Option(
+            help="What to compare, options in brackets.", show_default=f"{DEFAULT_REGIMES}; of your own fewer"
+        ),
+    ] = None,
     seeds: SeedList = "5",
-    overrides: Sets = [],  # noqa: B006 - typer's way to say none
+    overrides: Sets = [],  # noqa: B006
     source: SourceOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the study; default: runs/RECIPE.")] = None,
     workers: Workers = None,
@@ -68,36 +77,63 @@ def compare_command(
     plan: Annotated[bool, typer.Option("--plan", help="Print the runs, train nothing.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Changes nothing: a study always continues.")] = False,
     as_json: Json = False,
+    metric: Metric = None,
+    goal: Goal = None,
+    unit: Unit = None,
+    scale: Scale = None,
+    name: Name = None,
+    threads: Threads = None,
+    code: Code = None,
+    paired: Paired = None,
+    command: Command = None,
+    results: Results = None,
+    arms: Arms = [],  # noqa: B006
 ) -> None:
     """Train every regime × seed, and report the differences.
 
-    The same command continues an interrupted study, and a longer list of regimes, seeds or recipes extends it.
+    What is compared is recipes, or a training of your own: functions as FILE.py:FUNCTION, or any --command, see
+    docs/your-own-training.md. The same command continues an interrupted study, and a longer list of regimes, seeds or
+    recipes extends it.
     """
+    from lerac.commands.own import OwnOptions, request_own
     from lerac.study.engines import require_engine
     from lerac.study.engines.session import Session
+    from lerac.study.own.functions import is_function
     from lerac.study.plan.request import default_out, parse_seeds, request_study, require_data, set_places
     from lerac.study.report.commands import Where
+    from lerac.study.report.telling import ask, tell
     from lerac.study.training.launch import refuse_launch
 
     refuse_launch("lerac compare")
     require_engine(engine)
     set_places(data_root, weights)
-    _track(tracker)
-    asked = request_study(
-        recipes, regimes, parse_seeds(seeds), overrides, source, device, precision, here=engine == "local"
-    )
+    here = engine == "local"
+    own = OwnOptions(metric, goal, unit, scale, name, threads, code, paired, command, results, tuple(arms))
+    if command is not None or any(is_function(word) for word in recipes):
+        only = {"--source": source, "--precision": precision if precision != "float32" else None, "--tracker": tracker}
+        asked = request_own(recipes, regimes, parse_seeds(seeds), overrides, device, own, only, here=here)
+    else:
+        own.refuse()
+        _track(tracker)
+        if not recipes:
+            raise StudyError("Missing argument 'RECIPE…', or --command")
+        asked = request_study(
+            recipes, regimes or DEFAULT_REGIMES, parse_seeds(seeds), overrides, source, device, precision, here=here
+        )
     session = Session(out or default_out(asked), asked, engine=engine)
     study = session.study()
-    question = _question(study, baseline, claims, power)
+    ask(study, baseline, claims, power, early=True)
     if plan:
         _print_plan(session.folder, study, _side_by_side(workers, engine, device), as_json=as_json)
         return
     require_data(asked)
     with session.claimed() as study:
-        failures = session.train(study.runs(), workers)
+        failures = session.train(study.runs(), workers, paired=paired == "require")
+        study = session.settled()
         outcomes = session.write_tables(study)
         where = Where([session.folder], session.folder, engine)
-        _tell(where, study, outcomes, question, as_json=as_json)
+        told = tell(where, study, outcomes, ask(study, baseline, claims, power))
+    told.show(as_json=as_json)
     if failures:
         raise typer.Exit(1)
 
@@ -168,10 +204,12 @@ def report_command(
 
     Such numbers are a CSV file with the columns regime, seed and value; see docs/statistics.md for others.
     """
+    from lerac.study.report.telling import ask, tell
+
     judged = {"metric": metric, "goal": goal, "unit": unit, "scale": scale}
     if are_files(folders):
         where, study, outcomes, question = read_numbers(folders, out, judged, baseline, claims, power)
-        _tell(where, study, outcomes, question, as_json=as_json)
+        tell(where, study, outcomes, question).show(as_json=as_json)
         return
     if given := [name for name, value in judged.items() if value is not None]:
         raise StudyError(f"--{given[0]} is of numbers in CSV files; a study says itself what it measures")
@@ -181,18 +219,11 @@ def report_command(
     from lerac.study.runs.merging import merge
 
     study, outcomes = merge(folders)
-    question = _question(study, baseline, claims, power)
+    question = ask(study, baseline, claims, power)
     where = Where(folders, out or folders[0])
     make_folder(where.out)
     write_tables(where.out, outcomes)
-    _tell(where, study, outcomes, question, as_json=as_json)
-
-
-def _question(study: "Study", baseline: str | None, claims: list[str], power: float) -> "Question":
-    from lerac.study.statistics.question import request_question
-
-    asked = None if baseline is None else str(parse_regime(baseline))
-    return request_question(study.regimes, study.metrics, asked, claims, power)
+    tell(where, study, outcomes, question).show(as_json=as_json)
 
 
 def _print_plan(folder: Path, study: "Study", side_by_side: int | None, *, as_json: bool) -> None:
@@ -225,27 +256,3 @@ def _track(names: list[str]) -> None:
     from lerac.study.training.trackers import set_trackers
 
     set_trackers(names)
-
-
-def _tell(where: "Where", study: "Study", outcomes: "list[Outcome]", question: "Question", *, as_json: bool) -> None:
-    """Compute the statistics, once for all; write page and tables; print."""
-    from rich.console import Console
-
-    from lerac.study.report.page import write_report
-    from lerac.study.report.tables import write_summary
-    from lerac.study.runs.comparison import compare
-    from lerac.study.statistics.whole_study import analyse
-    from lerac.study.terminal.study import print_study, study_json
-
-    analysis = analyse(
-        outcomes, baseline=question.baseline, claims=question.claims, power=question.power, folders=where.folders
-    )
-    comparisons, page = compare(study, outcomes, analysis), where.out / "report.html"
-    write_report(page, study, comparisons, analysis, where)
-    write_summary(where.out, comparisons)
-    if as_json:
-        print(json.dumps({"report": str(page), **study_json(comparisons, analysis)}, indent=2))
-        return
-    console = Console()
-    print_study(console, comparisons, analysis)
-    console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)

@@ -5,6 +5,13 @@ workers, `training` trains one, `runs` and `folder` keep them on disk, `statisti
 came out. Needs the extra: `pip install 'lerac[study]'`.
 """
 
+from typing import TYPE_CHECKING
+
 from lerac.lazy import lazily
 
-__getattr__, __dir__ = lazily(__name__, {})
+if TYPE_CHECKING:
+    from lerac.study.report.comparing import compare
+else:
+    __getattr__, __dir__ = lazily(__name__, {"compare": "report.comparing"})
+
+__all__ = ["compare"]

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-__all__ = ["FolderInUseError", "StorageError", "StudyError", "fault", "library", "printable", "shown"]
+__all__ = [
+    "FolderInUseError",
+    "RunFailedError",
+    "StopStudyError",
+    "StorageError",
+    "StudyError",
+    "fault",
+    "library",
+    "printable",
+    "shown",
+]
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
@@ -24,8 +34,25 @@ class FolderInUseError(StudyError):
     """Another process works in the folder."""
 
 
-class StorageError(StudyError):
+class StopStudyError(StudyError):
+    """What no other run of the study would fare better with: the first that meets it ends the study."""
+
+
+class StorageError(StopStudyError):
     """A file cannot be written, because the disk is full, for example: no other run could write its files either."""
+
+
+class RunFailedError(Exception):
+    """A run has failed in a process of its own.
+
+    Args:
+        reason: in one line.
+        trace: the whole of it, for `error.txt`.
+    """
+
+    def __init__(self, reason: str, trace: str) -> None:
+        super().__init__(reason)
+        self.trace = trace
 
 
 def printable(text: str) -> str:

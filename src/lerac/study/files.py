@@ -23,6 +23,7 @@ __all__ = [
     "folder_in",
     "make_durable",
     "make_folder",
+    "open_descriptor",
     "open_file",
     "parse_json",
     "read_bytes",
@@ -103,10 +104,10 @@ def open_file(path: Path) -> BinaryIO:
         FileNotFoundError: if there is none.
         StudyError: if it is a symbolic link, or anything but a file.
     """
-    return os.fdopen(_open(path, os.O_RDONLY), "rb")
+    return os.fdopen(open_descriptor(path, os.O_RDONLY), "rb")
 
 
-def _open(path: Path, flags: int) -> int:
+def open_descriptor(path: Path, flags: int) -> int:
     """Give a descriptor of a regular file, which is known to be one before anything is done to it."""
     with suppress(FileNotFoundError):
         _check_regular(path, path.lstat())  # before opening it, which a device may notice
@@ -179,7 +180,7 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 def make_durable(path: Path) -> None:
     """Wait until the disk has a file's content, or which files a folder has."""
     if not path.is_dir():
-        descriptor = _open(path, os.O_RDONLY)
+        descriptor = open_descriptor(path, os.O_RDONLY)
     elif os.name == "nt":  # which cannot open folders
         return
     else:
@@ -242,7 +243,7 @@ def claim(folder: Path, *, patience: float = 0.0, option: str = "--out") -> Iter
     lock = folder / ".lock"
     make_folder(folder)
     try:
-        descriptor = _open(lock, os.O_RDWR | os.O_CREAT)
+        descriptor = open_descriptor(lock, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise StorageError(refusal(lock, error)) from error
     locked = False

@@ -8,6 +8,7 @@ from studies import make_run, make_study, train_here
 
 from lerac.study.engines import machine
 from lerac.study.engines.local import train_all
+from lerac.study.own.processes import born_with
 from lerac.study.plan.study import Run
 from lerac.study.runs.folder import write_tables
 from lerac.study.runs.outcomes import collect
@@ -93,7 +94,7 @@ def test_an_interrupt_ends_the_workers_at_once(tmp_path):
 def test_workers_are_born_with_the_threads_of_the_run_and_the_parent_keeps_its_own(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    with machine.born_with(machine.variables(3, 2)):
+    with born_with(machine.variables(3, 2)):
         assert {os.environ[name] for name in machine.THREADS} == {"3"}
         assert os.environ["LERAC_LOADERS"] == "2"
     assert os.environ["OMP_NUM_THREADS"] == "7"

@@ -14,8 +14,9 @@ from pathlib import Path
 from lerac.study.engines import machine
 from lerac.study.engines.protocol import Failure, Progress
 from lerac.study.engines.worker import Answer, serve
-from lerac.study.errors import StorageError
+from lerac.study.errors import StopStudyError
 from lerac.study.files import make_folder
+from lerac.study.own.processes import born_with, without_main
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.runs.run import RunFolder
 
@@ -66,7 +67,7 @@ def _hire(study: Path, run: PlannedRun, most: int, crew: Sequence[Worker]) -> Wo
     process = context.Process(target=serve, args=(theirs, study), daemon=False)
     gpu = machine.least_busy(machine.gpus(run.device), [worker.gpu for worker in crew])
     environment = machine.variables(run.threads, machine.loaders_for(most)) | ({machine.GPUS: gpu} if gpu else {})
-    with machine.born_with(environment), _no_interrupt():
+    with born_with(environment), without_main(), _no_interrupt():
         process.start()
     theirs.close()
     return Worker(process, ours, gpu)
@@ -82,7 +83,7 @@ def _hear(worker: Worker, study: Path, progress: Progress) -> Failure | None:
     if worker.run is None or (answer := _answer(worker)) is None:
         return None
     if answer.hopeless:
-        raise StorageError(answer.failure)
+        raise StopStudyError(answer.failure)
     run, reason, worker.run = worker.run, _reason(answer, worker, study), None
     progress.ended(run, reason)
     return Failure(run, reason) if reason else None

@@ -2,15 +2,14 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 
 from lerac.study.data.loading import VARIABLE as LOADERS
 from lerac.study.data.loading import loaders_asked
 
-__all__ = ["born_with", "cores", "gpus", "least_busy", "loaders_for", "side_by_side", "variables"]
+__all__ = ["cores", "gpus", "least_busy", "loaders_for", "side_by_side", "variables"]
 
 THREADS = (
     "OMP_NUM_THREADS",
@@ -58,18 +57,3 @@ def loaders_for(workers: int) -> int:
 def variables(threads: int, loaders: int) -> dict[str, str]:
     """Give the environment of a worker. Torch and BLAS read theirs when they are loaded: it has to be born with it."""
     return {**dict.fromkeys(THREADS, str(threads)), LOADERS: str(loaders)}
-
-
-@contextmanager
-def born_with(environment: Mapping[str, str]) -> Iterator[None]:
-    """Let children inherit these variables; afterwards this process has its own again."""
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from lerac.study.plan.experiment import PlannedRun
+from lerac.study.plan.own import UNNAMED
 from lerac.study.runs.outcomes import SPLITS
+from lerac.study.runs.own import planned_epochs
 from lerac.study.runs.run import RunFolder
 
 __all__ = ["TerminalProgress", "report_failure"]
@@ -89,10 +91,13 @@ class TerminalProgress:
         if not self._live:
             return
         for run in self._running:
-            if history := RunFolder(self._study, run).history():
-                latest = history[-1].get(f"validation_{run.metric.name}")
+            files = RunFolder(self._study, run)
+            if history := files.history():
+                name, last = run.metric.name, history[-1]
+                latest = last.get(f"validation_{name}", last.get(name))
                 note = "" if latest is None else run.metric.text(latest)
-                self._live.update(self._bar_of[run.folder], completed=len(history), note=note)
+                total = run.epochs if run.epochs is not None else planned_epochs(files.path)
+                self._live.update(self._bar_of[run.folder], completed=last["epoch"] + 1, total=total, note=note)
 
 
 def _on_interrupt(handler: Any) -> Any:
@@ -111,8 +116,8 @@ def _short(run: PlannedRun) -> str:
 def _outcome(run: PlannedRun, status: dict[str, Any]) -> str:
     if status["state"] == "diverged":
         at = f" at step {status['steps']}" if status.get("steps") is not None else ""
-        return f"diverged{at} (loss not finite)"
-    name = run.metric.name
+        return f"diverged{at} ({status.get('reason', 'loss not finite')})"
+    [name] = [run.metric.name] if run.metric.name != UNNAMED else [*status["test"]]
     measured = [
         f"{split} {run.metric.text(status[split][name])}" for split in SPLITS[::-1] if name in status.get(split, {})
     ]

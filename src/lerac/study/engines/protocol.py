@@ -50,6 +50,6 @@ class Engine(Protocol):
 
         Raises:
             KeyboardInterrupt: after all workers have ended.
-            StorageError: if the study's folder cannot be written to, which no other run could either; after all
-                workers have ended. Calling again continues.
+            StopStudyError: if no other run would fare better, as when the study's folder cannot be written to; after
+                all workers have ended. Calling again continues.
         """

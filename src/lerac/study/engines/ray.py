@@ -20,7 +20,7 @@ from lerac.study.data.loading import loaders_asked
 from lerac.study.engines import machine
 from lerac.study.engines.protocol import Failure, Progress
 from lerac.study.engines.worker import Answer, attempt
-from lerac.study.errors import StorageError, StudyError
+from lerac.study.errors import StopStudyError, StudyError
 from lerac.study.files import read_bytes, write_text
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.runs.run import RunFolder
@@ -132,7 +132,7 @@ def _answer(reference: Any) -> Answer:
     """Give what a task answered; a process that has died is an answer.
 
     Raises:
-        StorageError: if no run of the study can be trained.
+        StopStudyError: if no run of the study can be trained.
         StudyError: if the nodes cannot run lerac.
     """
     try:
@@ -144,7 +144,7 @@ def _answer(reference: Any) -> Answer:
         reason = str(error).strip().splitlines()[0]
         return Answer(f"the worker process died ({type(error).__name__}: {reason})", died=True)
     if answer.hopeless:
-        raise StorageError(answer.failure)
+        raise StopStudyError(answer.failure)
     return answer
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lerac.study.engines import engine_of
+from lerac.study.engines import engine_of, here
+from lerac.study.engines.pairing import Pairing
 from lerac.study.engines.progress import TerminalProgress, report_failure
 from lerac.study.engines.protocol import Failure
 from lerac.study.engines.worker import GONE
@@ -64,13 +65,23 @@ class Session:
             write_study(self.folder, study)
             yield study
 
-    def train(self, runs: Sequence[PlannedRun], workers: int | None) -> int:
-        """Train what is left of runs; say on stderr how it goes and which failed and why, and give their number."""
+    def train(self, runs: Sequence[PlannedRun], workers: int | None, *, paired: bool = False) -> int:
+        """Train what is left of runs; say on stderr how it goes and which failed and why, and give their number.
+
+        Args:
+            runs: of the study.
+            workers: side by side at most; None: as many as there is room for; 0: none, in this process.
+            paired: whether runs of a seed that are not paired are an error.
+
+        Raises:
+            StudyError: if no other run would fare better than one did, or runs are not paired that have to be.
+        """
         errors = Console(stderr=True)
         runs = list({run.folder: run for run in runs}.values())  # one training may have several names, as `lerac(k=3)`
         left = [run for run in runs if not self._ended(run)]
-        train_all = engine_of(self.engine)
-        with TerminalProgress(errors, self.folder, runs) as progress:
+        train_all = engine_of(self.engine) if workers != 0 else here.train_all
+        with TerminalProgress(errors, self.folder, runs) as shown:
+            progress = Pairing(shown, self.folder, runs) if paired else shown
             failures = train_all(self.folder, left, workers=workers, progress=progress)
         told = {failure.run.folder for failure in failures}
         failures += [Failure(run, GONE) for run in runs if run.folder not in told and not self._ended(run)]
@@ -82,6 +93,12 @@ class Session:
 
     def _ended(self, run: PlannedRun) -> bool:
         return RunFolder(self.folder, run).status() is not None
+
+    def settled(self) -> Study:
+        """Write and give the study once more, which may know by now what its runs measure."""
+        study = self.study()
+        write_study(self.folder, study)
+        return study
 
     def write_tables(self, study: Study) -> list[Outcome]:
         """Write the tables of what has come out of a study, and give it."""

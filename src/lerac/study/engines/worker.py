@@ -1,17 +1,23 @@
 """A worker process: trains the runs it is handed, one after the other."""
 
-import os
 import signal
-import threading
 import traceback
 import warnings
 from dataclasses import dataclass
-from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from lerac.study.errors import FolderInUseError, StorageError, StudyError, printable
+from lerac.study.errors import (
+    FolderInUseError,
+    RunFailedError,
+    StopStudyError,
+    StorageError,
+    StudyError,
+    printable,
+)
+from lerac.study.own.processes import end_with_parent
 from lerac.study.plan.experiment import PlannedRun
+from lerac.study.runs import own as _own  # noqa: F401 - how such runs are trained
 from lerac.study.runs.run import RunFolder, train_run
 
 __all__ = ["GONE", "Answer", "attempt", "serve"]
@@ -37,7 +43,7 @@ class Answer:
 def serve(tasks: "Connection[Answer, PlannedRun | None]", study: Path) -> None:
     """Answer each run that arrives when it has been trained; a None ends the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     while (run := tasks.recv()) is not None:
         tasks.send(attempt(study, run))
 
@@ -51,10 +57,12 @@ def attempt(study: Path, run: PlannedRun) -> Answer:
             warnings.filterwarnings("ignore", ".* has no locks")  # as the study's own process has said
             train_run(study, run)
             ended = RunFolder(study, run).status() is not None
-    except StorageError as error:
+    except StopStudyError as error:
         return Answer(_line(error), hopeless=True)
     except FolderInUseError as error:  # whose folder it is, it is not ours to write to
         return Answer(_line(error))
+    except RunFailedError as error:
+        trace, reason = error.trace, _line(error)
     except Exception as error:
         trace, reason = traceback.format_exc(), f"{type(error).__name__}: {_line(error)}"
     else:
@@ -70,10 +78,3 @@ def attempt(study: Path, run: PlannedRun) -> Answer:
 
 def _line(error: Exception) -> str:
     return printable(" ".join(str(error).split()))
-
-
-def _end_with_parent() -> None:
-    """An orphan would train on beside the worker that continues its run."""
-    if (parent := parent_process()) is not None:
-        parent.join()
-        os._exit(1)

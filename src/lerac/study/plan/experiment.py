@@ -1,18 +1,21 @@
 """What can be planned, trained and compared: the little that every kind of experiment, and every run of it, must say.
 
 A kind is two classes: its experiments, and runs of them. What else rooms do with them is registered there, by class:
-`plan.study.plan_run` gives the run of a regime and a seed, `runs.run.train` trains one, and `report.details.details_of`
-gives what the report shows beside the outcomes, which a kind can do without. Recipes are one kind.
+`plan_run` gives the run of a regime and a seed, `runs.run.train` trains one, and `report.details.details_of` gives
+what the report shows beside the outcomes, which a kind can do without. Recipes are one kind, functions another.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import singledispatch
 from typing import Any, Protocol
 
+from lerac.study.errors import StudyError
 from lerac.study.metrics import Metric
+from lerac.study.recipes.sections import flat
 
-__all__ = ["KINDS", "Experiment", "PlannedRun", "run_folder"]
+__all__ = ["KINDS", "Experiment", "PlannedRun", "difference", "joined", "plan_run", "run_folder"]
 
 
 class Experiment(Protocol):
@@ -96,3 +99,48 @@ def run_folder(slug: str, regime: str, configuration: Mapping[str, Any], seed: i
     """
     digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:10]
     return f"runs/{slug}-{regime}-{digest}/{seed}"
+
+
+@singledispatch
+def plan_run(experiment: Any, study: Any, regime: str, seed: int) -> PlannedRun:
+    """Give the run of an experiment by a regime and a seed.
+
+    Every kind of experiment registers how that is made.
+
+    Args:
+        experiment: which.
+        study: the `Study` it is of, which says device and threads.
+        regime: canonical text.
+        seed: of the run.
+
+    Raises:
+        StudyError: if it cannot be trained by that regime.
+    """
+    raise TypeError(f"nobody has registered what a run of {type(experiment).__name__} is")
+
+
+@singledispatch
+def joined(old: Any, new: Any) -> Any:
+    """Give one experiment for two of one name, of which the second is asked for later.
+
+    A kind that can differ in more than its settings registers what becomes of that.
+
+    Raises:
+        StudyError: if their settings differ; says in what.
+    """
+    if found := difference(old, new):
+        raise StudyError(f"it has {old.name} with {found}")
+    return old
+
+
+def difference(old: Experiment, new: Experiment) -> str:
+    """Say in which kind or settings two experiments differ; empty if in none."""
+    if type(old) is not type(new):
+        return f"kind {type(old).__name__}, now asked for {type(new).__name__}"
+    before, after = dict(flat(old.settings())), dict(flat(new.settings()))
+    changed = [
+        f"{key} {before.get(key)}, now asked for {after.get(key)}"
+        for key in before | after
+        if before.get(key) != after.get(key)
+    ]
+    return "; ".join(changed)

@@ -17,7 +17,7 @@ from lerac.study.recipes.files import asked_by
 from lerac.study.recipes.recipe import ALIASES, Recipe, Source, load_recipe
 from lerac.study.recipes.regimes import split_regimes
 
-__all__ = ["parse_seeds", "request_study", "require_data", "set_places"]
+__all__ = ["check_device", "parse_seeds", "request_study", "require_data", "set_places"]
 
 
 MOST_SEEDS = 100_000  # more is a slip: somebody meant one seed
@@ -55,7 +55,7 @@ def request_study(
             recipes=loaded,
             regimes=[str(regime) for regime in split_regimes(regimes)],
             seeds=list(seeds),
-            device=_device(device) if here else device,
+            device=check_device(device) if here else device,
             precision=precision,
             processes=processes,
             files=anew,
@@ -99,7 +99,7 @@ def require_data(study: Study) -> None:
     Raises:
         StudyError: if a data set has files and there is no data root.
     """
-    if any(DATASETS[recipe.dataset].has_files for recipe in study.recipes):
+    if any(DATASETS[one.dataset].has_files for one in study.experiments if isinstance(one, Recipe)):
         data_root(None)
 
 
@@ -154,7 +154,12 @@ def _number(digits: str) -> int:
     return int(digits)
 
 
-def _device(name: str) -> str:
+def check_device(name: str) -> str:
+    """Give a device of this machine.
+
+    Raises:
+        StudyError: if it cannot be used here.
+    """
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import singledispatch
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
@@ -13,14 +12,14 @@ from lerac.study.data.settings import Section
 from lerac.study.data.tasks import metric_of
 from lerac.study.errors import StudyError, fault, shown
 from lerac.study.metrics import Metric
+from lerac.study.plan import command as _command  # noqa: F401 - a kind of experiment, as functions are
 from lerac.study.plan.curriculum import resolve, smooth
-from lerac.study.plan.experiment import KINDS, Experiment, PlannedRun, run_folder
+from lerac.study.plan.experiment import KINDS, Experiment, PlannedRun, joined, plan_run, run_folder
 from lerac.study.plan.precision import MIXED
 from lerac.study.recipes.recipe import Recipe
 from lerac.study.recipes.regimes import parse_regime
-from lerac.study.recipes.sections import flat
 
-__all__ = ["Run", "Study", "plan_run"]
+__all__ = ["Run", "Study"]
 
 
 @dataclass(frozen=True)
@@ -189,13 +188,13 @@ class Study(Section):
         for name in ("version", "device", "precision", "threads", "processes"):
             if (old := getattr(self, name)) != (new := getattr(other, name)):
                 raise StudyError(f"it has {name} {old}, now asked for {new}")
-        known = {experiment.name: experiment for experiment in self.experiments}
+        together = {experiment.name: experiment for experiment in self.experiments}
         for experiment in other.experiments:
-            if experiment.name in known and (found := _difference(known[experiment.name], experiment)):
-                raise StudyError(f"it has {experiment.name} with {found}")
+            known = together.get(experiment.name)
+            together[experiment.name] = experiment if known is None else joined(known, experiment)
         return self.model_copy(
             update={
-                "recipes": [*self.recipes, *(e for e in other.experiments if e.name not in known)],
+                "recipes": list(together.values()),
                 "regimes": list(dict.fromkeys(self.regimes + other.regimes)),
                 "seeds": sorted({*self.seeds, *other.seeds}),
                 "files": {**other.files, **self.files},
@@ -234,30 +233,6 @@ class Study(Section):
         self.model_copy(update={"seeds": self.seeds[:1]}).runs()  # every regime fits every experiment, or this raises
 
 
-@singledispatch
-def plan_run(experiment: Any, study: Study, regime: str, seed: int) -> PlannedRun:
-    """Give the run of an experiment by a regime and a seed.
-
-    Every kind of experiment registers how that is made; see `lerac.study.plan.experiment`.
-
-    Raises:
-        StudyError: if it cannot be trained by that regime.
-    """
-    raise TypeError(f"nobody has registered what a run of {type(experiment).__name__} is")
-
-
 @plan_run.register
 def _run_recipe(recipe: Recipe, study: Study, regime: str, seed: int) -> PlannedRun:
     return study.run(recipe, parse_regime(regime), seed)
-
-
-def _difference(old: Experiment, new: Experiment) -> str:
-    if type(old) is not type(new):
-        return f"kind {type(old).__name__}, now asked for {type(new).__name__}"
-    before, after = dict(flat(old.settings())), dict(flat(new.settings()))
-    changed = [
-        f"{key} {before.get(key)}, now asked for {after.get(key)}"
-        for key in before | after
-        if before.get(key) != after.get(key)
-    ]
-    return "; ".join(changed)

@@ -10,7 +10,7 @@ from lerac.study.statistics.analysis import Cell
 from lerac.study.statistics.student import CONFIDENCE
 from lerac.study.statistics.verdicts import p_number
 
-__all__ = ["PUBLISHED_RUNS", "table_csv", "table_tex", "write_summary"]
+__all__ = ["PUBLISHED_RUNS", "table_csv", "table_rows", "table_tex", "write_summary"]
 
 PUBLISHED_RUNS = 5  # behind each number of the paper's first version
 
@@ -41,7 +41,12 @@ def write_summary(folder: Path, comparisons: Sequence[Comparison]) -> None:
 
 def table_csv(comparisons: Sequence[Comparison]) -> str:
     """Write the table as CSV, in the unit that is shown, to six digits behind the point; what is not known is empty."""
-    return csv_text(COLUMNS, [_cells(one, cell) for one in comparisons for cell in one.cells])
+    return csv_text(COLUMNS, [list(row.values()) for row in table_rows(comparisons)])
+
+
+def table_rows(comparisons: Sequence[Comparison]) -> list[dict[str, object]]:
+    """Give the table, a dict per regime of every experiment, as table.csv has it."""
+    return [dict(zip(COLUMNS, _cells(one, cell), strict=True)) for one in comparisons for cell in one.cells]
 
 
 def table_tex(comparisons: Sequence[Comparison]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from lerac.study.errors import StudyError, printable
 from lerac.study.files import make_folder, read_bytes, write_text
 from lerac.study.plan.study import Study
+from lerac.study.runs.own import settled, without_old_code
 from lerac.study.statistics.outcomes import Outcome
 
 __all__ = [
@@ -37,7 +38,7 @@ def read_study(folder: Path) -> Study | None:
     path = folder / "study.json"
     try:
         content = read_bytes(path)
-        return None if content is None else Study.from_json(content.decode())
+        return None if content is None else settled(folder, Study.from_json(content.decode()))
     except NotADirectoryError:
         raise StudyError(f"{folder} is a file; a study needs a folder") from None
     except UnicodeDecodeError:
@@ -62,7 +63,7 @@ def extend_study(folder: Path, asked: Study, *, option: str = "--out") -> Study:
     if (present := read_study(folder)) is None:
         return asked
     try:
-        return present.extend(asked)
+        return without_old_code(folder, present, asked).extend(asked)
     except StudyError as error:
         raise StudyError(f"{folder} holds another study: {error}; choose another {option}") from None
 

@@ -1,11 +1,14 @@
 """From the files of runs to what statistics, tables, figures and the report are handed."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lerac.study.plan.experiment import PlannedRun
+from lerac.study.plan.own import OwnRun
 from lerac.study.runs.origin import places_here, read_origin
+from lerac.study.runs.own import noted
 from lerac.study.runs.run import RunFolder
 from lerac.study.statistics.outcomes import Origin, Outcome
 
@@ -22,7 +25,8 @@ def collect(folder: Path, runs: Iterable[PlannedRun]) -> list[Outcome]:
         status, config = files.status(), files.config()
         environments = [known["environment"] for known in (config, status) if known]
         origin = read_origin(config, files.path / "config.json")
-        outcomes.append(outcome_of(run, status, files.history(), files.error(), environments, origin))
+        outcome = outcome_of(run, status, files.history(), files.error(), environments, origin)
+        outcomes.append(replace(outcome, **noted(run, files.path, status)) if isinstance(run, OwnRun) else outcome)
     return outcomes
 
 

@@ -4,7 +4,6 @@ import json
 import math
 import platform
 import sys
-import zipfile
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import singledispatch
@@ -15,13 +14,12 @@ import numpy as np
 import torch
 
 import lerac
-from lerac.study.errors import StudyError, shown
+from lerac.study.errors import StudyError
 from lerac.study.files import (
     claim,
     folder_in,
     make_durable,
     make_folder,
-    open_file,
     parse_json,
     read_bytes,
     read_json,
@@ -29,6 +27,7 @@ from lerac.study.files import (
     write_json,
     write_text,
 )
+from lerac.study.own.saved import read_state, write_state
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.plan.study import Run
 from lerac.study.runs.origin import origin_of, read_origin, require_same_origin
@@ -40,7 +39,6 @@ from lerac.study.training.training import Training
 
 __all__ = ["RunFolder", "environment", "train", "train_run"]
 
-RUN = "run"  # key of a checkpoint: the folder of the run that wrote it
 A_MOMENT = 10.0  # seconds in which an orphan that still has the run, or a process that reads for it, ends
 
 
@@ -87,25 +85,7 @@ class RunFolder:
         Raises:
             StudyError: if the file is damaged, or of another run.
         """
-        path = self.path / "checkpoint.pt"
-        try:
-            file = open_file(path)
-        except FileNotFoundError:
-            return None
-        damaged = StudyError(f"{path} cannot be read; delete it to train this run from the start")
-        try:
-            with file, zipfile.ZipFile(file) as archive:
-                whole = archive.testzip() is None  # by its checksums, which torch.load does not compare
-                file.seek(0)
-                state = torch.load(file, map_location="cpu", weights_only=True) if whole else None
-        except Exception as error:  # whatever torch meets in what it does not expect
-            raise damaged from error
-        if not whole:
-            raise damaged
-        if not isinstance(state, dict) or (whose := state.pop(RUN, self.run.folder)) != self.run.folder:
-            what = f"is of the run {shown(whose)}" if isinstance(state, dict) else "holds no state of a run"
-            raise StudyError(f"{path} {what}; delete it to train this run from the start")
-        return state
+        return read_state(self.path / "checkpoint.pt", self.run.folder)
 
     def write_config(self, origin: Origin | None = None) -> None:
         """Write what the run is, what it is trained on, and the environment in which it was started."""
@@ -123,8 +103,7 @@ class RunFolder:
 
     def write_checkpoint(self, state: dict[str, Any]) -> None:
         """Write the state from which to continue: tensors and plain types."""
-        state = {**state, RUN: self.run.folder}  # of two seeds, nothing else would tell which is whose
-        write_bytes(self.path / "checkpoint.pt", lambda file: torch.save(state, file))
+        write_state(self.path / "checkpoint.pt", state, self.run.folder)
 
     def write_history(self, history: list[dict[str, Any]]) -> None:
         """Write the metrics, one JSON object per line and epoch."""

@@ -54,6 +54,7 @@ class Outcome:
         origin: what it was trained on; None where nobody knows.
         error: traceback of the last attempt, if that failed.
         folder: where its files are, relative to that of the study; None if it has none.
+        beside: what else its kind of experiment knows of it, for its own part of the report.
     """
 
     experiment: str
@@ -73,6 +74,7 @@ class Outcome:
     origin: Origin | None = None
     error: str | None = None
     folder: str | None = None
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.experiment} {self.regime} seed {self.seed}"

@@ -1,0 +1,176 @@
+"""Functions of somebody's own, small enough to train in a moment; as a script would have them."""
+
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+X = torch.randn(64, 6)  # drawn while the file is loaded: the same in every process
+Y = (X[:, 0] * X[:, 1] > 0).long()
+EPOCHS, STEPS = 3, 4
+
+
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2))
+
+
+def fit(trial, model, optimizer, first=0, epochs=EPOCHS, after=lambda epoch: None):
+    for epoch in range(first, epochs):
+        for batch in torch.randperm(64).split(64 // STEPS):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(X[batch]), Y[batch])
+            loss.backward()
+            optimizer.step()
+        trial.report(epoch, loss=loss, accuracy=accuracy(model))
+        after(epoch)
+    return accuracy(model)
+
+
+def accuracy(model):
+    with torch.no_grad():
+        return (model(X).argmax(1) == Y).float().mean().item()
+
+
+def start(trial, epochs=EPOCHS, **options):
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=trial.settings.get("lr", 0.5))
+    trial.attach(optimizer, model, epoch_steps=STEPS, epochs=epochs, **options)
+    return model, optimizer
+
+
+def train(trial):
+    value = fit(trial, *start(trial))
+    return {"validation": {"accuracy": value}, "test": {"accuracy": value, "other": 1}}
+
+
+def plain(trial):
+    return {"accuracy": fit(trial, *start(trial))}
+
+
+def number(trial):
+    return fit(trial, *start(trial))
+
+
+def saving(trial):
+    """Continues from its last epoch; the file of the environment says how long an epoch takes."""
+    model, optimizer = start(trial)
+    first = 0
+    if (state := trial.load()) is not None:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["epoch"]
+
+    def save(epoch):
+        trial.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1})
+        wait()
+
+    return {"accuracy": fit(trial, model, optimizer, first, after=save)}
+
+
+def starting_anew(trial):
+    return {"accuracy": fit(trial, *start(trial), after=lambda epoch: wait())}
+
+
+def wait():
+    time.sleep(float(os.environ.get("SLOW", 0)))
+
+
+def never_attached(trial):
+    model = Net()
+    return {"accuracy": fit(trial, model, torch.optim.SGD(model.parameters(), lr=0.5))}
+
+
+def attached_twice(trial):
+    model, optimizer = start(trial)
+    trial.attach(optimizer, model, epoch_steps=STEPS)
+
+
+def outlasting(trial):
+    start(trial, epochs=1)
+
+
+def fewer_steps(trial):
+    return {"accuracy": fit(trial, *start(trial, epochs=EPOCHS + 1))}
+
+
+def ends_early(trial):
+    return {"accuracy": fit(trial, *start(trial, epochs=None), epochs=1)}
+
+
+def ignores_rate(trial):
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    trial.attach(optimizer, model, epoch_steps=STEPS)
+    return {"accuracy": fit(trial, model, optimizer)}
+
+
+def several(trial):
+    return {"accuracy": 0.5, "loss": 1.5}
+
+
+def returns(trial):
+    return eval(trial.settings["value"])
+
+
+def fails(trial):
+    print("about to fail")
+    if trial.regime != "conventional" and trial.seed == 1:
+        raise RuntimeError("a fault\nof mine")
+    return plain(trial)
+
+
+def dies(trial):
+    os.kill(os.getpid(), 9) if trial.seed == 1 else None
+    return plain(trial)
+
+
+def exits(trial):
+    sys.exit(3)
+
+
+def draws(trial):
+    """What the generators give, and where the run is."""
+    print("from the function")
+    os.system("echo from a child")
+    return {
+        "python": random.random(),
+        "numpy": np.random.rand(),
+        "torch": torch.rand(()).item(),
+        "hash": hash("a word") % 1000,
+        "threads": torch.get_num_threads(),
+        "here": Path.cwd() == Path(trial.settings["directory"]),
+        "pid": os.getpid(),
+    } | {"here": float(Path.cwd() == Path(trial.settings["directory"]))}
+
+
+LEAK = []
+
+
+def leaks(trial):
+    LEAK.append(1)
+    os.environ["LEAK"] = "1"
+    return {"leaked": len(LEAK)}
+
+
+def other_weights(trial):
+    if trial.regime != "conventional":
+        torch.rand(1)
+    return plain(trial)
+
+
+def other_batch(trial):
+    model, optimizer = start(trial)
+    if trial.regime != "conventional":
+        torch.rand(1)
+    return {"accuracy": fit(trial, model, optimizer)}
+
+
+def other_steps(trial):
+    more = trial.regime != "conventional"
+    return {"accuracy": fit(trial, *start(trial, epochs=None), epochs=EPOCHS + more)}
