@@ -9,9 +9,11 @@ from lerac.study.recipes.files import Source
 
 __all__ = [
     "KINDS",
+    "Arms",
     "Baseline",
     "Claims",
     "Code",
+    "Command",
     "Compared",
     "DataRoot",
     "Device",
@@ -24,6 +26,7 @@ __all__ = [
     "Power",
     "Precision",
     "Recipe",
+    "Results",
     "Scale",
     "SeedList",
     "Sets",
@@ -42,7 +45,9 @@ Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="MODEL/DATASET, an
 Compared = Annotated[
     list[str],
     typer.Argument(
-        metavar="RECIPE…", help="MODEL/DATASET, an alias, or a TOML file; or functions of yours: FILE.py:FUNCTION."
+        metavar="RECIPE…",
+        help="MODEL/DATASET, an alias, or a TOML file; or functions of yours: FILE.py:FUNCTION. None with --command.",
+        show_default=False,
     ),
 ]
 Sets = Annotated[
@@ -69,15 +74,39 @@ Claims = Annotated[
 ]
 Power = Annotated[float, typer.Option(help="With which probability --claim is to be shown.")]
 Metric = Annotated[
-    str | None, typer.Option(help="Of functions and numbers: what they are, or which of several decides.")
+    str | None, typer.Option(help="Of your own, and of numbers: what they are, or which of several decides.")
 ]
 Goal = Annotated[str | None, typer.Option(help="Of both: whether more is better (max, the default) or less (min).")]
 Unit = Annotated[str | None, typer.Option(help="Of both: of what is shown, such as %.")]
 Scale = Annotated[float | None, typer.Option(help="Of both: from what is measured to what is shown, such as 100.")]
-Name = Annotated[str | None, typer.Option(help="Of functions: what tables call it; default: FILE:FUNCTION.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Of functions: threads of each run on the CPU; default: 1.")]
-Code = Annotated[str | None, typer.Option(metavar="accept", help="Of functions: go on although the file has changed.")]
+Name = Annotated[str | None, typer.Option(help="Of your own: what tables call it; default: FILE:FUNCTION.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Of your own: threads of each run on the CPU; default: 1.")]
+Code = Annotated[str | None, typer.Option(metavar="accept", help="Of your own: go on although the file has changed.")]
 Paired = Annotated[
-    str | None, typer.Option(metavar="require", help="Of functions: runs that are not paired are an error.")
+    str | None, typer.Option(metavar="require", help="Of your own: runs that are not paired are an error.")
+]
+Command = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WORDS",
+        help="Train by a command of yours, without a shell: 'python train.py --seed {seed} --out {folder}'. "
+        "Also filled in: {regime}, {lr}, and {key} of --set.",
+    ),
+]
+Results = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Of --command: a JSON object of numbers, or a CSV whose last row counts: '{folder}/result.json'.",
+    ),
+]
+Arms = Annotated[
+    list[str],
+    typer.Option(
+        "--arm",
+        metavar="NAME=WORDS",
+        help="Of --command, instead of --regimes, for a script without lerac.attach: words that are added, or put "
+        "where {arm} stands: lerac='--k 500'. Repeat it for each.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -12,9 +12,11 @@ import typer
 
 from lerac.commands.numbers import are_files, read_numbers
 from lerac.commands.options import (
+    Arms,
     Baseline,
     Claims,
     Code,
+    Command,
     Compared,
     DataRoot,
     Device,
@@ -26,6 +28,7 @@ from lerac.commands.options import (
     Power,
     Precision,
     Recipe,
+    Results,
     Scale,
     SeedList,
     Sets,
@@ -50,15 +53,15 @@ A_MOMENT = 10.0  # seconds that another process may need to write the tables of 
 
 
 def compare_command(
-    recipes: Compared,
+    recipes: Compared = [],  # noqa: B006 - typer's way to say none
     regimes: Annotated[
         str | None,
         typer.Option(
-            help="What to compare, options in brackets.", show_default=f"{DEFAULT_REGIMES}; of functions fewer"
+            help="What to compare, options in brackets.", show_default=f"{DEFAULT_REGIMES}; of your own fewer"
         ),
     ] = None,
     seeds: SeedList = "5",
-    overrides: Sets = [],  # noqa: B006 - typer's way to say none
+    overrides: Sets = [],  # noqa: B006
     source: SourceOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the study; default: runs/RECIPE.")] = None,
     workers: Workers = None,
@@ -82,11 +85,15 @@ def compare_command(
     threads: Threads = None,
     code: Code = None,
     paired: Paired = None,
+    command: Command = None,
+    results: Results = None,
+    arms: Arms = [],  # noqa: B006
 ) -> None:
     """Train every regime × seed, and report the differences.
 
-    What is compared is recipes, or functions of your own: FILE.py:FUNCTION, see docs/your-own-training.md. The same
-    command continues an interrupted study, and a longer list of regimes, seeds or recipes extends it.
+    What is compared is recipes, or a training of your own: functions as FILE.py:FUNCTION, or any --command, see
+    docs/your-own-training.md. The same command continues an interrupted study, and a longer list of regimes, seeds or
+    recipes extends it.
     """
     from lerac.commands.own import OwnOptions, request_own
     from lerac.study.engines import require_engine
@@ -100,13 +107,16 @@ def compare_command(
     refuse_launch("lerac compare")
     require_engine(engine)
     set_places(data_root, weights)
-    here, own = engine == "local", OwnOptions(metric, goal, unit, scale, name, threads, code, paired)
-    if any(is_function(word) for word in recipes):
+    here = engine == "local"
+    own = OwnOptions(metric, goal, unit, scale, name, threads, code, paired, command, results, tuple(arms))
+    if command is not None or any(is_function(word) for word in recipes):
         only = {"--source": source, "--precision": precision if precision != "float32" else None, "--tracker": tracker}
         asked = request_own(recipes, regimes, parse_seeds(seeds), overrides, device, own, only, here=here)
     else:
         own.refuse()
         _track(tracker)
+        if not recipes:
+            raise StudyError("Missing argument 'RECIPE…', or --command")
         asked = request_study(
             recipes, regimes or DEFAULT_REGIMES, parse_seeds(seeds), overrides, source, device, precision, here=here
         )

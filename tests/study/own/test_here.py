@@ -324,3 +324,11 @@ def test_a_damaged_state_is_refused(tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"nothing")
     with pytest.raises(StudyError, match=r"checkpoint\.pt cannot be read; delete it to train this run from the start"):
         trial.load()
+
+
+def test_a_training_that_ends_within_its_curriculum_is_a_warning(tmp_path):
+    study = compare(functions.ends_early, tmp_path, regimes="conventional,lerac(k=2)")
+    assert [row["n"] for row in study.table] == [2, 2]
+    text = " ".join(str(study).split())
+    assert "Training ended within the curriculum of lerac(curve=exponential,k=2,ratio=1e-6): a smaller k" in text
+    assert "not paired" not in text

@@ -78,7 +78,9 @@ class Record:
         return {
             "weights": _together(self.attached, lambda one: one.weights),
             "first batch": _together(self.attached, lambda one: one.batch),
-            "steps": _together(self.attached, lambda one: "scaled" if one.scaled else str(one.steps)),
+            "steps": _together(
+                self.attached, lambda one: "scaled" if one.scaled else str(one.steps) if one.ended else None
+            ),
         }
 
 

@@ -16,7 +16,7 @@ from lerac.study.plan.request import check_device
 from lerac.study.plan.study import Study
 from lerac.study.recipes.regimes import split_regimes
 
-__all__ = ["DEFAULT_REGIMES", "Judged", "parse_values", "request_functions"]
+__all__ = ["DEFAULT_REGIMES", "Judged", "parse_values", "plain", "request_functions"]
 
 DEFAULT_REGIMES = "conventional,warmup,lerac"  # that every network can be trained by
 
@@ -112,12 +112,12 @@ def request_functions(
     """
     if name is not None and len(sources) > 1:
         raise StudyError(f"--name {name}: {len(sources)} functions cannot have one name")
-    plain, decides = _plain(values), judged.checked()
+    settings, decides = plain(values), judged.checked()
     try:
         experiments = {
             word: FunctionExperiment(
                 name=source.name if name is None else name,
-                values=plain,
+                values=settings,
                 folder=os.getcwd(),  # noqa: PTH109 - as text
                 file=source.file,
                 function=source.function,
@@ -145,7 +145,7 @@ def request_functions(
     )
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """Give settings as JSON has them.
 
     Raises:
@@ -158,5 +158,5 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
             raise StudyError(f"settings: {key!r} is no plain JSON ({error}): {value!r:.80}") from None
         if not isinstance(key, str):
             raise StudyError(f"settings: names are text, got {key!r}")
-    plain: dict[str, Any] = json.loads(json.dumps(dict(values)))
-    return plain
+    as_json: dict[str, Any] = json.loads(json.dumps(dict(values)))
+    return as_json

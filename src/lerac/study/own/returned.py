@@ -13,13 +13,14 @@ SPLITS = ("validation", "test")
 EXPECTED = 'a number, a dict of numbers, or {"validation": {…}, "test": {…}} of them was expected'
 
 
-def values_of(returned: Any, single: str, who: str) -> Values:
+def values_of(returned: Any, single: str, who: str, verb: str = "returned") -> Values:
     """Give split → name → value.
 
     Args:
         returned: by the training.
         single: what one number is called.
         who: has returned it, for errors.
+        verb: what it has done, for errors.
 
     Raises:
         StopStudyError: if it is none of what is expected; says what it is.
@@ -27,23 +28,23 @@ def values_of(returned: Any, single: str, who: str) -> Values:
     if (value := number(returned)) is not None:
         return {"test": {single: value}}
     if not isinstance(returned, Mapping) or not returned:
-        raise StopStudyError(f"{who} returned {_shown(returned)}; {EXPECTED}")
+        raise StopStudyError(f"{who} {verb} {_shown(returned)}; {EXPECTED}")
     if any(isinstance(value, Mapping) for value in returned.values()):
         if strange := [split for split in returned if split not in SPLITS]:
-            raise StopStudyError(f"{who} returned values of {strange[0]!r}; {EXPECTED}")
+            raise StopStudyError(f"{who} {verb} values of {strange[0]!r}; {EXPECTED}")
         splits = {str(split): values for split, values in returned.items()}
     else:
         splits = {"test": returned}
-    return {split: _numbers(values, split, who) for split, values in splits.items()}
+    return {split: _numbers(values, split, f"{who} {verb}") for split, values in splits.items()}
 
 
-def _numbers(values: Any, split: str, who: str) -> dict[str, float]:
+def _numbers(values: Any, split: str, said: str) -> dict[str, float]:
     if not isinstance(values, Mapping):
-        raise StopStudyError(f"{who} returned {_shown(values)} as {split}; {EXPECTED}")
+        raise StopStudyError(f"{said} {_shown(values)} as {split}; {EXPECTED}")
     found = {}
     for name, value in values.items():
         if not isinstance(name, str) or not name or (read := number(value)) is None:
-            raise StopStudyError(f"{who} returned {name!r}: {_shown(value)} as {split}; {EXPECTED}")
+            raise StopStudyError(f"{said} {name!r}: {_shown(value)} as {split}; {EXPECTED}")
         found[name] = read
     return found
 
@@ -58,7 +59,7 @@ def number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def check_measured(values: Values, measure: str | None, who: str) -> None:
+def check_measured(values: Values, measure: str | None, who: str, verb: str = "returned") -> None:
     """See that the metric is among what was measured on the test split, or that there is only one thing.
 
     Raises:
@@ -67,11 +68,11 @@ def check_measured(values: Values, measure: str | None, who: str) -> None:
     there = list(values.get("test", {}))
     listed = ", ".join(there) or "nothing"
     if measure is None and len(there) != 1:
-        raise StopStudyError(f"{who} returned {listed} of the test split; say by --metric which of them decides")
+        raise StopStudyError(f"{who} {verb} {listed} of the test split; say by --metric which of them decides")
     if measure is not None and measure not in there:
         other = [split for split in values if split != "test" and measure in values[split]]
         where = f"; {measure} is there of {other[0]} only" if other else ""
-        raise StopStudyError(f"{who} returned no test {measure}, only {listed}{where}: --metric names one of those")
+        raise StopStudyError(f"{who} {verb} no test {measure}, only {listed}{where}: --metric names one of those")
 
 
 def not_finite(values: Values) -> str | None:

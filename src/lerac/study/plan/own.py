@@ -1,7 +1,7 @@
 """Trainings that people bring themselves: their experiments, and runs of them. This imports nothing of theirs."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -29,6 +29,8 @@ class OwnExperiment(Section):
         scale: from what is measured to the number that is shown.
         values: that the training is handed, as JSON has them.
         folder: in which it is trained: the working directory of whoever asked.
+        code: sha256 of the versions of its source that were used, the one in use last.
+        accept: whether another version may go on where one has ended runs; nothing that is kept.
     """
 
     name: str = Field(min_length=1)
@@ -38,16 +40,28 @@ class OwnExperiment(Section):
     scale: float = Field(default=1, gt=0)
     values: dict[str, Any] = Field(default_factory=dict)
     folder: str
+    code: list[str] = Field(min_length=1)
+    accept: bool = Field(default=False, exclude=True)
 
     @property
     def slug(self) -> str:
         """The name as a part of file names."""
-        return re.sub(r"[^\w+-]+", "-", self.name).strip("-") or "own"
+        return _slug(self.name)
+
+    @property
+    def made_by(self) -> str:
+        """What its code is of, in words."""
+        return "what it is made by"
 
     @property
     def metric(self) -> Metric:
         """What it is judged by."""
         return Metric(self.measure or UNNAMED, self.goal, self.unit, self.scale)
+
+    @property
+    def judged(self) -> dict[str, Any]:
+        """The metric as a run has it, whose name is None until it is known."""
+        return {"name": self.measure, "goal": self.goal, "unit": self.unit, "scale": self.scale}
 
     @property
     def published(self) -> Mapping[str, Sequence[float]]:
@@ -63,30 +77,6 @@ class OwnExperiment(Section):
         """Give what makes it another experiment, as plain types."""
         return {"goal": self.goal, **({"metric": self.measure} if self.measure else {}), **self.values}
 
-
-class FunctionExperiment(OwnExperiment):
-    """A function `train(trial)`.
-
-    Args:
-        kind: of experiment.
-        file: in which it is defined, absolute; empty where it has none, as in a notebook.
-        function: its name there.
-        module: by which its file is imported; None: from the file itself, as a script.
-        code: sha256 of the versions of its source that were used, the one in use last.
-        accept: whether another version may go on where one has ended runs; nothing that is kept.
-    """
-
-    kind: Literal["function"] = "function"
-    file: str
-    function: str
-    module: str | None = None
-    code: list[str] = Field(min_length=1)
-    accept: bool = Field(default=False, exclude=True)
-
-    def settings(self) -> dict[str, Any]:
-        """Give what makes it another experiment, as plain types; of its source, `joined` asks."""
-        return {"function": self.function, **super().settings()}
-
     def joined(self, new: Self) -> Self:
         """Give one for this one and the same as it is asked for later, whose source may have changed.
 
@@ -99,12 +89,46 @@ class FunctionExperiment(OwnExperiment):
             raise StudyError(f"it has {self.name} with {found}")
         if not (new.accept or set(new.code) <= set(self.code) or set(self.code) <= set(new.code)):
             raise StudyError(
-                f"{self.name}: {new.file or 'the function'} has changed since runs of it ended (sha256 "
+                f"{self.name}: {new.made_by} has changed since runs of it ended (sha256 "
                 f"{self.code[-1][:10]}, now {new.code[-1][:10]}); runs of both are no fair comparison. To use them "
                 "together all the same, add --code accept, which the report then says"
             )
         code = [*(one for one in self.code if one not in new.code), *new.code]
         return named.model_copy(update={"code": code, "accept": False})
+
+    def as_asked(self, new: Self, ended: Collection[str]) -> Self:
+        """Give it with the source by which it is asked for later, where no run by another has ended.
+
+        Args:
+            new: as it is asked for.
+            ended: regimes that have ended runs.
+        """
+        return self if ended else self.model_copy(update={"code": new.code})
+
+
+class FunctionExperiment(OwnExperiment):
+    """A function `train(trial)`.
+
+    Args:
+        kind: of experiment.
+        file: in which it is defined, absolute; empty where it has none, as in a notebook.
+        function: its name there.
+        module: by which its file is imported; None: from the file itself, as a script.
+    """
+
+    kind: Literal["function"] = "function"
+    file: str
+    function: str
+    module: str | None = None
+
+    @property
+    def made_by(self) -> str:
+        """What its code is of, in words."""
+        return self.file or "the function"
+
+    def settings(self) -> dict[str, Any]:
+        """Give what makes it another experiment, as plain types; of its source, `joined` asks."""
+        return {"function": self.function, **super().settings()}
 
 
 @dataclass(frozen=True)
@@ -117,7 +141,7 @@ class OwnRun:
         regime: canonical text, with nothing left open.
         seed: by which it is paired with the other regimes.
         settings: values that the training is handed; the `lr` of a regime among them.
-        source: file, function and module of a function.
+        source: file, function and module of a function; words, results and arm of a command, see `CommandExperiment`.
         code: sha256 of the source that it is to be trained by.
         judged: name (None: as `UNNAMED`), goal, unit and scale of the metric.
         directory: in which it is trained.
@@ -160,10 +184,14 @@ class OwnRun:
             "device": self.device,
             "threads": self.threads,
         }
-        return run_folder(self.slug, parse_regime(self.regime).name, hashed, self.seed)
+        return run_folder(self.slug, _slug(self.regime.partition("(")[0])[:40], hashed, self.seed)
 
     def __str__(self) -> str:
         return f"{self.experiment} {self.regime} seed {self.seed}"
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w+-]+", "-", name).strip("-") or "own"
 
 
 KINDS["function"] = FunctionExperiment.model_validate
@@ -180,12 +208,7 @@ def _run_function(experiment: FunctionExperiment, study: Any, regime: str, seed:
         settings={**experiment.values, **({} if lr is None else {"lr": lr})},
         source={"file": experiment.file, "function": experiment.function, "module": experiment.module},
         code=experiment.code[-1],
-        judged={
-            "name": experiment.measure,
-            "goal": experiment.goal,
-            "unit": experiment.unit,
-            "scale": experiment.scale,
-        },
+        judged=experiment.judged,
         directory=experiment.folder,
         slug=experiment.slug,
         device=study.device,
@@ -194,7 +217,7 @@ def _run_function(experiment: FunctionExperiment, study: Any, regime: str, seed:
 
 
 @joined.register
-def _join_functions(old: FunctionExperiment, new: Any) -> Any:
-    if not isinstance(new, FunctionExperiment):
+def _join_own(old: OwnExperiment, new: Any) -> Any:
+    if type(new) is not type(old):
         raise StudyError(f"it has {old.name} with {difference(old, new)}")
     return old.joined(new)

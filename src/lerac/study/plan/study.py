@@ -12,7 +12,7 @@ from lerac.study.data.settings import Section
 from lerac.study.data.tasks import metric_of
 from lerac.study.errors import StudyError, fault, shown
 from lerac.study.metrics import Metric
-from lerac.study.plan import own as _own  # noqa: F401 - a kind of experiment
+from lerac.study.plan import command as _command  # noqa: F401 - a kind of experiment, as functions are
 from lerac.study.plan.curriculum import resolve, smooth
 from lerac.study.plan.experiment import KINDS, Experiment, PlannedRun, joined, plan_run, run_folder
 from lerac.study.plan.precision import MIXED

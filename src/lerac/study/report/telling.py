@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lerac.study.plan.command import CommandExperiment
 from lerac.study.plan.own import OwnExperiment
 from lerac.study.plan.study import Study
 from lerac.study.recipes.regimes import parse_regime
@@ -84,7 +85,7 @@ def ask(
         power: see `Question`.
         early: whether nothing has been trained yet, so that what is measured may not be known.
     """
-    if baseline is not None:
+    if baseline is not None and baseline not in study.regimes and not _has_arms(study):
         regime = parse_regime(baseline)
         baseline = str(regime) if str(regime) in study.regimes else str(regime.complete())
     known = all(one.measure for one in study.experiments if isinstance(one, OwnExperiment))
@@ -100,6 +101,10 @@ def tell(where: Where, study: Study, outcomes: Sequence[Outcome], question: Ques
     write_report(page, study, comparisons, analysis, where)
     write_summary(where.out, comparisons)
     return Told(page, comparisons, analysis)
+
+
+def _has_arms(study: Study) -> bool:
+    return any(isinstance(one, CommandExperiment) and one.arms for one in study.experiments)
 
 
 def _cell(value: object) -> str:

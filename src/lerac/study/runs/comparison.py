@@ -8,6 +8,7 @@ from lerac.study.metrics import Metric
 from lerac.study.plan.experiment import Experiment
 from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import Recipe
+from lerac.study.runs.own import warnings_of
 from lerac.study.statistics.analysis import Analysis, Cell
 from lerac.study.statistics.outcomes import Origin, Outcome
 from lerac.study.statistics.summary import Summary
@@ -67,6 +68,7 @@ class Comparison:
             )
         if UNPUBLISHED in self.differs and not (isinstance(self.experiment, Recipe) and self.experiment.data.sample):
             warnings.append(f"The data is {UNPUBLISHED} of its name: the numbers say nothing about those.")
+        warnings += warnings_of(self.experiment, self.outcomes)
         return [*warnings, *self.analysis.warnings.get(self.experiment.name, ())]
 
     @property

@@ -1,23 +1,27 @@
 """Runs of trainings that people bring themselves: trained, checked, and read again."""
 
-from collections.abc import Callable
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lerac.study.errors import RunFailedError, StopStudyError, StudyError
 from lerac.study.files import folder_in
 from lerac.study.own import forked
+from lerac.study.own.command.running import perform_command
 from lerac.study.own.record import FILE, Record, read_record
 from lerac.study.own.returned import not_finite
 from lerac.study.own.running import Answer, held, perform
 from lerac.study.own.trial import FOLDER
 from lerac.study.plan.experiment import PlannedRun
-from lerac.study.plan.own import FunctionExperiment, OwnExperiment, OwnRun
+from lerac.study.plan.own import OwnExperiment, OwnRun
 from lerac.study.plan.study import Study
 from lerac.study.recipes.regimes import parse_regime
 from lerac.study.runs.run import RunFolder, train
+from lerac.study.statistics.outcomes import Outcome
 
-__all__ = ["noted", "planned_epochs", "settled", "without_old_code"]
+__all__ = ["noted", "planned_epochs", "settled", "warnings_of", "without_old_code"]
 
 UNSEEN: dict[str, str | None] = {"weights": None, "first batch": None, "steps": None}
 
@@ -26,8 +30,11 @@ UNSEEN: dict[str, str | None] = {"weights": None, "first batch": None, "steps": 
 def _train_own(run: OwnRun, files: RunFolder) -> None:
     path = files.path.absolute()
     interrupted = _prepare(run, files)
-    function = held(run.experiment)
-    answer = forked.call(run, path) if function is None else perform(run, path, function)
+    if run.kind == "command":
+        answer = perform_command(run, path)
+    else:
+        function = held(run.experiment)
+        answer = forked.call(run, path) if function is None else perform(run, path, function)
     if answer.stop is not None:
         raise StopStudyError(answer.stop)
     if answer.values is None:
@@ -43,14 +50,23 @@ def _prepare(run: OwnRun, files: RunFolder) -> bool:
     What an attempt has left that was trained by another version of the source is not continued.
     """
     before = (files.path / FOLDER).is_dir()
-    if (files.config() or {}).get("code") != run.code:
+    config = files.config() or {}
+    if (config.get("code"), (config.get("source") or {}).get("arm")) != (run.code, run.source.get("arm")):
         for name in ("checkpoint.pt", "metrics.jsonl", f"{FOLDER}/{FILE}", forked.OUTPUT):
             (files.path / name).unlink(missing_ok=True)
+        if run.kind == "command":  # which may go on from whatever is there
+            _empty(files.path / FOLDER)
         files.write_config()
     if not (files.path / "checkpoint.pt").exists():
         (files.path / "metrics.jsonl").unlink(missing_ok=True)
     folder_in(files.path, FOLDER).mkdir(exist_ok=True)
     return before
+
+
+def _empty(folder: Path) -> None:
+    """Remove what is in a folder but its lock, which an orphan may have."""
+    for path in folder.glob("*"):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _check(run: OwnRun, record: Record | None) -> None:
@@ -61,6 +77,14 @@ def _check(run: OwnRun, record: Record | None) -> None:
     """
     who = f"{run.experiment} ({run.regime}, seed {run.seed})"
     if record is None:
+        if run.source.get("arm") is not None:
+            return
+        if run.kind == "command":
+            raise StopStudyError(
+                f"{who}: the command has ended without {FOLDER}/{FILE}, so that nothing in it has called lerac.attach, "
+                "and every regime would be trained alike: add lerac.attach(optimizer, model, epoch_steps=len(loader)) "
+                'where the optimizer has been made, or, for a script that knows nothing of it, use --arm NAME="WORDS"'
+            )
         if parse_regime(run.regime).name == "conventional":
             return
         raise StopStudyError(
@@ -72,7 +96,7 @@ def _check(run: OwnRun, record: Record | None) -> None:
     for one in record.attached:
         if one.epochs is None or (promised := round(one.epochs * one.epoch_steps)) == one.steps:
             continue
-        if one.scaled and one.steps < promised:  # loss scaling skips steps
+        if not one.ended or (one.scaled and one.steps < promised):  # not counted to the end; loss scaling skips steps
             continue
         raise StopStudyError(
             f"{who} took {one.steps} optimizer steps, and attach was promised {promised} (epoch_steps="
@@ -90,7 +114,7 @@ def _status(run: OwnRun, files: RunFolder, answer: Answer, record: Record | None
         "seconds": answer.seconds,
         "code": run.code,
     }
-    if interrupted:
+    if interrupted and run.source.get("arm") is None:  # of arms, nobody can tell
         status["resumed"] = "save" if answer.loaded else "anew"
     if (reason := not_finite(answer.values or {})) is not None:
         return {"state": "diverged", "reason": reason, **status}
@@ -114,6 +138,25 @@ def noted(run: OwnRun, path: Path, status: dict[str, Any] | None) -> dict[str, A
     }
 
 
+def warnings_of(experiment: Any, outcomes: Sequence[Outcome]) -> list[str]:
+    """Say what the runs of somebody's own training have shown that must be known; nothing of other kinds."""
+    if not isinstance(experiment, OwnExperiment):
+        return []
+    found, records = [], [(one, one.beside.get("record")) for one in outcomes if one.ended]
+    within = dict.fromkeys(one.regime for one, record in records if record and record.within_curriculum)
+    if within:
+        found.append(f"Training ended within the curriculum of {', '.join(within)}: a smaller k, or more epochs.")
+    resumed = [one.beside.get("resumed") for one in outcomes]
+    for word, how in (("save", "continued from their last save"), ("anew", "started anew")):
+        if count := resumed.count(word):
+            found.append(f"{count} of the runs were interrupted and {how}.")
+    if len(codes := getattr(experiment, "code", ())) > 1:
+        used = Counter(str(one.beside["code"])[:10] for one in outcomes if "code" in one.beside)
+        listed = ", ".join(f"{code} {used[code]} runs" for code in (one[:10] for one in codes))
+        found.append(f"The source has changed, which --code accept has accepted (sha256: {listed}).")
+    return found
+
+
 def planned_epochs(path: Path) -> int | None:
     """Give how many epochs the training in a run's folder has said that it has; None if it has not."""
     record = read_record(path / FOLDER)
@@ -126,17 +169,20 @@ def settled(folder: Path, study: Study) -> Study:
     Raises:
         StudyError: if runs of one experiment have measured different things, and nobody has said which decides.
     """
-    return _changed(study, lambda one: {"measure": _measured(folder, study, one)} if one.measure is None else {})
+    return _changed(
+        study,
+        lambda one: one if one.measure else one.model_copy(update={"measure": _measured(folder, study, one)}),
+    )
 
 
 def without_old_code(folder: Path, present: Study, asked: Study) -> Study:
     """Give the study of a folder, with the source that is asked for where no run by another has ended."""
-    codes = {one.name: one.code for one in asked.experiments if isinstance(one, FunctionExperiment)}
+    later = {one.name: one for one in asked.experiments if isinstance(one, OwnExperiment)}
 
-    def change(one: OwnExperiment) -> dict[str, Any]:
-        if one.name not in codes or any(RunFolder(folder, run).status() for run in _runs_of(present, one)):
-            return {}
-        return {"code": codes[one.name]}
+    def change(one: OwnExperiment) -> OwnExperiment:
+        if type(new := later.get(one.name)) is not type(one):
+            return one
+        return one.as_asked(new, {run.regime for run in _runs_of(present, one) if RunFolder(folder, run).status()})
 
     return _changed(present, change)
 
@@ -154,8 +200,6 @@ def _runs_of(study: Study, experiment: OwnExperiment) -> list[PlannedRun]:
     return study.model_copy(update={"recipes": [experiment]}).runs()
 
 
-def _changed(study: Study, change: Callable[[OwnExperiment], dict[str, Any]]) -> Study:
-    recipes = [
-        one.model_copy(update=change(one)) if isinstance(one, OwnExperiment) else one for one in study.experiments
-    ]
+def _changed(study: Study, change: Callable[[OwnExperiment], OwnExperiment]) -> Study:
+    recipes = [change(one) if isinstance(one, OwnExperiment) else one for one in study.experiments]
     return study.model_copy(update={"recipes": recipes})
