@@ -168,7 +168,8 @@ class LeRaCCallback(Callback):
     def _in_epochs(self) -> bool:
         """Whether the length of epochs still decides what training does."""
         in_epochs = self._by_regime or self._epochs is not None
-        return in_epochs and not all(one.finished for one in (*self._curricula, *self._attached))
+        acting: list[LeRaC | Attached] = [*self._curricula, *self._attached]
+        return in_epochs and not all(one.finished for one in acting)
 
     def _check_epoch(self, epoch: int, steps: int) -> None:
         asked = self._attached[0].regime if self._attached else self._epochs
