@@ -110,7 +110,7 @@ def runs(network: str, count: int) -> None:
             out=folder, workers=1,
         )  # fmt: skip
         whole = time.perf_counter() - began
-        bare = sum(float(str(row["value"])) for row in study.table)
+        bare = sum(sum(cell.summary.values.values()) for cell in study.analysis.cells)
         print(
             f"| {network} | {2 * count} | {whole:.1f} | {bare:.1f} | {(whole - bare) / (2 * count):.2f} |", flush=True
         )
