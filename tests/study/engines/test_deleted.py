@@ -9,7 +9,7 @@ from studies import make_run, make_study
 from lerac.cli import run as command_line
 from lerac.study.engines import local, session
 from lerac.study.engines.worker import GONE, attempt
-from lerac.study.errors import StorageError
+from lerac.study.errors import StopStudyError, StorageError
 from lerac.study.files import make_folder, write_text
 from lerac.study.runs.run import RunFolder
 
@@ -86,7 +86,7 @@ def test_a_study_deleted_between_two_runs_of_a_worker(tmp_path):
         def ended(self, run, failure):
             shutil.rmtree(tmp_path / "study")
 
-    with pytest.raises(StorageError, match=r"study is gone, with all that was in it"):
+    with pytest.raises(StopStudyError, match=r"study is gone, with all that was in it"):
         local.train_all(tmp_path / "study", [first, second], workers=1, progress=Deleting())
     assert not (tmp_path / "study").exists()
 

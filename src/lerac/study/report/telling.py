@@ -87,7 +87,7 @@ def ask(
     """
     if baseline is not None and baseline not in study.regimes and not _has_arms(study):
         regime = parse_regime(baseline)
-        baseline = str(regime) if str(regime) in study.regimes else str(regime.complete())
+        baseline = str(regime.complete()) if str(regime.complete()) in study.regimes else str(regime)
     known = all(one.measure for one in study.experiments if isinstance(one, OwnExperiment))
     return request_question(study.regimes, study.metrics, baseline, claims if known or not early else (), power)
 
