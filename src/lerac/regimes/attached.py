@@ -8,7 +8,7 @@ from weakref import WeakSet
 from torch import nn
 from torch.optim import Optimizer
 
-from lerac.arguments import check_epoch_steps, check_epochs, check_layers, check_model, check_seed
+from lerac.arguments import check_epoch_steps, check_epochs, check_layers, check_model, check_saved, check_seed
 from lerac.curriculum.lerac import LeRaC
 from lerac.curriculum.optimizers import innermost
 from lerac.layers import Layer, named_parameters
@@ -180,17 +180,15 @@ class Attached:
             ValueError: if it is damaged, or of another regime.
             RuntimeError: if the regime was removed.
         """
-        if not isinstance(state, Mapping):
-            raise TypeError(f"the state of a regime is a dict, as state_dict() gives it, got {type(state).__name__}")
-        if missing := self.state_dict().keys() - state.keys():
-            raise ValueError(f"the state of the regime lacks {', '.join(sorted(missing))}; it has {', '.join(state)}")
-        if state["version"] != VERSION:
-            raise ValueError(f"the state of the regime has version {state['version']!r}, this lerac reads {VERSION}")
+        steps = check_saved(
+            state,
+            self.state_dict(),
+            a="the state of a regime",
+            the="the state of the regime",
+            steps="the steps of the regime",
+        )
         if state["regime"] != self.regime:
             raise ValueError(f"the checkpoint is of the regime {state['regime']!r}, and this is {self.regime!r}")
-        steps = state["steps"]
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-            raise ValueError(f"the steps of the regime must be a count of 0 or more, got {steps!r}")
         if self.curriculum is not None:
             self.curriculum.load_state_dict(state["curriculum"])
         if self.smoothing is not None:
