@@ -1,18 +1,11 @@
 """A function that does what our own digits training does has its statistics, to the last digit, for all regimes."""
 
-import copy
-
-import torch
+from plain_digits import train_by_hand
 from studies import make_study, train_here
-from torch.nn import functional
 
 import lerac.study
-from lerac.regimes.drawing import derive
-from lerac.study.plan.curriculum import steps_per_epoch
 from lerac.study.runs.outcomes import collect
-from lerac.study.seeds import seed_everything
 from lerac.study.statistics.whole_study import analyse
-from lerac.study.training.training import build
 
 EPOCHS, SEEDS = 8, (0, 1)
 REGIMES = [
@@ -27,39 +20,10 @@ REGIMES = [
 ]
 
 
-def right(network, split):
-    network.eval()
-    with torch.inference_mode():
-        return float((network(split.inputs).argmax(1) == split.labels).sum()) / len(split)
-
-
 def digits(trial):
-    """The loop of `lerac compare digits` as somebody would write it down: the best epoch by validation is tested."""
     [run] = make_study("conventional", seeds=(trial.seed,), epochs=EPOCHS).runs()
-    data, network = build(run)
-    options, steps = run.settings["optimizer"], steps_per_epoch(run.settings)
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=options["lr"], momentum=options["momentum"], weight_decay=options["weight_decay"]
-    )
-    attached = trial.attach(optimizer, network, epoch_steps=steps, epochs=EPOCHS)
-    best, kept = -1.0, None
-    for epoch in range(EPOCHS):
-        seed_everything(derive(run.seed, "epoch", epoch))
-        network.train()
-        generator = torch.Generator().manual_seed(derive(run.seed, "order", epoch))
-        for batch in torch.randperm(len(data.train), generator=generator).split(32):
-            optimizer.zero_grad()
-            functional.cross_entropy(network(data.train.inputs[batch]), data.train.labels[batch]).backward()
-            optimizer.step()
-        if (found := right(network, data.validation)) > best:
-            best, kept = (
-                found,
-                copy.deepcopy((network.state_dict(), attached.smoothing and attached.smoothing.state_dict())),
-            )
-    network.load_state_dict(kept[0])
-    if attached.smoothing:
-        attached.smoothing.load_state_dict(kept[1])
-    return {"validation": {"accuracy": best}, "test": {"accuracy": right(network, data.test)}}
+    _, _, best, test = train_by_hand(run, trial.attach)
+    return {"validation": {"accuracy": best}, "test": {"accuracy": test}}
 
 
 def cells(analysis):

@@ -1,19 +1,15 @@
 """A plain loop with `lerac.attach` is the study's own loop, bit for bit, for every regime of the same recipe."""
 
-import copy
 import math
+from functools import partial
 
 import pytest
-import torch
+from plain_digits import train_by_hand
 from studies import equal, make_run, trained, untimed
-from torch.nn import functional
 
 import lerac
-from lerac.regimes.drawing import derive
 from lerac.regimes.text import REGIMES, Regime, parse_regime
 from lerac.study.plan.curriculum import steps_per_epoch
-from lerac.study.seeds import seed_everything
-from lerac.study.training.training import build
 
 EPOCHS = 4
 
@@ -33,39 +29,9 @@ def filled(run):
 def test_every_regime(regime):
     run = make_run(regime, epochs=EPOCHS, seeds=(3,))
     assert run.settings["schedule"]["name"] == "constant"
-    data, network = build(run)
-    options = run.settings["optimizer"]
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=options["lr"], momentum=options["momentum"], weight_decay=options["weight_decay"]
-    )
-    attached = lerac.attach(
-        optimizer, network, filled(run), epoch_steps=steps_per_epoch(run.settings), epochs=EPOCHS, seed=run.seed
-    )
-
-    def measure(split):
-        network.eval()
-        with torch.inference_mode():
-            outputs = network(split.inputs)
-        return float(functional.cross_entropy(outputs, split.labels)), int((outputs.argmax(1) == split.labels).sum())
-
-    losses, best, kept = [], -1, None
-    for epoch in range(EPOCHS):
-        seed_everything(derive(run.seed, "epoch", epoch))
-        network.train()
-        generator = torch.Generator().manual_seed(derive(run.seed, "order", epoch))
-        for batch in torch.randperm(90, generator=generator).split(32):
-            optimizer.zero_grad()
-            functional.cross_entropy(network(data.train.inputs[batch]), data.train.labels[batch]).backward()
-            optimizer.step()
-        loss, right = measure(data.validation)
-        losses.append(loss)
-        if right > best:
-            best, kept = right, copy.deepcopy((network.state_dict(), attached.state_dict()))
+    last, losses, _, test = train_by_hand(run, partial(lerac.attach, regime=filled(run), seed=run.seed))
     own = trained(run)
-    assert equal(own.state_dict()["network"], network.state_dict())
+    assert equal(own.state_dict()["network"], last)
     history = untimed(own.history)
     assert all(math.isclose(a, b["validation_loss"], rel_tol=1e-6) for a, b in zip(losses, history, strict=True))
-    network.load_state_dict(kept[0])
-    if attached.smoothing:
-        attached.smoothing.load_state_dict(kept[1]["smoothing"])
-    assert measure(data.test)[1] / len(data.test) == own.test().score
+    assert test == own.test().score
