@@ -17,7 +17,7 @@ from lerac.study.plan.request import check_device
 from lerac.study.plan.study import Study
 from lerac.study.recipes.regimes import split_regimes
 
-__all__ = ["DEFAULT_REGIMES", "Judged", "parse_values", "plain", "request_functions", "study_of"]
+__all__ = ["DEFAULT_REGIMES", "Judged", "own_study", "parse_values", "plain", "request_functions"]
 
 DEFAULT_REGIMES = "conventional,warmup,lerac"  # that every network can be trained by
 
@@ -135,10 +135,10 @@ def request_functions(
     if twice := [one for one in names if names.count(one) > 1]:
         raise StudyError(f"{twice[0]} is the name of two functions; compare them in folders of their own")
     files = {experiment.name: word for word, experiment in experiments.items()}
-    return study_of(list(experiments.values()), split_regimes(regimes), seeds, device, threads, here=here, files=files)
+    return own_study(list(experiments.values()), split_regimes(regimes), seeds, device, threads, here=here, files=files)
 
 
-def study_of(
+def own_study(
     experiments: Sequence[OwnExperiment],
     regimes: Sequence[Regime | str],
     seeds: Sequence[int],

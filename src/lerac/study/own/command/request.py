@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lerac.study.errors import StudyError
-from lerac.study.own.request import Judged, plain, study_of
+from lerac.study.own.request import Judged, own_study, plain
 from lerac.study.plan.command import RESERVED, CommandExperiment, code_of
 from lerac.study.plan.placeholders import ARM, places
 from lerac.study.plan.study import Study
@@ -104,7 +104,7 @@ def request_command(
         )
     except ValidationError as error:
         raise StudyError(f"--{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from None
-    study = study_of([experiment], list(arms) or list(by_regimes), seeds, device, threads, here=here)
+    study = own_study([experiment], list(arms) or list(by_regimes), seeds, device, threads, here=here)
     study.runs()  # every placeholder can be filled, or this raises
     return study
 
