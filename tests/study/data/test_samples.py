@@ -171,7 +171,7 @@ def test_number_of_workers(root, monkeypatch):
 
 @pytest.mark.parametrize(("name", "chance"), [("cifar10", 0.1), ("fashion-mnist", 0.1), ("food101", 0.01)])
 def test_a_network_learns_a_sample(root, name, chance):
-    data = load(name, root, size=16) if name == "food101" else load(name, root)
+    data = load(name, root) if name == "cifar10" else load(name, root, size=16)
     (x, y), (u, v) = (s.__getitems__(list(range(len(s)))) for s in (data.train, data.test))
     torch.manual_seed(0)
     size = x.shape[-1]
