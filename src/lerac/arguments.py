@@ -23,6 +23,7 @@ __all__ = [
     "check_lr",
     "check_model",
     "check_ratio",
+    "check_saved",
     "check_seed",
     "check_sigma",
     "some",
@@ -174,6 +175,32 @@ def check_layers(layers: Any, model: nn.Module) -> tuple[Layer, ...]:
             names.append(first)
         checked[layer.name] = Layer(layer.name, layer.depth, tuple(names), layer.placed)
     return tuple(sorted(checked.values(), key=lambda layer: layer.depth))
+
+
+def check_saved(state: Any, own: Mapping[str, Any], *, a: str, the: str, steps: str) -> int:
+    """Give the count of steps in a saved state, if it can be one of these.
+
+    Args:
+        state: that is to be loaded.
+        own: what `state_dict()` gives now.
+        a: what any such state is called in errors.
+        the: what this one is called.
+        steps: what its count is called.
+
+    Raises:
+        TypeError: if it is not a dict.
+        ValueError: if it is damaged, or of another version.
+    """
+    if not isinstance(state, Mapping):
+        raise TypeError(f"{a} is a dict, as state_dict() gives it, got {type(state).__name__}")
+    if missing := own.keys() - state.keys():
+        raise ValueError(f"{the} lacks {', '.join(sorted(missing))}; it has {', '.join(state)}")
+    if state["version"] != own["version"]:
+        raise ValueError(f"{the} has version {state['version']!r}, this lerac reads {own['version']}")
+    count = state["steps"]
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise ValueError(f"{steps} must be a count of 0 or more, got {count!r}")
+    return count
 
 
 def _in_unit(value: Any, what: str) -> float:

@@ -619,7 +619,7 @@ def test_data_without_a_length_takes_k(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({}, TypeError, "either as k, in optimizer steps, or in epochs; got neither"),
+        ({"ratio": 1e-3}, TypeError, "either as k, in optimizer steps, or in epochs; got neither"),
         ({"k": 0}, ValueError, "k must be at least 1 optimizer step, got 0"),
         ({"k": 5, "epochs": 1}, TypeError, "got k=5 and epochs=1"),
         ({"epochs": "5"}, TypeError, "epochs must be a number, such as 5 or 0.5, got '5'"),

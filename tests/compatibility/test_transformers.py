@@ -436,7 +436,7 @@ def test_a_trainer_with_a_loss_that_calls_the_model(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({}, TypeError, "either as k, in optimizer steps, or in epochs; got neither"),
+        ({"ratio": 1e-3}, TypeError, "either as k, in optimizer steps, or in epochs; got neither"),
         ({"k": 0}, ValueError, "k must be at least 1 optimizer step, got 0"),
         ({"k": 5, "epochs": 1}, TypeError, "got k=5 and epochs=1"),
         ({"epochs": True}, TypeError, "epochs must be a number, such as 5 or 0.5, got True"),

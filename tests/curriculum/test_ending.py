@@ -118,6 +118,15 @@ def test_it_is_said_once_for_a_line():
     assert len(told(program)) == 1
 
 
+@pytest.fixture
+def interruptible():
+    """A shell's background job, as the tests may be, ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_nothing_is_said_while_an_exception_is_handled():
     def program():
         try:
@@ -175,8 +184,8 @@ PROGRAMS = {
     "epochs": ("m = build(3)\ntrain(*m[:2], 60)", EPOCHS),
     "exception in a function": ("def main():\n    m = build()\n    train(*m[:2], 3)\n    raise ValueError\nmain()",
                                 None),
-    "Ctrl-C": ("import os, signal\nm = build()\ntrain(*m[:2], 3)\nos.kill(os.getpid(), signal.SIGINT)\n"
-               "import time; time.sleep(5)", None),
+    "Ctrl-C": ("import os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nm = build()\n"
+               "train(*m[:2], 3)\nos.kill(os.getpid(), signal.SIGINT)\nimport time; time.sleep(5)", None),
     "cells": ("cell = compile('m = build()\\ntrain(*m[:2], n)', '<cell>', 'exec')\n"
               "n = 2\nexec(cell)\nn = 5\nexec(cell)", None),
     "a child": ("import os, gc\nm = build()\nif not os.fork():\n    del m\n    gc.collect()\n    raise SystemExit\n"

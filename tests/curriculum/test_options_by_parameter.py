@@ -91,6 +91,7 @@ def tells(sizes):
     return len(set(sizes)) > 1 or sizes[0] > 4
 
 
+@pytest.mark.filterwarnings("ignore:LeRaC can tell a single layer apart")
 @settings(max_examples=50, deadline=None)
 @given(programs())
 def test_entries_go_with_their_parameters_or_are_refused(program):

@@ -213,6 +213,7 @@ def test_a_lost_trail_is_told():
         find_layers(RoundTrip(), torch.zeros(1, 4))
 
 
+@pytest.mark.filterwarnings("ignore:LeRaC can tell a single layer apart")
 def test_the_curriculum_refuses_too_and_takes_the_order_of_registration_where_it_is_given():
     model = RoundTrip()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)

@@ -68,7 +68,7 @@ def mutate(path: Path, others: list[Path], choose: random.Random, victim: Path) 
     elif how == "cut":
         path.write_bytes(content[: choose.randrange(len(content) + 1)])
     elif how == "other":
-        shutil.copy(choose.choice(others), path)
+        path.write_bytes(choose.choice(others).read_bytes())
     elif how == "deep":
         path.write_bytes(choose.choice([b"[", b'{"a":', b"<a>"]) * 10**5)
     else:

@@ -95,6 +95,8 @@ def compare_command(
     docs/your-own-training.md. The same command continues an interrupted study, and a longer list of regimes, seeds or
     recipes extends it.
     """
+    if command is None and not recipes:
+        raise StudyError("Missing argument 'RECIPE…', or --command")
     from lerac.commands.own import OwnOptions, request_own
     from lerac.study.engines import require_engine
     from lerac.study.engines.session import Session
@@ -115,8 +117,6 @@ def compare_command(
     else:
         own.refuse()
         _track(tracker)
-        if not recipes:
-            raise StudyError("Missing argument 'RECIPE…', or --command")
         asked = request_study(
             recipes, regimes or DEFAULT_REGIMES, parse_seeds(seeds), overrides, source, device, precision, here=here
         )

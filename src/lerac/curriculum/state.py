@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
+from lerac.arguments import check_saved
 from lerac.curves import CURVES, Curve
 from lerac.layers import Layer
 
@@ -74,15 +75,9 @@ def check_state(state: Any, own: Mapping[str, Any]) -> tuple[int, list[Layer] | 
         TypeError: if it is not a dict.
         ValueError: if it is damaged, or of a curriculum with other arguments; both values are named.
     """
-    if not isinstance(state, Mapping):
-        raise TypeError(f"a curriculum's state is a dict, as state_dict() gives it, got {type(state).__name__}")
-    if missing := own.keys() - state.keys():
-        raise ValueError(f"the curriculum's state lacks {', '.join(sorted(missing))}; it has {', '.join(state)}")
-    if state["version"] != VERSION:
-        raise ValueError(f"the curriculum's state has version {state['version']!r}, this lerac reads {VERSION}")
-    steps = state["steps"]
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-        raise ValueError(f"the curriculum's steps must be a count of 0 or more, got {steps!r}")
+    steps = check_saved(
+        state, own, a="a curriculum's state", the="the curriculum's state", steps="the curriculum's steps"
+    )
     for key in ("k", "ratio", "curve"):
         if state[key] != own[key]:
             raise ValueError(

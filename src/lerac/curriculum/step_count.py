@@ -1,6 +1,7 @@
 """What the optimizer carries of its curriculum, so that every kind of checkpoint does; and which of its steps count."""
 
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 import torch
@@ -9,6 +10,7 @@ from torch.optim import Optimizer
 __all__ = [
     "LAYERS_KEY",
     "STEP_KEY",
+    "called_from",
     "carries",
     "distributed_checkpoint_calls",
     "found_inf",
@@ -73,8 +75,13 @@ def write(optimizer: Optimizer, count: int | None, layers: str | None) -> None:
 
 def distributed_checkpoint_calls() -> bool:
     """Whether torch.distributed.checkpoint is what is running."""
+    return called_from(lambda module: module.startswith("torch.distributed.checkpoint"))
+
+
+def called_from(is_it: Callable[[str], bool]) -> bool:
+    """Whether a module of whose name this is true is what is running."""
     frame: FrameType | None = sys._getframe()
-    while frame and not frame.f_globals.get("__name__", "").startswith("torch.distributed.checkpoint"):
+    while frame and not is_it(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
     return frame is not None
 

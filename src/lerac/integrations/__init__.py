@@ -16,13 +16,15 @@ from lerac.lazy import lazily
 if TYPE_CHECKING:
     from lerac.integrations import epochs as epochs
     from lerac.integrations import lightning as lightning
+    from lerac.integrations import regime as regime
+    from lerac.integrations import training_step as training_step
     from lerac.integrations import transformers as transformers
     from lerac.integrations import ultralytics as ultralytics
 else:
     _FRAMEWORKS = ("lightning", "transformers", "ultralytics")
     __getattr__, __dir__ = lazily(__name__, {}, listed=[name for name in _FRAMEWORKS if find_spec(name)])
 
-__all__ = ["check_duration", "check_epoch", "check_fits", "layer_rates", "missing", "steps_of"]
+__all__ = ["check_duration", "check_epoch", "check_fits", "layer_rates", "missing", "options_of", "steps_of"]
 
 
 def missing(package: str, extra: str) -> ImportError:
@@ -52,6 +54,11 @@ def check_duration(k: Any, epochs: Any) -> None:
         raise ValueError(f"epochs must be above 0 and finite, got {epochs}")
 
 
+def options_of(ratio: Any, curve: Any) -> dict[str, Any]:
+    """Give the arguments of `LeRaC` that an adapter was given."""
+    return {name: value for name, value in (("ratio", ratio), ("curve", curve)) if value is not None}
+
+
 def steps_of(k: int | None, epochs: float | None, lengths: Epochs | None, start: int = 0) -> int:
     """Give the length of the curriculum in optimizer steps, at least 1.
 
@@ -75,11 +82,11 @@ def steps_of(k: int | None, epochs: float | None, lengths: Epochs | None, start:
     return lengths.to_steps(epochs, start)
 
 
-def check_epoch(epochs: float, epoch: int, steps: int, planned: int) -> None:
-    """See that an epoch is as long as a curriculum in epochs took it to be.
+def check_epoch(asked: float | str, epoch: int, steps: int, planned: int) -> None:
+    """See that an epoch is as long as a curriculum in epochs, or a regime, took it to be.
 
     Args:
-        epochs: length of the curriculum.
+        asked: length of the curriculum, or the text of the regime.
         epoch: the number of the epoch, from 0.
         steps: optimizer steps that it has.
         planned: optimizer steps that it was to have when training started.
@@ -88,10 +95,14 @@ def check_epoch(epochs: float, epoch: int, steps: int, planned: int) -> None:
         RuntimeError: if it is not.
     """
     if steps != planned:
+        if isinstance(asked, str):
+            what, advice = f"regime {asked!r}", "a regime, which is in epochs, cannot be had"
+        else:
+            what, advice = f"epochs={asked:g}", "pass k, in optimizer steps"
         raise RuntimeError(
-            f"epochs={epochs:g} cannot be kept: epoch {epoch} (the first is 0) has {steps} optimizer steps, and was to "
+            f"{what} cannot be kept: epoch {epoch} (the first is 0) has {steps} optimizer steps, and was to "
             f"have {planned} when training started. Where epochs change their length in a way that nobody knows "
-            "beforehand, pass k, in optimizer steps"
+            f"beforehand, {advice}"
         )
 
 

@@ -15,6 +15,15 @@ class Epochs:
     def __init__(self, steps: Sequence[int]) -> None:
         self._steps = steps
 
+    @property
+    def common(self) -> int | None:
+        """The optimizer steps of every epoch; None if they differ."""
+        return self._steps[0] if len(set(self._steps)) == 1 else None
+
+    def __str__(self) -> str:
+        shown = [str(steps) for steps in self._steps[:8]]
+        return ", ".join([*shown, "…"])
+
     def steps_in(self, epoch: int) -> int:
         """Give the optimizer steps of one epoch."""
         return self._steps[min(epoch, len(self._steps) - 1)]

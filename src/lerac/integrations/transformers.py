@@ -11,9 +11,11 @@ from lerac.curriculum.lerac import LeRaC
 from lerac.curriculum.optimizers import innermost
 from lerac.curriculum.step_count import read_count
 from lerac.curves import Curve
-from lerac.integrations import check_duration, check_epoch, check_fits, layer_rates, missing, steps_of
+from lerac.integrations import check_epoch, check_fits, layer_rates, missing, options_of, steps_of
 from lerac.integrations.epochs import Epochs
+from lerac.integrations.regime import attach_regime, by_regime, metrics
 from lerac.layers import Layer
+from lerac.regimes.attached import Attached
 
 try:
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -25,13 +27,14 @@ __all__ = ["LeRaCCallback"]
 
 
 class LeRaCCallback(TrainerCallback):
-    """Learning Rate Curriculum for the optimizer of a `Trainer`, passed in or made by the Trainer itself.
+    """Learning Rate Curriculum, or any regime, for the optimizer of a `Trainer`, passed in or made by the Trainer.
 
     The layers are found from the first training forward pass. Checkpoints carry the curriculum with nothing more, since
     the optimizer's state has its step. The learning rate of every layer is added as `lr/<layer>` to what the Trainer
     logs while the curriculum lasts: to `log_history`, and to the logs that callbacks after this one receive. Reporters
     named in `report_to` come before it; to have the rates there, pass them after it, as in
-    `callbacks=[LeRaCCallback(epochs=5), TensorBoardCallback()]` with `report_to="none"`.
+    `callbacks=[LeRaCCallback(epochs=5), TensorBoardCallback()]` with `report_to="none"`. σ of smoothing is
+    `sigma` there.
 
     Args:
         k: length in optimizer steps, at least 1.
@@ -39,13 +42,16 @@ class LeRaCCallback(TrainerCallback):
         ratio: as in `lerac.LeRaC`.
         curve: as in `lerac.LeRaC`.
         layers: as in `lerac.LeRaC`.
+        regime: instead of `k`, `epochs`, `ratio` and `curve`, as in `lerac.attach`: such as `"warmup(k=3)"`, k in
+            epochs. None, and none of these: the regime of the running study, and outside of any nothing is changed.
 
     Raises:
-        TypeError: unless exactly one of `k` and `epochs` is given.
-        ValueError: when training starts, if the curriculum would outlast it, or if `epochs` cannot be converted
-            because the training data has no length.
-        RuntimeError: during a curriculum in `epochs`, if one of them has another number of optimizer steps than its
-            data promised (a data set that shrinks, a callback that ends an epoch). Pass `k` for such a training.
+        TypeError: if both `k` and `epochs` are given, or neither and still `ratio` or `curve`, or one of these and
+            `regime`.
+        ValueError: if `regime` is none; when training starts, if the curriculum would outlast it, or if epochs cannot
+            be converted because the training data has no length.
+        RuntimeError: during a curriculum or regime in epochs, if one of them has another number of optimizer steps than
+            its data promised (a data set that shrinks, a callback that ends an epoch). Pass `k` for such a training.
     """
 
     def __init__(
@@ -53,14 +59,15 @@ class LeRaCCallback(TrainerCallback):
         *,
         k: int | None = None,
         epochs: float | None = None,
-        ratio: float | Mapping[str, float] = 1e-6,
-        curve: str | Curve = "exponential",
+        ratio: float | Mapping[str, float] | None = None,
+        curve: str | Curve | None = None,
         layers: Sequence[Layer] | None = None,
+        regime: str | None = None,
     ) -> None:
-        check_duration(k, epochs)
-        self._k = k
-        self._epochs = epochs
-        self._options: dict[str, Any] = {"ratio": ratio, "curve": curve, "layers": layers}
+        self._by_regime = by_regime(regime, k, epochs, ratio=ratio, curve=curve)
+        self._regime, self._k, self._epochs, self._layers = regime, k, epochs, layers
+        self._options = options_of(ratio, curve)
+        self._attached: Attached | None = None
         self._curriculum: LeRaC | None = None
         self._optimizer: Optimizer | None = None
         self._steps_in_epoch: int | None = None
@@ -69,8 +76,13 @@ class LeRaCCallback(TrainerCallback):
 
     @property
     def curriculum(self) -> LeRaC | None:
-        """The curriculum; None before training starts."""
+        """The curriculum; None before training starts, and of a regime without one."""
         return self._curriculum
+
+    @property
+    def attached(self) -> Attached | None:
+        """The regime, as `lerac.attach` gives it; None before training starts, and without one."""
+        return self._attached
 
     def on_train_begin(
         self,
@@ -86,14 +98,31 @@ class LeRaCCallback(TrainerCallback):
         assert model is not None
         assert optimizer is not None
         inner = innermost(optimizer)
-        steps = self._steps_in_epoch = _steps_in_epoch(args, train_dataloader)
+        before, steps = self._steps_in_epoch, _steps_in_epoch(args, train_dataloader)
+        self._steps_in_epoch = steps
+        if self._by_regime:
+            if self._attached is not None:
+                if self._optimizer is inner and before == steps:
+                    return  # a further train() with the same optimizer, whose regime goes on
+                self._attached.remove()
+            self._attached = attach_regime(
+                optimizer,
+                model,
+                self._regime,
+                lengths=None if steps is None else Epochs([steps]),
+                total=state.max_steps,
+                ahead=state.max_steps - state.global_step,
+                layers=self._layers,
+            )
+            self._curriculum, self._optimizer = self._attached.curriculum, inner
+            return
         k = steps_of(self._k, self._epochs, None if steps is None else Epochs([steps]))
         check_fits(k, read_count(inner) or 0, state.max_steps - state.global_step)
         if self._curriculum is not None and self._optimizer is inner and self._curriculum.k == k:
             return  # a further train() with the same optimizer, whose curriculum goes on
         if self._curriculum is not None:
             self._curriculum.remove()
-        self._curriculum = LeRaC(optimizer, model, k=k, **self._options)
+        self._curriculum = LeRaC(optimizer, model, k=k, layers=self._layers, **self._options)
         self._optimizer = inner
 
     def on_epoch_begin(
@@ -106,19 +135,26 @@ class LeRaCCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """See that the epoch was as long as the curriculum took it to be."""
-        steps, curriculum = self._steps_in_epoch, self._curriculum
-        if self._epochs is None or curriculum is None or curriculum.finished or control.should_training_stop:
+        acting = self._attached or self._curriculum
+        asked = self._epochs if self._attached is None else self._attached.regime
+        if asked is None or acting is None or acting.finished or control.should_training_stop:
             return
+        steps = self._steps_in_epoch
         assert steps is not None
         taken = state.global_step - self._epoch_begin
         if taken != steps - self._epoch_begin % steps:  # after a continuation only the rest of it
-            check_epoch(self._epochs, self._epoch_begin // steps, taken, steps)
+            check_epoch(asked, self._epoch_begin // steps, taken, steps)
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Remember the rates of a step that is logged: afterwards the optimizer has those of the next one."""
-        self._rates = layer_rates(self._curriculum) if self._curriculum is not None and _is_logged(args, state) else {}
+        self._rates = {}
+        if _is_logged(args, state):
+            if self._attached is not None:
+                self._rates = metrics(self._attached)
+            elif self._curriculum is not None:
+                self._rates = layer_rates(self._curriculum)
 
     def on_log(
         self,

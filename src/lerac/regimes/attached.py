@@ -8,7 +8,7 @@ from weakref import WeakSet
 from torch import nn
 from torch.optim import Optimizer
 
-from lerac.arguments import check_epoch_steps, check_epochs, check_layers, check_model, check_seed
+from lerac.arguments import check_epoch_steps, check_epochs, check_layers, check_model, check_saved, check_seed
 from lerac.curriculum.lerac import LeRaC
 from lerac.curriculum.optimizers import innermost
 from lerac.layers import Layer, named_parameters
@@ -180,17 +180,15 @@ class Attached:
             ValueError: if it is damaged, or of another regime.
             RuntimeError: if the regime was removed.
         """
-        if not isinstance(state, Mapping):
-            raise TypeError(f"the state of a regime is a dict, as state_dict() gives it, got {type(state).__name__}")
-        if missing := self.state_dict().keys() - state.keys():
-            raise ValueError(f"the state of the regime lacks {', '.join(sorted(missing))}; it has {', '.join(state)}")
-        if state["version"] != VERSION:
-            raise ValueError(f"the state of the regime has version {state['version']!r}, this lerac reads {VERSION}")
+        steps = check_saved(
+            state,
+            self.state_dict(),
+            a="the state of a regime",
+            the="the state of the regime",
+            steps="the steps of the regime",
+        )
         if state["regime"] != self.regime:
             raise ValueError(f"the checkpoint is of the regime {state['regime']!r}, and this is {self.regime!r}")
-        steps = state["steps"]
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-            raise ValueError(f"the steps of the regime must be a count of 0 or more, got {steps!r}")
         if self.curriculum is not None:
             self.curriculum.load_state_dict(state["curriculum"])
         if self.smoothing is not None:
@@ -235,8 +233,8 @@ class Attached:
         if self._entry is not None:
             record.resume(self._entry, self._counter.steps)
 
-    def _forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Hear of a forward pass in training."""
+    def hear(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Hear of a batch of training: of what the model is called with, or earlier, from a framework, of all of it."""
         self._seen = True
         self._smooth()
         if self._entry is not None and self._entry.batch is None and not self._entry.resumed:
@@ -269,7 +267,7 @@ class Attached:
     def _watch(self) -> None:
         self._handles = []
         if (self.smoothing or self._entry) and "_forward_pre_hooks" in vars(self._model):  # else a copy, half made
-            hook = ForwardHook(self._forward)
+            hook = ForwardHook(self.hear)
             self._handles.append(self._model.register_forward_pre_hook(hook, with_kwargs=True))
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """Seeing a training from inside: its forward passes, and who takes its steps."""
 
-import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import nn
+
+from lerac.curriculum.step_count import called_from
 
 __all__ = ["ForwardHook", "scaler_calls"]
 
@@ -34,7 +34,4 @@ class ForwardHook:
 
 def scaler_calls() -> bool:
     """Whether a GradScaler is what takes the step."""
-    frame: FrameType | None = sys._getframe()
-    while frame and not frame.f_globals.get("__name__", "").endswith("amp.grad_scaler"):
-        frame = frame.f_back
-    return frame is not None
+    return called_from(lambda module: module.endswith("amp.grad_scaler"))

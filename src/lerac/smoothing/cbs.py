@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from lerac.arguments import check_decay, check_every, check_kernel_size, check_model, check_sigma, some
+from lerac.arguments import check_decay, check_every, check_kernel_size, check_model, check_saved, check_sigma, some
 from lerac.smoothing.filters import Filter, is_identity
 from lerac.smoothing.hooks import ChannelsHook, Hook, TokensHook
 from lerac.smoothing.sites import Modules, find_hooks
@@ -231,15 +231,7 @@ def _check_free(name: str, module: nn.Module) -> None:
 
 
 def _checked_steps(state: Any, own: Mapping[str, Any]) -> int:
-    if not isinstance(state, Mapping):
-        raise TypeError(f"the state of a CBS is a dict, as state_dict() gives it, got {type(state).__name__}")
-    if missing := own.keys() - state.keys():
-        raise ValueError(f"the state of the CBS lacks {', '.join(sorted(missing))}; it has {', '.join(state)}")
-    if state["version"] != VERSION:
-        raise ValueError(f"the state of the CBS has version {state['version']!r}, this lerac reads {VERSION}")
-    steps = state["steps"]
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-        raise ValueError(f"the steps of the CBS must be a count of 0 or more, got {steps!r}")
+    steps = check_saved(state, own, a="the state of a CBS", the="the state of the CBS", steps="the steps of the CBS")
     for key in _ARGUMENTS:
         if state[key] != own[key]:
             raise ValueError(

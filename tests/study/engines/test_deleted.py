@@ -7,7 +7,7 @@ import pytest
 from studies import make_run, make_study
 
 from lerac.cli import run as command_line
-from lerac.study.engines import local, session
+from lerac.study.engines import here, local, session
 from lerac.study.engines.worker import GONE, attempt
 from lerac.study.errors import StorageError
 from lerac.study.files import make_folder, write_text
@@ -22,19 +22,6 @@ ASKED += [word for key in ("training.epochs=1", "data.train=90", "data.validatio
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def here(study, runs, *, workers, progress):
-    """An engine without processes."""
-    failures = []
-    for run in runs:
-        progress.started(run)
-        answer = attempt(study, run)
-        if answer.hopeless:
-            raise StorageError(answer.failure)
-        progress.ended(run, answer.failure)
-        failures += [session.Failure(run, answer.failure)] if answer.failure else []
-    return failures
 
 
 def delete_at(monkeypatch, number, what):
@@ -58,7 +45,7 @@ def test_whatever_is_deleted_whenever(elsewhere, monkeypatch, capsys, number, wh
         before = min((root / "runs").glob("*/*"), key=lambda path: path.stat().st_mtime_ns)
         return {"the study": root, "all runs": root / "runs", "the run": files.path, "the run before": before}[what]
 
-    monkeypatch.setattr(session, "engine_of", lambda name: here)
+    monkeypatch.setattr(session, "engine_of", lambda name: here.train_all)
     with monkeypatch.context() as patch:
         delete_at(patch, number, part)
         code = command_line(ASKED)

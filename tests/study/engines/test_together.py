@@ -123,9 +123,10 @@ def continued_run(folder):
 
 
 def train_together_again(folder, run):
-    """Train as the command does, but keep the processes connected for the next task."""
+    """Train as the command does, which has made the folder, but keep the processes connected for the next task."""
     from accelerate import PartialState
 
+    folder.mkdir(exist_ok=True)
     destroy = PartialState.destroy_process_group
     PartialState.destroy_process_group = lambda self, group=None: None
     try:

@@ -143,6 +143,7 @@ def test_failures_are_shown_and_escaped(tmp_path):
     study = make_study("conventional", "lerac", overrides=("optimizer.lr=1e30",))
     runs = study.runs()
     train_here(tmp_path, study, runs[:1])
+    (tmp_path / runs[1].folder).mkdir(parents=True)
     RunFolder(tmp_path, runs[1]).write_error("Traceback: <b>boom</b>\n")
     page = page_of(tmp_path, study, collect(tmp_path, runs))
     assert "diverged, the loss was not finite at step 1" in page.words

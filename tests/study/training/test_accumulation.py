@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from lerac.regimes.drawing import derive
 from lerac.study.errors import StudyError
+from lerac.study.plan.curriculum import steps_per_epoch
 from lerac.study.plan.listing import schedule_of
-from lerac.study.plan.study import steps_per_epoch
 from lerac.study.recipes.recipe import load_recipe
 from lerac.study.training.order import EpochOrder, Part
 from lerac.study.training.training import Training, build

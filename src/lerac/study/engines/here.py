@@ -5,7 +5,6 @@ from pathlib import Path
 
 from lerac.study.engines.protocol import Failure, Progress
 from lerac.study.engines.worker import attempt
-from lerac.study.errors import StopStudyError
 from lerac.study.plan.experiment import PlannedRun
 
 __all__ = ["train_all"]
@@ -17,8 +16,7 @@ def train_all(study: Path, runs: Sequence[PlannedRun], *, workers: int | None, p
     for run in runs:
         progress.started(run)
         answer = attempt(study, run)
-        if answer.hopeless:
-            raise StopStudyError(answer.failure)
+        answer.stop_if_hopeless()
         progress.ended(run, answer.failure)
         failures += [Failure(run, answer.failure)] if answer.failure else []
     return failures

@@ -14,7 +14,6 @@ from pathlib import Path
 from lerac.study.engines import machine
 from lerac.study.engines.protocol import Failure, Progress
 from lerac.study.engines.worker import Answer, serve
-from lerac.study.errors import StopStudyError
 from lerac.study.files import make_folder
 from lerac.study.own.processes import born_with, without_main
 from lerac.study.plan.experiment import PlannedRun
@@ -82,8 +81,7 @@ def _hear(worker: Worker, study: Path, progress: Progress) -> Failure | None:
     """Take the worker's answer if there is one, and pass it on; give the failure if it is one."""
     if worker.run is None or (answer := _answer(worker)) is None:
         return None
-    if answer.hopeless:
-        raise StopStudyError(answer.failure)
+    answer.stop_if_hopeless()
     run, reason, worker.run = worker.run, _reason(answer, worker, study), None
     progress.ended(run, reason)
     return Failure(run, reason) if reason else None

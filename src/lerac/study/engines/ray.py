@@ -20,7 +20,7 @@ from lerac.study.data.loading import loaders_asked
 from lerac.study.engines import machine
 from lerac.study.engines.protocol import Failure, Progress
 from lerac.study.engines.worker import Answer, attempt
-from lerac.study.errors import StopStudyError, StudyError
+from lerac.study.errors import StudyError
 from lerac.study.files import read_bytes, write_text
 from lerac.study.plan.experiment import PlannedRun
 from lerac.study.runs.run import RunFolder
@@ -143,8 +143,7 @@ def _answer(reference: Any) -> Answer:
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[0]
         return Answer(f"the worker process died ({type(error).__name__}: {reason})", died=True)
-    if answer.hopeless:
-        raise StopStudyError(answer.failure)
+    answer.stop_if_hopeless()
     return answer
 
 

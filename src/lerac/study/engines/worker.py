@@ -3,7 +3,7 @@
 import signal
 import traceback
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -33,11 +33,22 @@ class Answer:
         failure: in one line why it has not ended; None if it has.
         hopeless: no other run would fare better, so the study had better stop.
         died: its process ended without a word.
+        error: as what it then ends the study.
     """
 
     failure: str | None = None
     hopeless: bool = False
     died: bool = False
+    error: type[StopStudyError] = field(default=StorageError, repr=False)
+
+    def stop_if_hopeless(self) -> None:
+        """End the study if no other run would fare better.
+
+        Raises:
+            StopStudyError: then; a StorageError if it is the folder that cannot be written to.
+        """
+        if self.hopeless:
+            raise self.error(self.failure)
 
 
 def serve(tasks: "Connection[Answer, PlannedRun | None]", study: Path) -> None:
@@ -58,7 +69,7 @@ def attempt(study: Path, run: PlannedRun) -> Answer:
             train_run(study, run)
             ended = RunFolder(study, run).status() is not None
     except StopStudyError as error:
-        return Answer(_line(error), hopeless=True)
+        return Answer(_line(error), hopeless=True, error=type(error))
     except FolderInUseError as error:  # whose folder it is, it is not ours to write to
         return Answer(_line(error))
     except RunFailedError as error:

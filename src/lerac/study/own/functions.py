@@ -19,7 +19,7 @@ from lerac.study.errors import StopStudyError, StudyError
 __all__ = ["Source", "check_not_loading", "find_function", "is_function", "load", "source_of"]
 
 _WORD = re.compile(r"(?P<file>.+\.py):(?P<function>[^:]*)")
-_LOADING = "LERAC_LOADING"  # the file that this process loads, which must not start a study itself
+LOADING = "LERAC_LOADING"  # the file that this process loads, which must not start a study itself
 HERE = "or pass workers=0, which trains in this process"
 
 
@@ -180,11 +180,11 @@ def _first_on_path(folder: Path) -> None:
 
 @contextmanager
 def _loading(file: Path) -> Iterator[None]:
-    os.environ[_LOADING] = str(file)
+    os.environ[LOADING] = str(file)
     try:
         yield
     finally:
-        del os.environ[_LOADING]
+        del os.environ[LOADING]
 
 
 def check_not_loading() -> None:
@@ -193,7 +193,7 @@ def check_not_loading() -> None:
     Raises:
         StopStudyError: if one is being loaded.
     """
-    if (file := os.environ.get(_LOADING)) is not None:
+    if (file := os.environ.get(LOADING)) is not None:
         raise StopStudyError(
             f"{file} starts a study when it is loaded, as every run has to; put that under "
             'if __name__ == "__main__": so that it happens only when the file is run as a script'

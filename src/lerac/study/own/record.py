@@ -7,12 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lerac.regimes.record import FILE
 from lerac.study.errors import StudyError
 from lerac.study.files import read_json
 
-__all__ = ["FILE", "Attached", "Record", "read_record"]
-
-FILE = "attach.json"
+__all__ = ["Attached", "Record", "read_record"]
 
 Step = Annotated[int, Field(ge=0)]
 
@@ -26,6 +25,7 @@ class Attached(BaseModel):
     weights: str | None = None
     batch: str | None = None
     steps: Step
+    resumed: Step = 0
     ended: bool = False
     scaled: bool = False
     k: int | None = None

@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from lerac.regimes.text import Regime
 from lerac.study.errors import StudyError
 from lerac.study.own.functions import Source
-from lerac.study.plan.own import FunctionExperiment
+from lerac.study.plan.own import FunctionExperiment, OwnExperiment
 from lerac.study.plan.request import check_device
 from lerac.study.plan.study import Study
 from lerac.study.recipes.regimes import split_regimes
 
-__all__ = ["DEFAULT_REGIMES", "Judged", "parse_values", "plain", "request_functions"]
+__all__ = ["DEFAULT_REGIMES", "Judged", "own_study", "parse_values", "plain", "request_functions"]
 
 DEFAULT_REGIMES = "conventional,warmup,lerac"  # that every network can be trained by
 
@@ -133,15 +134,44 @@ def request_functions(
     names = [experiment.name for experiment in experiments.values()]
     if twice := [one for one in names if names.count(one) > 1]:
         raise StudyError(f"{twice[0]} is the name of two functions; compare them in folders of their own")
+    files = {experiment.name: word for word, experiment in experiments.items()}
+    return own_study(list(experiments.values()), split_regimes(regimes), seeds, device, threads, here=here, files=files)
+
+
+def own_study(
+    experiments: Sequence[OwnExperiment],
+    regimes: Sequence[Regime | str],
+    seeds: Sequence[int],
+    device: str,
+    threads: int,
+    *,
+    here: bool,
+    files: Mapping[str, str] | None = None,
+) -> Study:
+    """Give the study of trainings that people bring themselves; its regimes leave nothing open.
+
+    Args:
+        experiments: that are trained.
+        regimes: by which; text is the name of an arm.
+        seeds: with which each is trained.
+        device: where.
+        threads: that each run may use on the CPU.
+        here: whether this machine trains it, so that it must have the device.
+        files: name of an experiment → the word by which it was asked for.
+
+    Raises:
+        StudyError: if there can be no such device or number of threads.
+    """
     if threads < 1:
         raise StudyError(f"--threads must be 1 or more, got {threads}")
+    texts = [one if isinstance(one, str) else str(one.complete()) for one in regimes]
     return Study(
-        recipes=list(experiments.values()),
-        regimes=list(dict.fromkeys(str(regime.complete()) for regime in split_regimes(regimes))),
+        recipes=list(experiments),
+        regimes=list(dict.fromkeys(texts)),
         seeds=list(seeds),
         device=check_device(device) if here else device,
         threads=threads,
-        files={experiment.name: word for word, experiment in experiments.items()},
+        files=dict(files or {}),
     )
 
 

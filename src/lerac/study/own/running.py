@@ -54,7 +54,7 @@ class Answer:
 def variables(run: OwnRun, path: Path) -> dict[str, str]:
     """Give the environment by which `lerac.attach` knows the trial."""
     folder = str((path / FOLDER).absolute())
-    return {"LERAC_REGIME": run.regime, "LERAC_SEED": str(run.seed), "LERAC_FOLDER": folder}
+    return {record.REGIME: run.regime, record.SEED: str(run.seed), record.FOLDER: folder}
 
 
 def load_function(source: dict[str, Any], code: str, directory: str) -> Callable[[Any], Any]:

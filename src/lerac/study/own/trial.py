@@ -109,12 +109,13 @@ class Trial:
         """Train by the regime of this trial from here on: see `lerac.attach`."""
         return lerac.attach(optimizer, model, epoch_steps=epoch_steps, epochs=epochs, layers=layers)
 
-    def callback(self, framework: str, **options: Any) -> Any:
+    def callback(self, framework: str, *, epochs: float | None = None, **options: Any) -> Any:
         """Give the callback that attaches the regime of this trial in a framework which makes the optimizer itself.
 
         Args:
             framework: `lightning` or `transformers`.
-            options: of `lerac.integrations`' callback, such as `epochs`.
+            epochs: of the whole training; the trainer knows them, so they need not be said.
+            options: of `lerac.integrations`' callback, such as `layers`.
 
         Raises:
             ValueError: if there is no callback for that framework.

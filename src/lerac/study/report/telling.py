@@ -87,7 +87,8 @@ def ask(
     """
     if baseline is not None and baseline not in study.regimes and not _has_arms(study):
         regime = parse_regime(baseline)
-        baseline = str(regime) if str(regime) in study.regimes else str(regime.complete())
+        texts = (str(regime), str(regime.complete()))
+        baseline = next((text for text in texts if text in study.regimes), texts[0])
     known = all(one.measure for one in study.experiments if isinstance(one, OwnExperiment))
     return request_question(study.regimes, study.metrics, baseline, claims if known or not early else (), power)
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lerac.regimes.record import FILE
 from lerac.study.errors import RunFailedError, StopStudyError, StudyError
 from lerac.study.files import folder_in
 from lerac.study.own import forked
 from lerac.study.own.command.running import perform_command
-from lerac.study.own.record import FILE, Record, read_record
+from lerac.study.own.record import Record, read_record
 from lerac.study.own.returned import not_finite
 from lerac.study.own.running import Answer, held, perform
 from lerac.study.own.trial import FOLDER

@@ -12,10 +12,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from lerac.study.errors import StudyError
-from lerac.study.own.request import Judged, plain
+from lerac.study.own.request import Judged, own_study, plain
 from lerac.study.plan.command import RESERVED, CommandExperiment, code_of
 from lerac.study.plan.placeholders import ARM, places
-from lerac.study.plan.request import check_device
 from lerac.study.plan.study import Study
 from lerac.study.recipes.regimes import split_regimes
 from lerac.study.recipes.sections import flat
@@ -91,8 +90,6 @@ def request_command(
     _check_places(words, results, arms)
     if here:
         _check_program(words[0], directory)
-    if threads < 1:
-        raise StudyError(f"--threads must be 1 or more, got {threads}")
     try:
         experiment = CommandExperiment(
             name=_name(words) if name is None else name,
@@ -107,13 +104,7 @@ def request_command(
         )
     except ValidationError as error:
         raise StudyError(f"--{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from None
-    study = Study(
-        recipes=[experiment],
-        regimes=list(arms) or list(dict.fromkeys(str(regime.complete()) for regime in by_regimes)),
-        seeds=list(seeds),
-        device=check_device(device) if here else device,
-        threads=threads,
-    )
+    study = own_study([experiment], list(arms) or list(by_regimes), seeds, device, threads, here=here)
     study.runs()  # every placeholder can be filled, or this raises
     return study
 

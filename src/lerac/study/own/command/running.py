@@ -11,13 +11,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from lerac.regimes.record import FILE, REGIME
 from lerac.study.errors import FolderInUseError, RunFailedError, StopStudyError
 from lerac.study.files import claim, open_file
+from lerac.study.own import preload
 from lerac.study.own.command.results import ResultsError, Stamp, read_values
 from lerac.study.own.command.watching import Ended, Order, kill_group, watch
 from lerac.study.own.forked import OUTPUT
+from lerac.study.own.functions import LOADING
 from lerac.study.own.processes import without_main
-from lerac.study.own.record import FILE, read_record
+from lerac.study.own.record import read_record
 from lerac.study.own.running import Answer, variables
 from lerac.study.own.trial import FOLDER
 from lerac.study.plan.command import filled
@@ -26,7 +29,7 @@ from lerac.study.plan.placeholders import places
 
 __all__ = ["perform_command"]
 
-OURS = ("LERAC_REGIME", "LERAC_PRELOAD", "LERAC_LOADING")  # that no command inherits
+OURS = (REGIME, preload.VARIABLE, LOADING)  # that no command inherits
 LAST_LINES, LAST_BYTES, LONGEST = 20, 2**14, 400
 
 
@@ -63,7 +66,7 @@ def _environment(run: OwnRun, path: Path) -> dict[str, str]:
     """Give the variables of a command: those of this process, and what it must know of the run."""
     told = {**variables(run, path), "LERAC_SETTINGS": json.dumps(run.settings), "PYTHONHASHSEED": "0"}
     if run.source["arm"] is not None:
-        del told["LERAC_REGIME"]
+        del told[REGIME]
     return {name: value for name, value in os.environ.items() if name not in OURS} | told
 
 
@@ -132,4 +135,4 @@ def _last_lines(path: Path, begins: int) -> str:
 def _went_on(folder: Path) -> bool:
     """Whether the training has told that it went on from a checkpoint."""
     record = read_record(folder)
-    return record is not None and any((one.model_extra or {}).get("resumed") for one in record.attached)
+    return record is not None and any(one.resumed for one in record.attached)
