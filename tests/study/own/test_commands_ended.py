@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import alive, gone
 
 # A child in a session of its own, as those of torchrun are, which does not listen to SIGTERM; its number is written.
 SCRIPT = """
@@ -30,6 +29,13 @@ print(attempt(Path("out"), study.runs()[0]))
 """
 
 
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def started(script: str) -> subprocess.Popen:
     Path("run.sh").write_text(SCRIPT + script)
     Path("out").mkdir()
@@ -45,6 +51,13 @@ def numbers() -> list[int]:
     raise AssertionError("the command has not begun")
 
 
+def gone(processes: list[int]) -> bool:
+    deadline = time.monotonic() + 20
+    while any(map(alive, processes)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(map(alive, processes))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_that_is_killed_takes_all_with_it(tmp_path, monkeypatch, number):
@@ -53,7 +66,7 @@ def test_a_worker_that_is_killed_takes_all_with_it(tmp_path, monkeypatch, number
     children = numbers()
     os.kill(worker.pid, number)
     worker.communicate()
-    assert gone(*children)
+    assert gone(children)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
