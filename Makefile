@@ -7,16 +7,19 @@ BIN := $(VENV)/bin
 # as long as it has some, so that what a file trains for all of its tests is trained once.
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo evidence test test-wide browser-deps check format clean
+.PHONY: demo evidence test test-wide test-long browser-deps check format clean
 
 demo: $(VENV)/.study ## compare LeRaC with conventional training on real data (a few minutes)
 	$(BIN)/lerac compare digits --out $(OUT)
 
 test: check ## format, lint, types and the whole test suite
-	$(TEST) -m "not wide"
+	$(TEST) -m "not wide and not long"
 
 test-wide: $(VENV)/.dev ## the long matrices
-	$(TEST) -m wide
+	$(TEST) -m "wide and not long"
+
+test-long: $(VENV)/.dev ## proofs that take minutes each, such as twenty kills of a study; not part of CI
+	$(TEST) -m long
 
 # Root or passwordless sudo, and apt-get; without them the browser tests are skipped, and this is no error.
 browser-deps: ## Debian's Chromium, in which `make test` then opens the report

@@ -1,5 +1,6 @@
 """Which processes there are, for tests that end some of them."""
 
+import time
 from pathlib import Path
 
 
@@ -14,3 +15,19 @@ def children(*parents: int) -> set[int]:
         if int(parent) in parents and state != "Z":
             found.add(int(status.parent.name))
     return found
+
+
+def alive(process: int) -> bool:
+    """Whether it runs, and is no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def gone(*processes: int) -> bool:
+    """Whether all of them end within a while."""
+    deadline = time.monotonic() + 20
+    while any(map(alive, processes)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(map(alive, processes))

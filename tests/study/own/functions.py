@@ -1,5 +1,6 @@
 """Functions of somebody's own, small enough to train in a moment; as a script would have them."""
 
+import multiprocessing
 import os
 import random
 import sys
@@ -57,8 +58,13 @@ def number(trial):
     return fit(trial, *start(trial))
 
 
-def saving(trial):
-    """Continues from its last epoch; the file of the environment says how long an epoch takes."""
+def by_name(trial):
+    """Whichever of these functions a setting names, so that one server has loaded them all."""
+    return globals()[trial.settings["call"]](trial)
+
+
+def saving(trial, after=lambda epoch: None):
+    """Continues from its last epoch."""
     model, optimizer = start(trial)
     first = 0
     if (state := trial.load()) is not None:
@@ -68,17 +74,30 @@ def saving(trial):
 
     def save(epoch):
         trial.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1})
-        wait()
+        after(epoch)
 
     return {"accuracy": fit(trial, model, optimizer, first, after=save)}
 
 
-def starting_anew(trial):
-    return {"accuracy": fit(trial, *start(trial), after=lambda epoch: wait())}
+def saving_and_killed(trial):
+    return saving(trial, killed_after_each_epoch(trial))
 
 
-def wait():
-    time.sleep(float(os.environ.get("SLOW", 0)))
+def killed(trial):
+    """Saves nothing."""
+    return {"accuracy": fit(trial, *start(trial), after=killed_after_each_epoch(trial))}
+
+
+def killed_after_each_epoch(trial):
+    """Once after each epoch but the last, in as many attempts."""
+
+    def after(epoch):
+        mark = trial.folder / f"killed-{epoch}"
+        if epoch < EPOCHS - 1 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), 9)
+
+    return after
 
 
 def never_attached(trial):
@@ -130,8 +149,20 @@ def dies(trial):
     return plain(trial)
 
 
+def leaves(trial):
+    os._exit(7) if trial.seed == 1 else None
+    return plain(trial)
+
+
 def exits(trial):
-    sys.exit(3)
+    sys.exit(3) if trial.seed == 1 else None
+    return plain(trial)
+
+
+def leaves_a_child(trial):
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(300,))
+    child.start()
+    return {"child": child.pid}
 
 
 def draws(trial):
