@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Network", "library"]
 
+Kind = Literal["images", "spectrograms", "signals", "text"]
+
 
 @dataclass(frozen=True)
 class Network:
@@ -27,6 +29,7 @@ class Network:
 
     - `images`: float (batch, channels, height, width).
     - `spectrograms`: float (batch, channels, mel bins, frames).
+    - `signals`: float (batch, channels, samples).
     - `text`: a dict of `input_ids`, `attention_mask` and `token_type_ids`, each int64 (batch, length).
 
     Args:
@@ -34,7 +37,9 @@ class Network:
             of the vocabulary), the number of classes, and the options as one object.
         takes: what a recipe's section [network] can set.
         inputs: kind of batch.
-        example: shape of one usual example without the batch, (channels, height, width); for text (vocabulary, length).
+        also: other kinds that it takes with other options.
+        example: shape of one usual example without the batch, (channels, height, width), of signals
+            (channels, samples), of text (vocabulary, length).
         outputs: `logits`, or `detections` for a network that brings its own loss.
         published: `module:function` that fills the built network with published weights from a folder, where the
             options have `pretrained` and it is true.
@@ -44,8 +49,9 @@ class Network:
 
     home: str
     takes: type[Options]
-    inputs: Literal["images", "spectrograms", "text"]
+    inputs: Kind
     example: tuple[int, ...]
+    also: tuple[Kind, ...] = ()
     outputs: Literal["logits", "detections"] = "logits"
     published: str | None = None
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
