@@ -204,6 +204,18 @@ def test_every_entry_is_there_and_every_option_is_read(name):
     assert network.published is None or callable(network._of(network.published))
 
 
+@pytest.mark.parametrize("name", [name for name, network in MODELS.items() if network.sizes])
+def test_an_example_has_the_sizes_that_the_options_say_whatever_these_are_called(name):
+    network = MODELS[name]
+    for option, positions in network.sizes.items():
+        expected = [56 if position in positions else side for position, side in enumerate(network.example)]
+        assert network.example_batch(3, **{option: 56}).shape == (3, *expected)
+        assert network.example_batch(**{option: None}).shape == (2, *network.example)
+    batch = network.example_batch(**dict.fromkeys(network.sizes, 56))
+    assert len(batch) == 2
+    lerac.measure_depths(network.skeleton(**dict.fromkeys(network.sizes, 56)), batch)
+
+
 @pytest.mark.wide
 @pytest.mark.parametrize("name", MODELS)
 def test_a_skeleton_that_comes_first_leaves_nothing_on_the_meta_device(name):

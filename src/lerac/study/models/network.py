@@ -97,7 +97,7 @@ class Network:
         """What a recipe can set, with its default."""
         return {name: known.default for name, known in self.takes.model_fields.items()}
 
-    def skeleton(self, classes: int = 10, channels: int | None = None, **options: Any) -> "nn.Module":
+    def skeleton(self, classes: int = 10, channels: int | None = None, /, **options: Any) -> "nn.Module":
         """Build the network without published weights, on the meta device unless `traced_by_values`.
 
         Args:
@@ -116,7 +116,7 @@ class Network:
         with torch.device("meta"):
             return self._build(channels, classes, taken).to("meta")
 
-    def example_batch(self, size: int = 2, **options: Any) -> "Tensor | dict[str, Tensor]":
+    def example_batch(self, count: int = 2, /, **options: Any) -> "Tensor | dict[str, Tensor]":
         """Give a batch of zeros that the network with these options takes; of text, none of its tokens is padding."""
         import torch
 
@@ -124,9 +124,9 @@ class Network:
             shape = list(self.example)
             for name, positions in self.sizes.items():
                 for position in positions:
-                    shape[position] = options.get(name, shape[position])
-            return torch.zeros(size, *shape)
-        ids = torch.zeros(size, self.example[1], dtype=torch.int64)
+                    shape[position] = options.get(name) or shape[position]
+            return torch.zeros(count, *shape)
+        ids = torch.zeros(count, self.example[1], dtype=torch.int64)
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
 
     def _build(self, channels: int, classes: int, options: Options) -> "nn.Module":
