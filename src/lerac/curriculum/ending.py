@@ -1,6 +1,7 @@
 """Curricula that were of no use, told when they go: another optimizer is stepped, or k is too large, or in epochs."""
 
 import atexit
+import math
 import os
 import sys
 from typing import NamedTuple, Protocol
@@ -29,7 +30,7 @@ class Ending(Protocol):
     """What is asked of a `Course`."""
 
     optimizer: Optimizer
-    k: int
+    k: float
     steps: int
     joined: int
     state: State
@@ -91,8 +92,8 @@ def _unfinished(course: Ending) -> str | None:
             "builds the optimizer again, build LeRaC after that, with the optimizer that is stepped; call remove() on "
             "a curriculum that is not wanted"
         )
-    if steps == course.joined:
-        return None  # a checkpoint was loaded, and not to train on
+    if steps == course.joined or math.isinf(k):
+        return None  # a checkpoint was loaded, and not to train on; or it ends with training
     return (
         f"training was over before LeRaC was: {steps} of k={k} optimizer steps were taken, and the layers near the "
         "output have not reached their full rate. k counts optimizer steps, len(loader) in an epoch, divided by the "

@@ -39,8 +39,8 @@ class Entry:
         resumed: steps that a checkpoint brought along.
         ended: whether the training went on to its end, or at least to the end of its process.
         scaled: whether a GradScaler takes the steps, which leaves some out.
-        k: steps of the curriculum, 0 without one.
-        finished: whether curriculum and smoothing are over.
+        k: steps of the curriculum, 0 without one, None for one that is as long as training.
+        finished: whether curriculum and smoothing are over, but for one that is as long as training.
         curve: the name of the rule by which rates grow, if it has one.
         layers: name, depth and r_j.
         lr: step and learning rate of the first param group, as user and schedulers have set it, at its changes.
@@ -57,7 +57,7 @@ class Entry:
     resumed: int = 0
     ended: bool = False
     scaled: bool = False
-    k: int = 0
+    k: int | None = 0
     finished: bool = False
     curve: str | None = None
     layers: list[tuple[str, int, float]] = field(default_factory=list)

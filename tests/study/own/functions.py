@@ -1,5 +1,6 @@
 """Functions of somebody's own, small enough to train in a moment; as a script would have them."""
 
+import multiprocessing
 import os
 import random
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+
+import lerac
 
 X = torch.randn(64, 6)  # drawn while the file is loaded: the same in every process
 Y = (X[:, 0] * X[:, 1] > 0).long()
@@ -57,9 +60,15 @@ def number(trial):
     return fit(trial, *start(trial))
 
 
-def saving(trial):
-    """Continues from its last epoch; the file of the environment says how long an epoch takes."""
-    model, optimizer = start(trial)
+def by_name(trial):
+    """Whichever of these functions a setting names, so that one server has loaded them all."""
+    return globals()[trial.settings["call"]](trial)
+
+
+def saving(trial, after=lambda epoch: None):
+    """Continues from its last epoch; settings say how many there are, and how long each takes."""
+    epochs = trial.settings.get("epochs", EPOCHS)
+    model, optimizer = start(trial, epochs)
     first = 0
     if (state := trial.load()) is not None:
         model.load_state_dict(state["model"])
@@ -68,17 +77,31 @@ def saving(trial):
 
     def save(epoch):
         trial.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1})
-        wait()
+        time.sleep(trial.settings.get("pause", 0))
+        after(epoch)
 
-    return {"accuracy": fit(trial, model, optimizer, first, after=save)}
-
-
-def starting_anew(trial):
-    return {"accuracy": fit(trial, *start(trial), after=lambda epoch: wait())}
+    return {"accuracy": fit(trial, model, optimizer, first, epochs, after=save)}
 
 
-def wait():
-    time.sleep(float(os.environ.get("SLOW", 0)))
+def saving_and_killed(trial):
+    return saving(trial, killed_after_each_epoch(trial))
+
+
+def killed(trial):
+    """Saves nothing."""
+    return {"accuracy": fit(trial, *start(trial), after=killed_after_each_epoch(trial))}
+
+
+def killed_after_each_epoch(trial):
+    """Once after each epoch but the last, in as many attempts."""
+
+    def after(epoch):
+        mark = trial.folder / f"killed-{epoch}"
+        if epoch < EPOCHS - 1 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), 9)
+
+    return after
 
 
 def never_attached(trial):
@@ -101,6 +124,17 @@ def fewer_steps(trial):
 
 def ends_early(trial):
     return {"accuracy": fit(trial, *start(trial, epochs=None), epochs=1)}
+
+
+def unattached(trial):
+    """Trained conventionally, which needs no attach; but then nobody can tell whether it is paired."""
+    model = Net()
+    return {"accuracy": fit(trial, model, torch.optim.SGD(model.parameters(), lr=trial.settings.get("lr", 0.5)))}
+
+
+def unseeded(trial):
+    start(trial, epochs=None)
+    return {"accuracy": 0.5}
 
 
 def ignores_rate(trial):
@@ -130,8 +164,20 @@ def dies(trial):
     return plain(trial)
 
 
+def leaves(trial):
+    os._exit(7) if trial.seed == 1 else None
+    return plain(trial)
+
+
 def exits(trial):
-    sys.exit(3)
+    sys.exit(3) if trial.seed == 1 else None
+    return plain(trial)
+
+
+def leaves_a_child(trial):
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(300,))
+    child.start()
+    return {"child": child.pid}
 
 
 def draws(trial):
@@ -174,3 +220,29 @@ def other_batch(trial):
 def other_steps(trial):
     more = trial.regime != "conventional"
     return {"accuracy": fit(trial, *start(trial, epochs=None), epochs=EPOCHS + more)}
+
+
+def attaches(trial):
+    """With the arguments that a setting has, as Python."""
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    eval(f"trial.attach(optimizer, model, {trial.settings['arguments']})", locals())
+    return {"accuracy": fit(trial, model, optimizer)}
+
+
+def attaches_another_regime(trial):
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    lerac.attach(optimizer, model, "cbs", epoch_steps=STEPS)
+
+
+def does(trial):
+    """What a setting says, as Python; then it trains."""
+    eval(trial.settings["what"], globals(), {"trial": trial})
+    return plain(trial)
+
+
+def interrupted(trial):
+    if trial.seed == 1:
+        raise KeyboardInterrupt
+    return plain(trial)

@@ -31,7 +31,8 @@ def listing_figure(schedule: Schedule) -> Figure:
     for axes, title in zip(figure.subplots(1, 2), ("curriculum", "whole training"), strict=True):
         plot.rates(schedule.at, {g.name: g.lrs for g in schedule.groups}, steps=schedule.steps, axes=axes)
         axes.locator_params(axis="x", nbins=5)
-        axes.set_title(f"{schedule.recipe}, {schedule.source}: {title}", fontsize=10, loc="left")
+        of = schedule.source if schedule.regime is None else f"{schedule.source}, {schedule.regime}"
+        axes.set_title(f"{schedule.recipe}, {of}: {title}", fontsize=10, loc="left")
     # Next to the whole training, most curricula are too short to be seen.
     figure.axes[0].set_xlim(0, min(schedule.steps, max(1, 1.5 * schedule.curriculum_steps)))
     return figure
@@ -41,8 +42,8 @@ def draw_schedule(run: Run) -> tuple[Figure, dict[str, Any]]:
     """Draw figure 1: the rates of a run with a curriculum; nothing is trained and no data is needed.
 
     Returns:
-        The figure, and what it shows: length `k` of the curriculum and of the training in optimizer steps, and the
-        start of each layer over its full rate, nearest to the input first.
+        The figure, and what it shows: length `k` of the curriculum (None: that of the training) and of the training in
+        optimizer steps, and the start of each layer over its full rate, nearest to the input first.
 
     Raises:
         StudyError: if the regime of the run has no curriculum of learning rates.
@@ -54,13 +55,14 @@ def draw_schedule(run: Run) -> tuple[Figure, dict[str, Any]]:
     k, rates = run.curriculum.k, rates_of(run)
     figure = _draw(rates, (6.4, 3.6))
     [axes] = figure.axes
-    axes.axvline(k, color="0.6", linewidth=0.8, linestyle="--")
-    axes.annotate(
-        f"k = {k}", (k, 1), xycoords=("data", "axes fraction"), xytext=(3, -3), textcoords="offset points", va="top"
-    )
+    if k is not None:
+        axes.axvline(k, color="0.6", linewidth=0.8, linestyle="--")
+        where: Any = {"xycoords": ("data", "axes fraction"), "xytext": (3, -3), "textcoords": "offset points"}
+        axes.annotate(f"k = {k}", (k, 1), va="top", **where)
     axes.set_title(f"{run.recipe}, {run.regime}", loc="left", fontsize=10)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
-    return figure, {"recipe": run.recipe, "regime": run.regime, "k": k, "steps": rates.steps, "starts": rates.starts}
+    starts = {name: rates.factor(name, 0) for name in rates.starts}
+    return figure, {"recipe": run.recipe, "regime": run.regime, "k": k, "steps": rates.steps, "starts": starts}
 
 
 def sigma_figure(smoothings: Mapping[str, Smoothing], steps: int) -> Figure:

@@ -18,7 +18,7 @@ from lerac.study.own.running import Answer, load_function, perform
 from lerac.study.own.trial import FOLDER
 from lerac.study.plan.own import OwnRun
 
-__all__ = ["OUTPUT", "call"]
+__all__ = ["OUTPUT", "call", "start_method"]
 
 OUTPUT = "output.txt"  # of a run's folder: what the function prints, and libraries with it
 A_MOMENT = 10.0  # seconds in which an orphan that still has the run ends
@@ -31,9 +31,14 @@ def call(run: OwnRun, path: Path) -> Answer:
     Raises:
         RunFailedError: if the process ends without a word.
     """
-    forks = "forkserver" in multiprocessing.get_all_start_methods() and not run.device.startswith("cuda")
-    answer = _call(run, path, "forkserver" if forks else "spawn")
+    answer = _call(run, path, start_method(run.device))
     return _call(run, path, "spawn") if answer == AGAIN else answer
+
+
+def start_method(device: str) -> str:
+    """Say how a process that trains on a device comes about: CUDA cannot be used in one that was forked."""
+    forks = "forkserver" in multiprocessing.get_all_start_methods() and not device.startswith("cuda")
+    return "forkserver" if forks else "spawn"
 
 
 def _call(run: OwnRun, path: Path, method: str) -> Answer:

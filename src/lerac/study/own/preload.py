@@ -9,11 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch._dynamo  # with SymPy, which the first step of an optimizer asks for: it takes seconds
-import torch.utils.data
 
-import lerac.regimes.attached
-import lerac.smoothing.cbs  # noqa: F401
 from lerac.study.errors import StopStudyError
 from lerac.study.own import running
 from lerac.study.own.trial import cuda_is_used
@@ -74,5 +70,11 @@ def _load(asked: dict[str, Any]) -> Loaded:
     return loaded
 
 
-if VARIABLE in os.environ:
+if VARIABLE in os.environ:  # this is the server: what follows takes seconds, which no other process has to wait for
+    import torch._dynamo  # with SymPy, which the first step of an optimizer asks for
+    import torch.utils.data
+
+    import lerac.regimes.attached
+    import lerac.smoothing.cbs  # noqa: F401
+
     _KEPT.append(_load(json.loads(os.environ.pop(VARIABLE))))
