@@ -148,12 +148,12 @@ def warnings_of(experiment: Any, outcomes: Sequence[Outcome]) -> list[str]:
     if within:
         found.append(f"Training ended within the curriculum of {', '.join(within)}: a smaller k, or more epochs.")
     resumed = [one.beside.get("resumed") for one in outcomes]
-    for word, how in (("save", "continued from their last save"), ("anew", "started anew")):
+    for word, how in (("save", "continued from the last save"), ("anew", "started anew")):
         if count := resumed.count(word):
-            found.append(f"{count} of the runs were interrupted and {how}.")
+            found.append(f"{count} of the runs {'was' if count == 1 else 'were'} interrupted and {how}.")
     if len(codes := getattr(experiment, "code", ())) > 1:
         used = Counter(str(one.beside["code"])[:10] for one in outcomes if "code" in one.beside)
-        listed = ", ".join(f"{code} {used[code]} runs" for code in (one[:10] for one in codes))
+        listed = ", ".join(f"{code} {used[code]} run{'s' * (used[code] != 1)}" for code in (one[:10] for one in codes))
         found.append(f"The source has changed, which --code accept has accepted (sha256: {listed}).")
     return found
 
