@@ -41,7 +41,7 @@ def _train_own(run: OwnRun, files: RunFolder) -> None:
     if answer.values is None:
         raise RunFailedError(answer.reason, answer.trace)
     record = read_record(path / FOLDER)
-    _check(run, record)
+    _check(run, record, answer.promised)
     files.write_status(_status(run, files, answer, record, interrupted))
 
 
@@ -70,8 +70,13 @@ def _empty(folder: Path) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _check(run: OwnRun, record: Record | None) -> None:
+def _check(run: OwnRun, record: Record | None, promised: Sequence[float | None]) -> None:
     """Refuse a run that has not been trained as the study says.
+
+    Args:
+        run: which.
+        record: of its training.
+        promised: epochs, as in `Trial`.
 
     Raises:
         StopStudyError: as no other run would fare better.
@@ -95,13 +100,15 @@ def _check(run: OwnRun, record: Record | None) -> None:
     if record.regime != run.regime:
         raise StopStudyError(f"{who}: attach was called for {record.regime}; leave the regime out, it is the trial's")
     for one in record.attached:
-        if one.epochs is None or (promised := round(one.epochs * one.epoch_steps)) == one.steps:
+        [epochs] = promised or [one.epochs]  # what a framework has planned is no promise
+        if epochs is None or (steps := round(epochs * one.epoch_steps)) == one.steps:
             continue
-        if not one.ended or (one.scaled and one.steps < promised):  # not counted to the end; loss scaling skips steps
+        if not one.ended or (one.scaled and one.steps < steps):  # not counted to the end; loss scaling skips steps
             continue
+        told = "the callback" if promised else "attach"
         raise StopStudyError(
-            f"{who} took {one.steps} optimizer steps, and attach was promised {promised} (epoch_steps="
-            f"{one.epoch_steps} × epochs={one.epochs:g}). Count optimizer steps, not batches, where gradients are "
+            f"{who} took {one.steps} optimizer steps, and {told} was promised {steps} (epoch_steps="
+            f"{one.epoch_steps} × epochs={epochs:g}). Count optimizer steps, not batches, where gradients are "
             "accumulated; len(loader) before a distributed prepare is not the number of steps after it; and leave "
             "epochs out if training may stop early"
         )
