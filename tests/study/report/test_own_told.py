@@ -55,6 +55,8 @@ OTHERS = [
     "lerac(base=10,curve=staircase,k=2,ratio=0.01,updates=2)",
     "lerac-reversed(curve=exponential,k=1,ratio=0.01)",
     "lerac-shuffled(curve=logarithmic,k=3,ratio=0.01)",
+    "unfreeze(k=2)",
+    "layer-decay(factor=0.5)",
 ]
 
 

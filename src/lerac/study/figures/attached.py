@@ -7,7 +7,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from lerac import plot
-from lerac.regimes.effects import curriculum_of, curve_of, warmup_factor
+from lerac.regimes.effects import curriculum_of, curve_of, length_of, warmup_factor
 from lerac.regimes.text import parse_regime
 from lerac.study.figures.style import STYLE
 from lerac.study.own.record import Attached
@@ -54,5 +54,5 @@ def _factor(regime: str, epoch_steps: int) -> Callable[[int, float], float]:
     if curriculum is None or curriculum.kind == "warmup":
         together = warmup_factor(curriculum)
         return lambda step, start: together(step)
-    k, curve = curriculum.k, curve_of(curriculum)
+    k, curve = length_of(curriculum), curve_of(curriculum)
     return lambda step, start: curve(step / k, start) if step < k else 1.0
