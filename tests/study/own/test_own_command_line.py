@@ -162,6 +162,15 @@ def test_a_framework_that_runs_other_epochs_than_was_promised_is_refused(capsys,
     assert (found, says in err) == (code, True)
 
 
+@pytest.mark.parametrize("name", ["value", "top1"])
+def test_any_of_several_may_decide_whatever_it_is_called(capsys, monkeypatch, name):
+    monkeypatch.setattr("lerac.study.report.telling.tell", lambda *_: Silent)
+    words = [*setting("value", "{'a': 1, 'value': 2, 'top1': 3}"), "--metric", name]
+    code, _, err = compare(capsys, "returns", *words, seeds=1, regimes="conventional")
+    assert code == 0
+    assert f"test {2 if name == 'value' else 3}" in err
+
+
 def test_equal_values_for_all_seeds_are_asked_about(capsys):
     code, out, _ = compare(capsys, "unseeded")
     assert code == 0
