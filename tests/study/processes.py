@@ -14,6 +14,18 @@ def group(leader: int) -> set[int]:
     return {process for process, (_, own) in _running().items() if own == leader}
 
 
+def mentioning(text: str) -> set[int]:
+    """Processes that have a text in their command line."""
+    found = set()
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if text.encode() in line.read_bytes():
+                found.add(int(line.parent.name))
+        except OSError:
+            continue
+    return found
+
+
 def _running() -> dict[int, tuple[int, int]]:
     """Process → its parent and its group."""
     found = {}

@@ -4,7 +4,9 @@ Functions are trained in this process: that processes change nothing of it is fo
 """
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import functions
 import pytest
@@ -128,6 +130,35 @@ def test_a_run_that_is_not_finite_has_failed_and_the_study_goes_on(capsys):
     assert code == 0
     assert "functions:returns conventional seed 1: diverged (test value is nan)" in err
     assert "1 diverged" in out
+
+
+class Callback:
+    """Stands in for that of a framework, which need not be installed."""
+
+    def __init__(self, regime):
+        self.regime = regime
+
+
+PROMISED = "took 12 optimizer steps, and the callback was promised {}). Count optimizer steps, not batches"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        ("", 0, ""),
+        ("epochs=None", 0, ""),
+        ("epochs=3", 0, ""),
+        ("epochs=10", 2, PROMISED.format("40 (epoch_steps=4 × epochs=10")),
+        ("epochs=2.5", 2, PROMISED.format("10 (epoch_steps=4 × epochs=2.5")),
+        ("epochs=0", 1, "ValueError: epochs must be a finite number above 0, got 0"),
+        ("epochs='3'", 1, "TypeError: epochs must be the number of epochs of the whole training, or None, got '3'"),
+    ],
+)
+def test_a_framework_that_runs_other_epochs_than_was_promised_is_refused(capsys, monkeypatch, options, code, says):
+    monkeypatch.setitem(sys.modules, "lerac.integrations.lightning", SimpleNamespace(LeRaCCallback=Callback))
+    monkeypatch.setattr("lerac.study.report.telling.tell", lambda *_: Silent)
+    found, _, err = compare(capsys, "by_callback", *setting("options", options), regimes="lerac(k=1)", seeds=1)
+    assert (found, says in err) == (code, True)
 
 
 def test_equal_values_for_all_seeds_are_asked_about(capsys):
