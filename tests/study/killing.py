@@ -61,12 +61,16 @@ def wait_until(reached: Callable[[], object], process: subprocess.Popen) -> None
 
 @dataclass(frozen=True)
 class Killable:
-    """What is asked for; how many runs and epochs of each that is, and how many of these a kill loses."""
+    """What is asked for; how many runs and epochs of each that is, and how many of these a kill loses.
+
+    Kills in its start come within `starting` seconds.
+    """
 
     words: Sequence[str]
     runs: int
     epochs: int
     lost: int = 0
+    starting: float = 2
 
     def start(self, *arguments, **options) -> subprocess.Popen:
         return subprocess.Popen(
@@ -90,7 +94,7 @@ class Killable:
         left_over = set(folder.rglob(".*.tmp"))  # by kills before this one
         process = self.start("--out", folder, "--workers", chance.choice("12"))
         if phase == "start":
-            time.sleep(chance.uniform(0, 2))
+            time.sleep(chance.uniform(0, self.starting))
         elif phase == "training":
             wait_until(lambda: sum(epochs(folder).values()) > sum(before.values()), process)
             time.sleep(chance.uniform(0, 0.15))

@@ -18,7 +18,7 @@ FILE = Path(__file__).parents[1] / "study/own/functions.py"
 STUDY = Killable(
     [f"{FILE}:saving", "--regimes", "conventional,lerac(k=1),warmup(k=2)", "--seeds", "2",
      "--set", "epochs=24", "--set", "pause=0.02"],
-    runs=6, epochs=24, lost=1,
+    runs=6, epochs=24, lost=1, starting=4,
 )  # fmt: skip
 
 

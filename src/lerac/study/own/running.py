@@ -42,6 +42,7 @@ class Answer:
         reason: why it failed, in one line.
         trace: the whole of it.
         promised: epochs, as in `Trial`.
+        in_use: by whom the run is being trained, if it is; it was not called then.
     """
 
     values: Values | None = None
@@ -51,6 +52,7 @@ class Answer:
     reason: str = ""
     trace: str = ""
     promised: tuple[float | None, ...] = ()
+    in_use: str | None = None
 
 
 def variables(run: OwnRun, path: Path) -> dict[str, str]:

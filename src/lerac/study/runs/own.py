@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lerac.regimes.record import FILE
-from lerac.study.errors import RunFailedError, StopStudyError, StudyError
+from lerac.study.errors import FolderInUseError, RunFailedError, StopStudyError, StudyError
 from lerac.study.files import folder_in
 from lerac.study.metrics import digits_of
 from lerac.study.own import forked
@@ -41,6 +41,8 @@ def _train_own(run: OwnRun, files: RunFolder) -> None:
         answer = forked.call(run, path) if function is None else perform(run, path, function)
     if answer.stop is not None:
         raise StopStudyError(answer.stop)
+    if answer.in_use is not None:
+        raise FolderInUseError(answer.in_use)
     if answer.values is None:
         raise RunFailedError(answer.reason, answer.trace)
     record = read_record(path / FOLDER)
