@@ -64,15 +64,17 @@ class Entry:
     lr: list[tuple[int, float]] = field(default_factory=list)
     sigma: list[tuple[int, float]] = field(default_factory=list)
 
+    _apart = 1  # steps from one change to the next that is kept; no field, and so not written
+
     def note_rate(self, step: int, rate: Any) -> None:
         """Remember the rate that a step is about to use, if it is another than before and can be read at no cost."""
         if isinstance(rate, Tensor) and rate.device.type != "cpu":
             return
         number = float(rate)
-        if not self.lr or self.lr[-1][1] != number:
+        if not self.lr or (self.lr[-1][1] != number and step - self.lr[-1][0] >= self._apart):
             self.lr.append((step, number))
             if len(self.lr) > _MOST:
-                self.lr = self.lr[::2]
+                self.lr, self._apart = self.lr[::2], 2 * self._apart
 
 
 _entries: list[tuple[Entry, Callable[[Entry], None]]] = []

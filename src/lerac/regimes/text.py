@@ -15,7 +15,6 @@ __all__ = [
     "STAIRCASE",
     "Regime",
     "parse_regime",
-    "split_regimes",
     "updates_needed",
 ]
 
@@ -150,6 +149,11 @@ def parse_regime(text: str) -> Regime:
     Raises:
         ValueError: if the name, an option or a value is not allowed; the message lists what is.
     """
+    if "{" in text or "}" in text:
+        raise ValueError(
+            f"regime {text!r} has braces, which list the regimes of a comparison; here one is wanted, so give each "
+            "option one value"
+        )
     match = re.fullmatch(r"([^()]*?)(?:\(([^()]*)\))?", re.sub(r"\s+", "", text))
     if match is None:
         raise ValueError(f"regime {text!r} is not of the form name or name(option=value,…)")
@@ -172,19 +176,6 @@ def parse_regime(text: str) -> Regime:
     if stray := [key for key in ("base", "updates") if key in options and options.get("curve") != STAIRCASE]:
         raise ValueError(f"regime {text!r}: {stray[0]} is an option of the staircase only; add curve={STAIRCASE}")
     return Regime(name, options)
-
-
-def split_regimes(text: str) -> list[Regime]:
-    """Read a list separated by commas; commas inside brackets belong to the regime.
-
-    Raises:
-        ValueError: if one is not a regime, or two are the same.
-    """
-    regimes = [parse_regime(part) for part in re.split(r",(?![^(]*\))", text)]
-    names = [str(regime) for regime in regimes]
-    if repeated := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"regimes: {', '.join(sorted(repeated))} is given twice")
-    return regimes
 
 
 def updates_needed(base: float, ratio: float) -> int:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from lerac import plot
 from lerac.regimes.effects import Smoothing, sigma_of
 from lerac.study.errors import StudyError
-from lerac.study.figures.style import PALETTE, STYLE
+from lerac.study.figures.style import LONGEST, PALETTE, STYLE, broken
 from lerac.study.plan.listing import Schedule
 from lerac.study.plan.rates import Rates, rates_of
 from lerac.study.plan.study import Run
@@ -75,20 +75,24 @@ def sigma_figure(smoothings: Mapping[str, Smoothing], steps: int) -> Figure:
     together: dict[Smoothing, list[str]] = {}
     for regime, smoothing in smoothings.items():
         together.setdefault(smoothing, []).append(regime)
+    long = any(len(", ".join(regimes)) > LONGEST for regimes in together.values())
+    labels = [",\n".join(map(broken, regimes)) if long else ", ".join(regimes) for regimes in together.values()]
+    below = 0.18 * sum(1 + label.count("\n") for label in labels) if long else 0.0
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.4, 2.8), layout="constrained")
+        figure = Figure(figsize=(4.4, 2.8 + below), layout="constrained")
         axes = figure.add_subplot()
-        for number, (smoothing, regimes) in enumerate(together.items()):
+        for number, (smoothing, label) in enumerate(zip(together, labels, strict=True)):
             at = [*range(0, steps, smoothing.every), steps]
             sigmas = [sigma_of(smoothing)(step) for step in at[:-1]]
             style = ("-", "--", ":", "-.")[number % 4]
-            axes.step(
-                at, [*sigmas, sigmas[-1]], where="post", color=PALETTE[2], linestyle=style, label=", ".join(regimes)
-            )
+            axes.step(at, [*sigmas, sigmas[-1]], where="post", color=PALETTE[2], linestyle=style, label=label)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("optimizer step")
         axes.set_ylabel("σ, pixels")
-        axes.legend(frameon=False)
+        if long:
+            figure.legend(loc="outside lower left", frameon=False)
+        else:
+            axes.legend(frameon=False)
     return figure
 
 

@@ -31,7 +31,7 @@ MODELS: dict[str, Network] = {
     "bert-large": Network(
         "from_transformers:bert_large", BertOptions, "text", _TEXT, published="weights:load_bert_large"
     ),
-    "cnn1d": Network("signals:CNN1D", CNN1DOptions, "signals", _SIGNAL, sizes={"length": (1,)}),
+    "cnn1d": Network("plain:CNN1D", CNN1DOptions, "signals", _SIGNAL, sizes={"length": (1,)}),
     "cvt13": Network("from_transformers:cvt13", CvTOptions, "images", _LARGER),
     "cvt13-pretrained": Network(
         "from_transformers:cvt13", PretrainedCvTOptions, "images", _LARGER, published="weights:load_cvt13"
@@ -40,10 +40,10 @@ MODELS: dict[str, Network] = {
     "gru": Network(
         "recurrent:GRU", GRUOptions, "images", _DIGITS, also=("signals",), sizes={"columns": (2,), "steps": (1,)}
     ),
-    "lenet": Network("lenet:LeNet", Options, "images", _SMALL),
-    "linear": Network("signals:Linear", LinearOptions, "signals", _SIGNAL, sizes={"length": (1,)}),
+    "lenet": Network("plain:LeNet", Options, "images", _SMALL),
+    "linear": Network("plain:Linear", LinearOptions, "signals", _SIGNAL, sizes={"length": (1,)}),
     "lstm": Network("recurrent:LSTM", LSTMOptions, "text", _TEXT, traced_by_values=True),
-    "mlp": Network("signals:MLP", MLPOptions, "signals", _SIGNAL, sizes={"length": (1,)}),
+    "mlp": Network("plain:MLP", MLPOptions, "signals", _SIGNAL, sizes={"length": (1,)}),
     "resnet18": Network("residual:ResNet", ResNetOptions, "images", _SMALL),
     "septr": Network("septr:SepTr", SepTrOptions, "spectrograms", _SOUND, sizes={"bins": (1,), "frames": (2,)}),
     "small-cnn": Network("residual:small_cnn", SmallCNNOptions, "images", _DIGITS),

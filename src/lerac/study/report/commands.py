@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lerac.study.errors import StudyError
+from lerac.study.plan.own import FunctionExperiment, OwnExperiment
 from lerac.study.plan.study import Study
 from lerac.study.recipes.files import asked_by
 from lerac.study.recipes.recipe import Recipe, recipe_sources
+from lerac.study.report.own_commands import call_of, own_words
 from lerac.study.runs.folder import read_study
 from lerac.study.runs.outcomes import places_of
 from lerac.study.statistics.analysis import Analysis
@@ -39,7 +41,8 @@ class Where:
 def commands_of(study: Study, analysis: Analysis, where: Where | None = None) -> list[str]:
     """Give the commands that ask for this study and its analysis again.
 
-    Recipes that were changed by --set need one of their own; of other kinds of experiments, there is none. What several
+    Recipes that were changed by --set need one of their own, and so do functions and commands, which are trained in
+    their folder; what only Python can name is a call. Of other kinds of experiments, there is none. What several
     processes train together has one per run. Where one command does not make the page, the last makes it.
 
     Args:
@@ -50,20 +53,20 @@ def commands_of(study: Study, analysis: Analysis, where: Where | None = None) ->
     if where is not None and where.command:
         return [_joined([*where.command])]
     if where is None:
-        return [_joined(words) for words in _compares(study, analysis, [])]
+        return [*_compares(study, analysis, [])]
     if [folder.absolute() for folder in where.folders] == [where.out.absolute()] and study.processes == 1:
         commands = list(_compares(study, analysis, _places(study, where.out, where.engine)))
         if len(commands) < 2:
-            return [_joined(words) for words in commands]
+            return commands
     else:
-        commands = [words for folder in where.folders for words in _of_folder(folder, study, where)]
+        commands = [command for folder in where.folders for command in _of_folder(folder, study, where)]
     folders = [str(folder.absolute()) for folder in where.folders]
     out = [] if where.folders[0] == where.out else ["--out", str(where.out.absolute())]
     claims = [word for name in analysis.claims for word in _claim(name, study, analysis)]
-    return [_joined(words) for words in (*commands, ["lerac", "report", *folders, *out, *_question(analysis), *claims])]
+    return [*commands, _joined(["lerac", "report", *folders, *out, *_question(analysis), *claims])]
 
 
-def _of_folder(folder: Path, study: Study, where: Where) -> Iterator[list[str]]:
+def _of_folder(folder: Path, study: Study, where: Where) -> Iterator[str]:
     """Give the commands that train what one folder is to hold."""
     own = study if len(where.folders) == 1 else read_study(folder)
     if own is None:
@@ -77,21 +80,30 @@ def _of_folder(folder: Path, study: Study, where: Where) -> Iterator[list[str]]:
         for seed in own.seeds:
             for regime in own.regimes:
                 one = ["--regime", regime, "--seed", str(seed)]
-                yield [*launched, words[0], *one, *words[1:], *_sets(recipe), *_machine(own), *places]
+                yield _joined([*launched, words[0], *one, *words[1:], *_sets(recipe), *_machine(own), *places])
 
 
-def _compares(study: Study, analysis: Analysis | None, places: list[str]) -> Iterator[list[str]]:
-    """Give a command for all recipes that can share one."""
+def _compares(study: Study, analysis: Analysis | None, places: list[str]) -> Iterator[str]:
+    """Give a command for all recipes that can share one, and for each training of somebody's own."""
     lone = len(study.seeds) == 1
     seeds = f"{study.seeds[0]}-{study.seeds[0]}" if lone else seed_ranges(study.seeds).replace(" ", "")
-    common = ["--regimes", ",".join(study.regimes), "--seeds", seeds, *_machine(study)]
+    common = ["--seeds", seeds, *_machine(study)]
     groups: dict[tuple[tuple[str, ...], ...], list[str]] = {}
     for (word, *source), recipe in _recipes(study):
         claim = _claim(recipe.metric.name, study, analysis) if analysis else []
         groups.setdefault((tuple(source), tuple(claim), tuple(_sets(recipe))), []).append(word)
     question = _question(analysis) if analysis else []
     for (chosen, claimed, changed), names in groups.items():
-        yield ["lerac", "compare", *names, *chosen, *common, *question, *claimed, *changed, *places]
+        regimes = ["--regimes", ",".join(study.regimes)]
+        yield _joined(["lerac", "compare", *names, *chosen, *regimes, *common, *question, *claimed, *changed, *places])
+    for own in (one for one in study.experiments if isinstance(one, OwnExperiment)):
+        demanded = _claim(own.metric.name, study, analysis) if analysis and own.measure else []
+        if (asked := own_words(own, study)) is not None:
+            named, options = asked
+            told = ["lerac", "compare", *named, *common, *question, *demanded, *options, *places]
+            yield f"cd {_quoted(own.folder)} && {_joined(told)}"
+        elif isinstance(own, FunctionExperiment):
+            yield call_of(own, study, [*question, *demanded, *places])
 
 
 def _recipes(study: Study) -> Iterator[tuple[list[str], Recipe]]:
