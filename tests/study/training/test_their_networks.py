@@ -271,9 +271,9 @@ def test_a_study_is_trained_from_the_command_line_and_told_without_the_network(n
     assert capsys.readouterr().out.endswith("1 runs, 1 to train\n")
     recipe = load_recipe(file)
     study = Study(recipes=[recipe], regimes=["conventional", "unfreeze(k=1)"], seeds=[0])
-    assert "The rates are not drawn" not in " ".join(details_of(recipe, study).surprises)
+    assert "The rates are not drawn" not in " ".join(details_of(recipe, study, []).surprises)
     nets.rename(tmp_path / "gone")
-    told = details_of(recipe, study)
+    told = details_of(recipe, study, [])
     assert told.rates == {}
     assert "The rates are not drawn, as the network could not be built here" in told.surprises[-1]
     (tmp_path / "gone" / "nets.py").write_text(NETS.replace("channels, classes, width", "classes, width"))
