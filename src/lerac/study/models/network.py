@@ -194,7 +194,7 @@ def home_of(module: str, file: Path) -> Path | None:
             there = [str(one.name) for one in file.parent.glob("*.py")] if file.parent.is_dir() else []
             raise StudyError(f"there is no file {file.absolute()}{near(file.name, there)}")
         return file
-    if not re.fullmatch(r"[\w.]+", module):
+    if not re.fullmatch(r"\w+(\.\w+)*", module):
         raise StudyError(f"{module!r} is no module: expected {THEIRS}")
     with _on_path(str(file.parent)):
         meant, loaded = PathFinder.find_spec(top := module.partition(".")[0]), sys.modules.get(top)
@@ -202,7 +202,7 @@ def home_of(module: str, file: Path) -> Path | None:
             raise StudyError(f"{top} is loaded from {other} already, and {meant.origin} is meant: use FILE.py:function")
         try:
             spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError):
+        except Exception:  # whatever the packages around it raise when they are loaded
             spec = None
     if spec is None:
         raise StudyError(f"there is no module {module!r} here: expected {THEIRS}")
