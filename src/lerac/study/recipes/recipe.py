@@ -50,10 +50,18 @@ from lerac.study.recipes.sections import (
 __all__ = ["ALIASES", "Recipe", "Source", "load_recipe", "recipe_names", "recipe_sources", "recipe_text"]
 
 DEEPEST = 16  # levels of sections and lists; recipes have four
+KINDS = {"pictures": {"images", "spectrograms"}, "signals": {"signals"}, "text": {"text"}}  # of data → of batches
 NOTED = ("where", "code")  # of somebody's own network, by us
-NOTES = ("cell", "published", "unknown", "parameters", "ranges", "surprises")
+NOTES = ("cell", "published", "unknown", "reported", "parameters", "ranges", "surprises")
 InPaper = Literal["known", "unknown", "none"]
 Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class Reported(Section):
+    """A number to reach: `score` in the unit that is shown, and `source`: who reports it, and of what."""
+
+    score: float
+    source: str
 
 
 class Recipe(Section):
@@ -72,6 +80,7 @@ class Recipe(Section):
         published: regime → [mean, standard deviation] of the metric that the paper reports, in the unit it is shown in:
             accuracies and mAP in %.
         unknown: what we do not know of the paper's experiment, in words.
+        reported: what others than the paper report of such a network on this data.
         parameters: number of the network's weights; None where it depends on the data, or is not said.
         ranges: dotted key → [low, high], where the paper gives a range; the value chosen lies in it.
         surprises: what these settings do that nobody would expect, in words.
@@ -98,6 +107,7 @@ class Recipe(Section):
     cell: InPaper | None = None
     published: dict[str, Pair] = Field(default_factory=dict)
     unknown: list[str] = Field(default_factory=list)
+    reported: Reported | None = None
     parameters: Annotated[int, Field(ge=1)] | None = None
     ranges: dict[str, Pair] = Field(default_factory=dict)
     surprises: list[str] = Field(default_factory=list)
@@ -194,7 +204,7 @@ class Recipe(Section):
             raise ValueError(f"{self.model} detects objects, but {self.dataset} has no boxes")
         if network.outputs != "detections" and data.task == "detection":
             raise ValueError(f"{self.dataset} has boxes for labels, but {self.model} detects no objects")
-        if (network.inputs == "text") != (data.inputs == "text"):
+        if KINDS[data.inputs].isdisjoint((network.inputs, *network.also)):
             raise ValueError(f"{self.model} reads {network.inputs}, but {self.dataset} has {data.inputs}")
         return self
 
@@ -218,7 +228,7 @@ class Recipe(Section):
         if sum(sizes) > there.examples:
             asked = "data: train {} + validation {} + test {}".format(*sizes)
             raise ValueError(f"{asked} = {sum(sizes)} examples asked for, but {self.dataset} has {there.examples}")
-        if not there.has_files and min(sizes) < there.classes:  # its parts are cut by class
+        if not there.parts and min(sizes) < there.classes:  # its parts are cut by class
             raise ValueError(f"data: every split needs at least {there.classes} examples, one per class")
         return self
 
