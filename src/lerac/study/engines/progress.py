@@ -10,7 +10,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from lerac.study.plan.experiment import PlannedRun
+from lerac.study.plan.experiment import PlannedRun, chosen_by
 from lerac.study.plan.own import UNNAMED
 from lerac.study.runs.outcomes import SPLITS
 from lerac.study.runs.own import planned_epochs
@@ -117,7 +117,7 @@ def _outcome(run: PlannedRun, status: dict[str, Any]) -> str:
     if status["state"] == "diverged":
         at = f" at step {status['steps']}" if status.get("steps") is not None else ""
         return f"diverged{at} ({status.get('reason', 'loss not finite')})"
-    [name] = [run.metric.name] if run.metric.name != UNNAMED else [*status["test"]]
+    [name] = [run.metric.name] if run.metric.name != UNNAMED else [*status[chosen_by(run)]]
     measured = [
         f"{split} {run.metric.text(status[split][name])}" for split in SPLITS[::-1] if name in status.get(split, {})
     ]

@@ -9,6 +9,7 @@ from lerac.study.errors import StudyError
 from lerac.study.plan.study import Study
 from lerac.study.recipes.files import asked_by
 from lerac.study.recipes.recipe import Recipe, recipe_sources
+from lerac.study.recipes.regimes import parse_regime
 from lerac.study.runs.folder import read_study
 from lerac.study.runs.outcomes import places_of
 from lerac.study.statistics.analysis import Analysis
@@ -16,7 +17,7 @@ from lerac.study.statistics.seeds_needed import POWER
 from lerac.study.statistics.summary import BASELINE
 from lerac.study.statistics.verdicts import seed_ranges
 
-__all__ = ["Where", "commands_of"]
+__all__ = ["Where", "commands_of", "tuning_command"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def _compares(study: Study, analysis: Analysis | None, places: list[str]) -> Ite
     """Give a command for all recipes that can share one."""
     lone = len(study.seeds) == 1
     seeds = f"{study.seeds[0]}-{study.seeds[0]}" if lone else seed_ranges(study.seeds).replace(" ", "")
-    common = ["--regimes", ",".join(study.regimes), "--seeds", seeds, *_machine(study)]
+    tuned = [word for folder in study.tuned.folders for word in ("--tuned", folder)] if study.tuned else []
+    common = ["--regimes", ",".join(_names(study)), "--seeds", seeds, *tuned, *_machine(study)]
     groups: dict[tuple[tuple[str, ...], ...], list[str]] = {}
     for (word, *source), recipe in _recipes(study):
         claim = _claim(recipe.metric.name, study, analysis) if analysis else []
@@ -92,6 +94,33 @@ def _compares(study: Study, analysis: Analysis | None, places: list[str]) -> Ite
     question = _question(analysis) if analysis else []
     for (chosen, claimed, changed), names in groups.items():
         yield ["lerac", "compare", *names, *chosen, *common, *question, *claimed, *changed, *places]
+
+
+def _names(study: Study) -> list[str]:
+    """Name the regimes as they are asked for: those that were tuned without options."""
+    if study.tuned is None:
+        return study.regimes
+    return [parse_regime(regime).name for regime in study.regimes]
+
+
+def tuning_command(study: Study, where: Where) -> list[str]:
+    """Give the commands that continue a tuning of a recipe, and that compare what it chose; none of other kinds.
+
+    Args:
+        study: that is a tuning.
+        where: its folders.
+    """
+    if (tuning := study.tuning) is None or not (found := list(_recipes(study))):
+        return []
+    [(words, recipe)] = found
+    same = [*words, *_sets(recipe), *_machine(study)]
+    axes = [word for option, axis in tuning.axes.items() for word in (f"--{option}", axis.words)]
+    asked = ["--regimes", ",".join(tuning.tried), "--configs", str(tuning.configs), *axes]
+    tuned = [word for folder in where.folders for word in ("--tuned", str(folder.absolute()))]
+    seeds = seed_ranges(study.seeds).replace(" ", "") if len(study.seeds) > 1 else f"{study.seeds[0]}-{study.seeds[0]}"
+    tune = [["lerac", "tune", *same, *asked, "--seeds", seeds, *_places(study, f, where.engine)] for f in where.folders]
+    again = tune if len(where.folders) == 1 else []  # of several, nobody knows which has which part
+    return [_joined(one) for one in (*again, ["lerac", "compare", *same, *tuned])]
 
 
 def _recipes(study: Study) -> Iterator[tuple[list[str], Recipe]]:

@@ -7,7 +7,7 @@ from lerac.study.files import write_text
 from lerac.study.runs.comparison import Comparison
 from lerac.study.runs.folder import csv_text
 from lerac.study.statistics.analysis import Cell
-from lerac.study.statistics.student import CONFIDENCE
+from lerac.study.statistics.pairing.student import CONFIDENCE
 from lerac.study.statistics.verdicts import p_number
 
 __all__ = ["PUBLISHED_RUNS", "table_csv", "table_rows", "table_tex", "write_summary"]
