@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # as long as it has some, so that what a file trains for all of its tests is trained once.
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo evidence test test-wide test-long browser-deps check format clean
+.PHONY: demo evidence test test-wide test-long browser-deps data check format clean
 
 demo: $(VENV)/.study ## compare LeRaC with conventional training on real data (a few minutes)
 	$(BIN)/lerac compare digits --out $(OUT)
@@ -21,14 +21,22 @@ test-wide: $(VENV)/.dev ## the long matrices
 test-long: $(VENV)/.dev ## proofs that take minutes each, such as twenty kills of a study; not part of CI
 	$(TEST) -m long
 
-# Root or passwordless sudo, and apt-get; without them the browser tests are skipped, and this is no error.
-browser-deps: ## Debian's Chromium, in which `make test` then opens the report
-	@if command -v chromium >/dev/null; then echo "Chromium is there: $$(chromium --version 2>/dev/null)"; exit 0; fi; \
-	if ! command -v apt-get >/dev/null; then echo "Chromium not installed: this system has no apt-get"; exit 0; fi; \
+# Root or passwordless sudo, and apt-get; without them what needs it is skipped by the tests, and this is no error.
+# $(call installed,NAME,CONDITION,PACKAGES): install packages of Debian unless a shell condition holds.
+define installed
+	@if $(2); then echo "$(1) is there"; exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then echo "$(1) not installed: this system has no apt-get"; exit 0; fi; \
 	if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true 2>/dev/null; then as="sudo -n"; \
-	else echo "Chromium not installed: not permitted, neither root nor passwordless sudo"; exit 0; fi; \
-	($$as apt-get update -qq && $$as env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium \
-	fonts-dejavu-core >/dev/null) || echo "Chromium not installed: apt-get failed, see above"
+	else echo "$(1) not installed: not permitted, neither root nor passwordless sudo"; exit 0; fi; \
+	($$as apt-get update -qq && $$as env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(3) \
+	>/dev/null) || echo "$(1) not installed: apt-get failed, see above"
+endef
+
+browser-deps: ## Debian's Chromium, in which `make test` then opens the report
+	$(call installed,Chromium,command -v chromium >/dev/null,chromium fonts-dejavu-core)
+
+data: ## Debian's package of Fashion-MNIST, 31 MB, which `fashion-mnist` is read from
+	$(call installed,Fashion-MNIST,[ -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ],dataset-fashion-mnist)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

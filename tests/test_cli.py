@@ -209,6 +209,7 @@ def test_compare_from_end_to_end(capsys, tmp_path):
     assert re.fullmatch(r"9 runs, 4 to train: about \d+ s of training, \d+ s side by side", last)
 
 
+@pytest.mark.wide
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_killed_interrupted_and_continued_is_undisturbed(tmp_path):
     command = ["compare", "digits", *SMALL[2:], "--set", "training.epochs=30", "--seeds", "2",

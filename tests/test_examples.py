@@ -69,6 +69,7 @@ print(json.dumps(codes))
 """
 
 
+@pytest.mark.wide
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 @pytest.mark.timeout(900)
 def test_examples_run(tmp_path):

@@ -67,6 +67,7 @@ for load in (lambda: lerac.integrations.{0}, lambda: importlib.import_module("le
 """
 
 
+@pytest.mark.wide
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_everything_can_be_the_first_to_load():
     codes = [f"import lerac; lerac.{name}" for name in lerac.__all__] + [f"import {name}" for name in CORE]

@@ -20,6 +20,7 @@ __all__ = [
     "check_k",
     "check_kernel_size",
     "check_layers",
+    "check_length",
     "check_lr",
     "check_model",
     "check_ratio",
@@ -45,6 +46,11 @@ def check_k(k: Any) -> int:
     if steps < 1:
         raise ValueError(f"k must be at least 1 optimizer step, got {k}")
     return steps
+
+
+def check_length(k: Any) -> float:
+    """Give k as an int of at least 1, or as infinity."""
+    return k if isinstance(k, float) and k == math.inf else check_k(k)
 
 
 def check_ratio(ratio: Any) -> float | dict[str, float]:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
-from lerac.arguments import check_curve, check_k, check_lr, check_ratio
+from lerac.arguments import check_curve, check_length, check_lr, check_ratio
 from lerac.curves import Curve
 from lerac.layers import Layer, named_parameters, start_ratios
 from lerac.snr import LayerSNR
@@ -28,7 +28,7 @@ _POINTS = 400
 def schedule(
     layers: Sequence[Layer],
     *,
-    k: int,
+    k: float,
     ratio: float | Mapping[str, float] = 1e-6,
     curve: str | Curve = "exponential",
     lr: float | Callable[[int], float] = 1.0,
@@ -42,7 +42,7 @@ def schedule(
 
     Args:
         layers: nearest to the input first, as `lerac.find_layers` gives them.
-        k: optimizer steps of the curriculum, 1 or more.
+        k: optimizer steps of the curriculum, 1 or more; `math.inf`: as long as training, and `steps` must be given.
         ratio: as for `lerac.LeRaC`: the last layer's start over the full rate, or each layer's by name.
         curve: a name in `lerac.curves.CURVES` or a callable (progress, ratio) → factor.
         lr: the ordinary rate, 0 or more, or a function from the step (0, 1, …) to it.
@@ -61,14 +61,16 @@ def schedule(
         >>> figure = lerac.plot.schedule(lerac.find_layers(model, images), k=500, lr=0.1)  # doctest: +SKIP
     """
     figure, axes = _canvas(axes)
-    k, factor = check_k(k), check_curve(curve)
+    k, factor = check_length(k), check_curve(curve)
     if steps is not None and steps < 1:
         raise ValueError(f"steps must be 1 or more, got {steps!r}")
+    if steps is None and math.isinf(k):
+        raise ValueError("steps must be given where k is infinite: how many are to be drawn?")
     if not layers:
         raise ValueError("layers must have at least one layer, got none")
     starts = start_ratios(layers, check_ratio(ratio))
-    total = steps or max(k + 1, round(1.5 * k))
-    ends = (total - 1, min(k, total - 1))  # the curriculum in full, however short it is
+    total = steps or max(int(k) + 1, round(1.5 * k))
+    ends = (total - 1, int(min(k, total - 1)))  # the curriculum in full, however short it is
     at = sorted({round(i * end / _POINTS) for i in range(_POINTS + 1) for end in ends})
     base = [check_lr(lr(step) if callable(lr) else lr) for step in at]
     lines = {}

@@ -65,7 +65,7 @@ def test_a_path_that_is_not_utf_8_is_named_and_is_no_traceback(tmp_path, capsys,
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file names are bytes")
-def test_in_a_folder_that_is_not_utf_8_the_cause_of_a_failure_is_that_of_the_failure(tmp_path, monkeypatch):
+def test_in_a_folder_that_is_not_utf_8_the_cause_of_a_failure_is_that_of_the_failure(tmp_path, monkeypatch, capsys):
     write_text(tmp_path / "error.txt", os.fsdecode(b"Traceback of \xff"))
     assert (tmp_path / "error.txt").read_text() == r"Traceback of \udcff"
     monkeypatch.chdir(tmp_path)
@@ -73,17 +73,14 @@ def test_in_a_folder_that_is_not_utf_8_the_cause_of_a_failure_is_that_of_the_fai
     small = [word for key in ("training.epochs=1", "data.train=60", "data.validation=20", "data.test=20", "lerac.k=1")
              for word in ("--set", key)]  # fmt: skip
     command = ["compare", "digits", "--regimes", "conventional", "--seeds", "1", "--workers", "1", *small, "--out", out]
-    [folder] = [json.loads(_output([*command, "--plan", "--json"]))[0]["folder"]]
+    assert run([*command, "--plan", "--json"]) == 0
+    [folder] = [one["folder"] for one in json.loads(capsys.readouterr().out)]
     (Path(out) / folder).mkdir(parents=True)
     (Path(out) / folder / "checkpoint.pt").write_bytes(b"none")
     ended = subprocess.run([sys.executable, "-m", "lerac", *command], capture_output=True, text=True, timeout=120)
     assert ended.returncode == 1
     assert "checkpoint.pt cannot be read; delete it to train this run from the start" in ended.stderr
     assert "memory" not in ended.stderr
-
-
-def _output(command) -> str:
-    return subprocess.run([sys.executable, "-m", "lerac", *command], capture_output=True, text=True, check=True).stdout
 
 
 def test_no_text_in_a_table_is_a_formula_and_no_number_is_changed():

@@ -1,5 +1,7 @@
 """Accelerate, whose loop is your own: the one line, before or after `prepare`."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, TensorDataset
 
 import lerac
+from lerac.regimes import record
 from tests.compatibility.helpers.trainer_by_hand import (
     ACCUMULATE,
     BATCH,
@@ -41,22 +44,24 @@ class Script:
     Args:
         line: where LeRaC's line stands, "before" or "after" `prepare`, or None.
         schedule: from the step to your own rate.
+        attach: what the line is, if not LeRaC's.
     """
 
-    def __init__(self, line, k=K, schedule=None, seed=0, clip=None, **options):
+    def __init__(self, line, k=K, schedule=None, seed=0, clip=None, attach=None, **options):
         self.accelerator = accelerate.Accelerator(cpu=True, **options)
         self.model = make_net(seed)
         self.optimizer = sgd(self.model.parameters())
         self.scheduler = LambdaLR(self.optimizer, lambda step: schedule(step) / LR) if schedule else None
         self.clip = clip
+        attach = attach or (lambda optimizer, model: lerac.LeRaC(optimizer, model, k=k, ratio=RATIO))
         if line == "before":
-            self.curriculum = lerac.LeRaC(self.optimizer, self.model, k=k, ratio=RATIO)
+            self.curriculum = attach(self.optimizer, self.model)
         loader = DataLoader(TensorDataset(*data()), batch_size=BATCH)
         self.model, self.optimizer, self.loader = self.accelerator.prepare(self.model, self.optimizer, loader)
         if schedule:
             self.scheduler = self.accelerator.prepare(self.scheduler)
         if line == "after":
-            self.curriculum = lerac.LeRaC(self.optimizer, self.model, k=k, ratio=RATIO)
+            self.curriculum = attach(self.optimizer, self.model)
 
     def batches(self, first):
         """From this batch of the whole training on."""
@@ -114,6 +119,35 @@ def test_accumulation_across_the_end_of_an_epoch(line):
     ours = Script(line, k=10, gradient_accumulation_plugin=plugin).train()
     assert ours.curriculum.finished  # 30 batches are just ten steps
     assert not same(ours.net, train_by_hand(k=10, epochs=EPOCHS, accumulate=ACCUMULATE))
+
+
+@LINES
+@pytest.mark.parametrize(
+    ("regime", "by_hand"),
+    [
+        ("conventional", {"k": 0}),
+        ("warmup(k=1.75)", {"k": 0, "schedule": lambda step: LR * min(1, step / 7)}),
+        (f"lerac(k=1.75,ratio={RATIO})", {"k": 7}),
+    ],
+)
+@pytest.mark.compatible("Accelerate: `lerac.attach`, gradient accumulation")
+def test_attach_counts_optimizer_steps(line, regime, by_hand, monkeypatch, tmp_path):
+    """The loop by hand, bit for bit, and a study is told the optimizer steps, not the batches."""
+    for name, value in (("REGIME", regime), ("SEED", "0"), ("FOLDER", str(tmp_path))):
+        monkeypatch.setenv(f"LERAC_{name}", value)
+    per_epoch = -(-BATCHES // ACCUMULATE)
+
+    def attach(optimizer, model):
+        return lerac.attach(optimizer, model, epoch_steps=per_epoch, epochs=EPOCHS)
+
+    ours = Script(line, attach=attach, gradient_accumulation_steps=ACCUMULATE).train()
+    record.finish()
+    assert same(ours.net, train_by_hand(epochs=EPOCHS, accumulate=ACCUMULATE, **by_hand))
+    assert ours.curriculum.steps == EPOCHS * per_epoch < STEPS
+    [entry] = json.loads((tmp_path / "attach.json").read_text())["attached"]
+    assert (entry["steps"], entry["epoch_steps"], entry["finished"]) == (EPOCHS * per_epoch, per_epoch, True)
+    assert entry["weights"]
+    assert entry["batch"]
 
 
 @LINES

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import json
 import logging
 import os
 import tempfile
@@ -22,6 +23,7 @@ from PIL import Image  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 
 from lerac.integrations.ultralytics import attach  # noqa: E402
+from lerac.regimes import record  # noqa: E402
 
 EPOCHS, BATCH, BATCHES = 4, 4, 5  # batches in an epoch
 K, RATIO = 11, 1e-3
@@ -346,6 +348,124 @@ def test_a_second_training_has_a_curriculum_of_its_own(folder, settings):
     assert attached.curriculum.steps == first.steps == 3
 
 
+REGIME = f"lerac(k={K / BATCHES},ratio={RATIO})"
+
+
+@pytest.mark.compatible("Ultralytics: `attach(model, regime=…)`")
+def test_a_regime_is_the_curriculum_of_as_many_steps(folder, settings, ours):
+    """Weights and their moving average are those of the same curriculum in optimizer steps."""
+    seen = Seen(folder, settings, {"regime": REGIME})
+    assert equal(seen.weights, ours.weights)
+    assert equal(seen.average, ours.average)
+    assert seen.rates == ours.rates
+    assert seen.table[0].keys() == ours.table[0].keys()
+    assert (seen.attached.attached.regime, seen.attached.curriculum.k) == (
+        f"{REGIME[:6]}curve=exponential,{REGIME[6:]}",
+        K,
+    )
+
+
+@pytest.fixture
+def trial(monkeypatch, tmp_path):
+    """The environment of a run of a study; gives what the training has written."""
+
+    def be(regime):
+        for name, value in (("REGIME", regime), ("SEED", "0"), ("FOLDER", str(tmp_path))):
+            monkeypatch.setenv(f"LERAC_{name}", value)
+
+        def written():
+            record.finish()
+            [entry] = json.loads((tmp_path / "attach.json").read_text())["attached"]
+            return entry
+
+        return written
+
+    yield be
+    record.finish()
+
+
+@pytest.mark.compatible("Ultralytics: `attach(model, regime=…)`")
+def test_a_study_sees_what_it_needs(folder, settings, trial, plain, tmp_path):
+    """In a run of a study the regime is that of the run; `conventional` trains as ever."""
+    written = trial("conventional")
+    seen = Seen(folder, settings | {"patience": 0}, {"regime": None})
+    assert equal(seen.weights, plain.weights)
+    first = written()
+    assert (first["epoch_steps"], first["epochs"], first["steps"], first["ended"]) == (BATCHES, EPOCHS, 20, True)
+    written = trial("warmup(k=1)")
+    Seen(folder, settings | {"patience": 1, "epochs": 2}, {"regime": None})  # which may stop it early
+    second = written()
+    assert (second["epochs"], second["steps"], second["k"], second["finished"]) == (None, 10, BATCHES, True)
+    assert [first[name] for name in ("weights", "batch")] == [second[name] for name in ("weights", "batch")]
+    assert None not in (first["weights"], first["batch"])
+
+
+def test_outside_of_a_study_nothing_is_changed(folder, settings, plain):
+    seen = Seen(folder, settings | {"nbs": 64, "epochs": 1}, {"layers": None})
+    assert seen.attached.attached.steps == 0
+    assert seen.attached.curriculum is None
+    assert seen.trainer.optimizer.param_groups[0].keys() == plain.trainer.optimizer.param_groups[0].keys()
+
+
+@pytest.mark.parametrize(
+    ("regime", "changed", "message"),
+    [
+        (
+            REGIME,
+            {"nbs": 64},
+            r"is in epochs, and the trainer takes a step for 16 batches.*: pass nbs=4, the batch size",
+        ),
+        (REGIME, {"time": 0.1}, r"is in epochs, and training lasts for time=0\.1 hours.*: pass epochs to the trainer"),
+        (f"warmup(k={EPOCHS + 1})", {}, r"outlasts training|and training has only 20 ahead"),
+    ],
+)
+def test_a_regime_that_cannot_be_kept_is_refused(folder, settings, regime, changed, message):
+    """When training starts, before the first batch."""
+    with pytest.raises(ValueError, match=message):
+        Seen(folder, settings | changed, {"regime": regime})
+
+
+def test_smoothing_is_refused(folder, settings, trial):
+    """At once, or of a study when training starts: what is validated is a copy of the model that is not smoothed."""
+    with pytest.raises(
+        ValueError, match=r"regime 'cbs\+lerac' smooths the model .* validates and saves a moving average"
+    ):
+        attach(ultralytics.YOLO(folder / "network.yaml", verbose=False), regime="cbs+lerac")
+    trial("cbs(every=1)")
+    with pytest.raises(ValueError, match=r"smooths the model that is trained, and the trainer validates"):
+        Seen(folder, settings, {"regime": None})
+
+
+def test_half_the_batch_size_ends_a_regime(folder, settings):
+    def out_of_memory(trainer):
+        def fail(_):
+            trainer.preprocess_batch = whole
+            raise RuntimeError("out of memory")
+
+        whole, trainer.preprocess_batch = trainer.preprocess_batch, fail
+
+    with pytest.raises(RuntimeError, match=r"memory ran short, .* a batch of 2 in place of 4.* with batch=2 and nbs=2"):
+        Seen(folder, settings, {"regime": REGIME}, prepare=lambda m: m.add_callback("on_train_start", out_of_memory))
+
+
+def test_a_regime_goes_on_where_it_was(folder, settings, trial):
+    def stop(trainer):
+        if trainer.epoch == 1:
+            raise StoppedError
+
+    written = trial("lerac(k=3)")
+    with pytest.raises(StoppedError):
+        Seen(folder, settings, {"regime": None}, prepare=lambda m: m.add_callback("on_fit_epoch_end", stop))
+    first = written()
+    model = ultralytics.YOLO(f"{settings['project']}/train/weights/last.pt")
+    attached = attach(model)
+    model.train(resume=True)
+    entry = written()
+    assert (first["steps"], entry["resumed"], entry["steps"], entry["finished"]) == (10, 10, 20, True)
+    assert (attached.curriculum.k, attached.attached.steps) == (15, 20)
+    assert (entry["weights"], entry["batch"]) == (first["weights"], first["batch"])
+
+
 def test_refuses_what_is_no_model_of_ultralytics():
     with pytest.raises(TypeError, match=r"such as YOLO\('yolov8n.yaml'\), got Linear; for a plain"):
         attach(torch.nn.Linear(2, 2), k=3)
@@ -354,12 +474,15 @@ def test_refuses_what_is_no_model_of_ultralytics():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({}, TypeError, "got neither"),
+        ({"ratio": 1e-3}, TypeError, "got neither"),
         ({"k": 3, "epochs": 2}, TypeError, "got k=3 and epochs=2"),
         ({"k": 0}, ValueError, "k must be at least 1"),
         ({"epochs": 0}, ValueError, "epochs must be above 0"),
         ({"k": 3, "ratio": 2.0}, ValueError, r"ratio must be in \(0, 1\]"),
         ({"k": 3, "curve": "steep"}, ValueError, "unknown curve 'steep'"),
+        ({"regime": "lerac", "k": 3}, TypeError, "says all of the curriculum, so k cannot be given too"),
+        ({"regime": "lerak"}, ValueError, "unknown regime"),
+        ({"regime": 3}, TypeError, "regime must be text"),
     ],
 )
 def test_bad_arguments_are_told_at_once(folder, options, error, message):

@@ -109,6 +109,42 @@ def test_a_k_in_epochs_is_told_by_how_long_training_was(kind, k, steps, says):
         assert f"about {steps} steps" in str(caught[0].message)
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    regime=st.sampled_from(["lerac", "warmup", "lerac-reversed", "conventional"]),
+    k=st.integers(1, 3),
+    steps=st.integers(0, 9),
+    removed=st.booleans(),
+)
+def test_a_regime_that_is_attached_is_looked_after_too(regime, k, steps, removed):
+    def program():
+        model = make_net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        text = regime if regime == "conventional" else f"{regime}(k={k})"
+        attached = lerac.attach(optimizer, model, text, epoch_steps=2, epochs=20)
+        train(model, optimizer, range(steps))
+        if removed:
+            attached.remove()
+
+    caught = told(program)
+    assert len(caught) == (not removed and regime != "conventional" and steps < 2 * k)
+    for warning in caught:
+        said = f"{steps} of k={2 * k} optimizer steps were taken" if steps else f"lerac.attach {NEVER}"
+        assert said in str(warning.message)
+        assert ("A regime's k counts epochs, of epoch_steps optimizer steps" in str(warning.message)) == (steps > 0)
+        assert warning.filename == __file__
+
+
+def test_a_regime_that_is_over_early_was_meant_so():
+    def program():
+        model = make_net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        lerac.attach(optimizer, model, "lerac(k=1)", epoch_steps=2, epochs=50)
+        train(model, optimizer, range(100))
+
+    assert not told(program)
+
+
 def test_it_is_said_once_for_a_line():
     def program():
         for _ in range(3):

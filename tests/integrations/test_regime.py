@@ -40,6 +40,8 @@ REGIMES = [
     "lerac(depth=registered,k=1.5,ratio=1e-3)",
     "cbs(every=0.5,sigma=2)",
     "cbs+lerac(every=0.5,k=1.5)",
+    "unfreeze(k=1.5)",
+    "layer-decay(factor=0.3)",
 ]
 
 
@@ -200,7 +202,8 @@ def test_a_callback_is_the_line_in_a_plain_loop_and_is_recorded(callback, regime
     assert entry["weights"]
     assert entry["batch"]
     assert entry["lr"] == [[0, 0.3]]
-    assert (entry["k"], entry["finished"]) == (0 if "k=" not in regime else 8, "cbs" not in regime)
+    k = None if "layer-decay" in regime else 0 if "k=" not in regime else 8
+    assert (entry["k"], entry["finished"]) == (k, "cbs" not in regime)
     assert len(entry["layers"]) == (0 if entry["k"] == 0 else 1 if "warmup" in regime else 3)
     assert len(entry["sigma"]) == (8 if "cbs" in regime else 0)
 
@@ -314,9 +317,16 @@ def test_outside_of_a_study_nothing_is_changed(callback, tmp_path):
         stream = {"samples": Stream(), "max_steps": 4}
         with pytest.raises(ValueError, match=r"regime 'lerac.*is in epochs, and the training data has no length"):
             train(callback(regime="lerac"), tmp_path, **stream)
+        ours = callback(regime="layer-decay(factor=0.5)")
+        train(ours, tmp_path, **stream)
+        assert sorted(set(ours.attached.lrs().values())) == [0.3 * 0.25, 0.3 * 0.5, 0.3]
         return
     fit(callback(), **stream)
     fit(callback(), callbacks=[GradientAccumulationScheduler({0: 1, 1: 2})])
+    for options in (stream, {"callbacks": [GradientAccumulationScheduler({0: 1, 1: 2})]}):
+        ours = callback(regime="layer-decay(factor=0.5)")  # nothing of it is in epochs
+        fit(ours, **options)
+        assert sorted(set(ours.attached[0].lrs().values())) == [0.3 * 0.25, 0.3 * 0.5, 0.3]
     with pytest.raises(ValueError, match=r"regime 'lerac.*is in epochs, and the training data has no length"):
         fit(callback(regime="lerac"), **stream)
 

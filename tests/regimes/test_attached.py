@@ -25,6 +25,9 @@ ALL = [
     "lerac(curve=staircase,base=4,k=1.5,updates=3)",
     "cbs(every=0.5,sigma=2)",
     "cbs+lerac(every=0.5,k=1.5)",
+    "unfreeze(k=1.5)",
+    "unfreeze(depth=registered,k=1.5)",
+    "layer-decay(factor=0.3)",
 ]
 WITHOUT_CBS = [text for text in ALL if "cbs" not in text]
 
@@ -188,7 +191,7 @@ def test_the_optimizers_checkpoint_carries_the_regime(regime, at):
     other.load_state_dict(saved[1])
     train(again, other, range(at, 12))
     assert same(model, again)
-    assert found.finished == ("cbs" not in regime)
+    assert found.finished == ("cbs" not in regime and "decay" not in regime.partition("(")[0])
 
 
 @pytest.mark.parametrize("regime", ALL)
@@ -423,7 +426,7 @@ def test_every_regime_can_be_attached(regime):
     found = lerac.attach(optimizer, model, regime, epoch_steps=1)
     train(model, optimizer, range(7))
     assert found.regime.startswith(regime)
-    assert len(set(found.lrs().values())) == 1
+    assert len(set(found.lrs().values())) == (3 if regime == "layer-decay" else 1)
 
 
 def test_a_scaler_that_skips_a_step_is_followed(trial):

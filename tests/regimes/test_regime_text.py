@@ -16,6 +16,7 @@ VALUES = {
     "every": st.floats(0.1, 9),
     "lr": st.floats(1e-5, 10),
     "depth": st.sampled_from(["measured", "registered"]),
+    "factor": st.floats(1e-8, 1),
 }
 
 
@@ -34,6 +35,10 @@ VALUES = {
         ("cbs+lerac(lr=0.1)", "cbs+lerac(curve=exponential,decay=0.9,every=2,k=5,lr=0.1,ratio=1e-6,sigma=1)"),
         ("lerac-reversed", "lerac-reversed(curve=exponential,k=5,ratio=1e-6)"),
         ("lerac-shuffled(k=1)", "lerac-shuffled(curve=exponential,k=1,ratio=1e-6)"),
+        ("unfreeze", "unfreeze(k=5)"),
+        ("unfreeze(depth=measured,k=2)", "unfreeze(k=2)"),
+        ("layer-decay", "layer-decay(factor=0.8)"),
+        ("layer-decay(lr=0.1,factor=0.65)", "layer-decay(factor=0.65,lr=0.1)"),
     ],
 )
 def test_what_is_left_open(text, complete):

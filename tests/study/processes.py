@@ -6,14 +6,36 @@ from pathlib import Path
 
 def children(*parents: int) -> set[int]:
     """Processes of these that run, zombies apart."""
+    return {process for process, (parent, _) in _running().items() if parent in parents}
+
+
+def group(leader: int) -> set[int]:
+    """Processes of this group that run, zombies apart."""
+    return {process for process, (_, own) in _running().items() if own == leader}
+
+
+def mentioning(text: str) -> set[int]:
+    """Processes that have a text in their command line."""
     found = set()
-    for status in Path("/proc").glob("[0-9]*/stat"):
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            state, parent = status.read_text().rpartition(")")[2].split()[:2]
+            if text.encode() in line.read_bytes():
+                found.add(int(line.parent.name))
         except OSError:
             continue
-        if int(parent) in parents and state != "Z":
-            found.add(int(status.parent.name))
+    return found
+
+
+def _running() -> dict[int, tuple[int, int]]:
+    """Process → its parent and its group."""
+    found = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent, own = status.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        if state != "Z":
+            found[int(status.parent.name)] = int(parent), int(own)
     return found
 
 

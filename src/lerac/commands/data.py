@@ -10,7 +10,7 @@ from lerac.study.files import check_folder
 
 __all__ = ["data_app"]
 
-DataName = Annotated[str, typer.Argument(metavar="NAME", help="Of the data set: cifar10, food101, voc …")]
+DataName = Annotated[str, typer.Argument(metavar="NAME", help="Of the data set: cifar10, fashion-mnist, voc …")]
 
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check data sets, or make samples of them.")
 

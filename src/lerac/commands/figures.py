@@ -68,7 +68,9 @@ def schedule_command(
     figure, shown = draw_schedule(asked.recipe_runs()[0])
     files = _write(figure, out, "figure-1")
     if not as_json:
-        print(f"{shown['regime']}: {len(shown['starts'])} layers, equal from step {shown['k']} of {shown['steps']} on")
+        k, steps = shown["k"], shown["steps"]
+        equal = f"never equal in {steps} steps" if k is None else f"equal from step {k} of {steps} on"
+        print(f"{shown['regime']}: {len(shown['starts'])} layers, {equal}")
     _tell(1, files, shown, as_json=as_json)
 
 

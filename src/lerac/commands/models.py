@@ -54,16 +54,20 @@ def schedule_command(
     steps_per_epoch: Annotated[
         int | None, typer.Option(min=1, max=10**7, help="Default: what data and batch size give.")
     ] = None,
+    regime: Annotated[
+        str | None, typer.Option(metavar="REGIME", help="Default: LeRaC, as the recipe has it.", show_default=False)
+    ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it: .svg, .pdf, .png.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the learning rate of every layer over the whole training with LeRaC, without training."""
+    """Show the learning rate of every layer over the whole training, without training."""
     from lerac.study.plan.listing import schedule_of
     from lerac.study.recipes.recipe import load_recipe
+    from lerac.study.recipes.regimes import parse_regime
     from lerac.study.terminal.schedule import print_schedule
 
     loaded = load_recipe(recipe, source=source)
-    schedule = schedule_of(loaded, steps_per_epoch)
+    schedule = schedule_of(loaded, steps_per_epoch, None if regime is None else parse_regime(regime))
     if plot is not None:
         from lerac.study.figures.rates import listing_figure
         from lerac.study.figures.style import check_plot_file, write_figure

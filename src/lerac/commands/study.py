@@ -59,7 +59,8 @@ def compare_command(
     regimes: Annotated[
         str | None,
         typer.Option(
-            help="What to compare, options in brackets.", show_default=f"{DEFAULT_REGIMES}; of your own fewer"
+            help="What to compare, options in brackets, several values in braces.",
+            show_default=f"{DEFAULT_REGIMES}; of your own fewer",
         ),
     ] = None,
     seeds: SeedList = "5",

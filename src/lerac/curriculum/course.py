@@ -1,5 +1,6 @@
 """The course of a curriculum: at which step it is, and what it does in each step of its optimizer."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -39,7 +40,7 @@ class Course:
     Args:
         carriers: the innermost optimizer, and others to whose groups its options are copied, and from there.
         factors: its layers.
-        k: how many steps it lasts.
+        k: how many steps it lasts; infinite: as long as training.
         curve: gives m_j from progress and r_j.
 
     Raises:
@@ -52,7 +53,7 @@ class Course:
     joined = 0  # the step at which it was built, or that it has loaded
     _changes = (0, 0)  # of a parameter, until the first step and until the last of the curriculum
 
-    def __init__(self, carriers: tuple[Optimizer, ...], factors: Factors, k: int, curve: Curve) -> None:
+    def __init__(self, carriers: tuple[Optimizer, ...], factors: Factors, k: float, curve: Curve) -> None:
         self._carriers = carriers
         self.optimizer = carriers[0]
         self._factors = factors
@@ -117,9 +118,11 @@ class Course:
             return None
         # is_available() asks the driver each time; nothing is captured before CUDA is initialised.
         if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():  # type: ignore[no-untyped-call]
+            left = self.k - self.steps
+            after = "" if math.isinf(left) else f"capture optimizer.step() only after it, {left} steps from now, or "
             raise RuntimeError(
-                "LeRaC cannot act in a captured CUDA graph, whose replay runs no hooks: capture optimizer.step() "
-                f"only after the curriculum, {self.k - self.steps} steps from now, or leave it out of the graph"
+                "LeRaC cannot act in a captured CUDA graph, whose replay runs no hooks, while the curriculum lasts: "
+                f"{after}leave optimizer.step() out of the graph"
             )
         if self.steps + 1 >= self.k:
             self._hooks.go_last()
@@ -130,7 +133,7 @@ class Course:
         if not self._precision_checked:
             self._precision_checked = True
             self._changes = (_changes(self.optimizer), 0)
-            warn_of_rounding(self.optimizer, self._factors.smallest)
+            warn_of_rounding(self.optimizer, float(self._curve(0.0, self._factors.smallest)))
         self._split.begin_step()
         return (self._stand_in, *args[1:]), kwargs
 

@@ -1,6 +1,7 @@
 """Curricula that were of no use, told when they go: another optimizer is stepped, or k is too large, or in epochs."""
 
 import atexit
+import math
 import os
 import sys
 from typing import NamedTuple, Protocol
@@ -23,13 +24,14 @@ class Watched(NamedTuple):
 
     place: Place
     process: int
+    attached: bool  # whether it is of a regime, whose k is in epochs
 
 
 class Ending(Protocol):
     """What is asked of a `Course`."""
 
     optimizer: Optimizer
-    k: int
+    k: float
     steps: int
     joined: int
     state: State
@@ -45,14 +47,14 @@ _told: set[Place] = set()
 
 def watch(course: Ending) -> None:
     """Look after a curriculum that was built just now. If the same line has built another one, that one was a trial."""
-    place = builder()
-    if place is None:
+    if (built := builder()) is None:
         return
+    place, attached = built
     if before := _latest.get(place):
         before.watched = None
     _latest[place] = course
     _alive.add(course)
-    course.watched = Watched(place, os.getpid())
+    course.watched = Watched(place, os.getpid(), attached)
 
 
 def tell(course: Ending, *, at_exit: bool = False) -> None:
@@ -65,18 +67,18 @@ def tell(course: Ending, *, at_exit: bool = False) -> None:
         return
     if sys.exc_info()[0] or getattr(sys, "last_exc", None) or getattr(sys, "last_value", None):
         return
-    if (sys.is_finalizing() and not at_exit) or not (message := _unfinished(course)):
+    if (sys.is_finalizing() and not at_exit) or not (message := _unfinished(course, watched.attached)):
         return
     _told.add(watched.place)
     notice(message, UnfinishedWarning, watched.place)
 
 
-def _unfinished(course: Ending) -> str | None:
+def _unfinished(course: Ending, attached: bool) -> str | None:
     name, k, steps = type(course.optimizer).__name__, course.k, course.steps
     if course.state is State.REMOVED:
         return None
     if course.state is State.FINISHED:
-        if k > _EPOCHS or (total := course.steps_in_all()) < _LONGER * k:
+        if attached or k > _EPOCHS or (total := course.steps_in_all()) < _LONGER * k:
             return None
         return (
             f"LeRaC's k={k} counts optimizer steps: the curriculum was over after {k} of about {total} steps. If {k} "
@@ -86,18 +88,24 @@ def _unfinished(course: Ending) -> str | None:
     if (read_count(course.optimizer) or 0) >= k:
         return None  # loaded without telling
     if steps == 0:
+        what, built, build = ("lerac.attach", "called", "call it") if attached else ("LeRaC", "built", "build LeRaC")
         return (
-            f"LeRaC never acted: the {name} that it was built with has taken no step. If your script, or a framework, "
-            "builds the optimizer again, build LeRaC after that, with the optimizer that is stepped; call remove() on "
-            "a curriculum that is not wanted"
+            f"{what} never acted: the {name} that it was {built} with has taken no step. If your script, or a "
+            f"framework, builds the optimizer again, {build} after that, with the optimizer that is stepped; call "
+            "remove() on a curriculum that is not wanted"
         )
-    if steps == course.joined:
-        return None  # a checkpoint was loaded, and not to train on
+    if steps == course.joined or math.isinf(k):
+        return None  # a checkpoint was loaded, and not to train on; or it ends with training
+    counts = (
+        "A regime's k counts epochs, of epoch_steps optimizer steps"
+        if attached
+        else "k counts optimizer steps, len(loader) in an epoch, divided by the number of batches whose gradients you "
+        "accumulate"
+    )
     return (
         f"training was over before LeRaC was: {steps} of k={k} optimizer steps were taken, and the layers near the "
-        "output have not reached their full rate. k counts optimizer steps, len(loader) in an epoch, divided by the "
-        "number of batches whose gradients you accumulate: choose a smaller one, or call remove() where training ends "
-        "early on purpose"
+        f"output have not reached their full rate. {counts}: choose a smaller one, or call remove() where training "
+        "ends early on purpose"
     )
 
 

@@ -1,12 +1,13 @@
 """The Learning Rate Curriculum: at first every layer has its own learning rate, highest next to the input."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
-from lerac.arguments import check_curve, check_k, check_layers, check_model, check_ratio
+from lerac.arguments import check_curve, check_layers, check_length, check_model, check_ratio
 from lerac.curriculum.course import Course
 from lerac.curriculum.factors import Factors
 from lerac.curriculum.optimizers import carriers, check_optimizer, check_parameters
@@ -36,7 +37,8 @@ class LeRaC:
         model: the network whose layers are ranked. For parameters outside of it, such as those of a loss, pass
             `nn.ModuleList([model, loss])`: what a loop calls with something that another module gave comes after it.
         k: how many optimizer steps the curriculum lasts, at least 1. The paper uses 2 to 7 epochs: write
-            `k=5 * len(loader)`, divided by the number of accumulated batches if you accumulate gradients.
+            `k=5 * len(loader)`, divided by the number of accumulated batches if you accumulate gradients. `math.inf`
+            keeps the factors of the first step for all of training, so that it never is the conventional one.
         ratio: start of the layer at the output relative to the full rate, η_n(0) / η(0), in (0, 1]. Layers in
             between start at `ratio ** (depth / largest depth)`. Or a mapping from every layer's name to its r_j.
         curve: the update rule, a name in `lerac.curves.CURVES`, the result of `lerac.curves.staircase`, or any
@@ -87,14 +89,14 @@ class LeRaC:
         optimizer: Optimizer,
         model: nn.Module,
         *,
-        k: int,
+        k: float,
         ratio: float | Mapping[str, float] = 1e-6,
         curve: str | Curve = "exponential",
         layers: Sequence[Layer] | None = None,
     ) -> None:
         self._optimizer = check_optimizer(optimizer)
         self._model = check_model(model)
-        self._k = check_k(k)
+        self._k = check_length(k)
         self._ratio = check_ratio(ratio)
         self._curve = check_curve(curve)
         check_parameters(self._optimizer, model)
@@ -104,8 +106,8 @@ class LeRaC:
         self._course = Course(carriers(optimizer, self._optimizer), self._factors, self._k, self._curve)
 
     @property
-    def k(self) -> int:
-        """Optimizer steps until all rates are equal."""
+    def k(self) -> float:
+        """Optimizer steps until all rates are equal, an int; `math.inf` if they never are."""
         return self._k
 
     @property
@@ -188,12 +190,14 @@ class LeRaC:
         removed = ", removed" if self._course.state is State.REMOVED else ""
         layers = "layers not found yet" if self.layers is None else f"{len(self.layers)} layers"
         ratio = "by layer" if isinstance(self._ratio, Mapping) else f"{self._ratio:g}"
-        return f"LeRaC(step {self.steps} of {self._k}, ratio {ratio}, {curve}, {layers}{removed})"
+        of = "" if math.isinf(self._k) else f" of {self._k}"
+        return f"LeRaC(step {self.steps}{of}, ratio {ratio}, {curve}, {layers}{removed})"
 
     def __str__(self) -> str:
         if self.layers is None:
             return repr(self)
-        return "\n".join([repr(self), *table_of(self.layers, self._factors.starts, self.lrs())])
+        starts = {name: float(self._curve(0.0, start)) for name, start in self._factors.starts.items()}
+        return "\n".join([repr(self), *table_of(self.layers, starts, self.lrs())])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state if "_course" in state else _from_first_version(state))

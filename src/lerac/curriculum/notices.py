@@ -11,7 +11,7 @@ import torch
 __all__ = ["Place", "UnfinishedWarning", "builder", "notice"]
 
 _LERAC = str(Path(__file__).parents[1])
-_CURRICULUM = str(Path(__file__).parent)
+_CURRICULUM, _REGIMES, _INTEGRATIONS = (str(Path(_LERAC, part)) for part in ("curriculum", "regimes", "integrations"))
 _INSTALLED = ("site-packages", "dist-packages", "<frozen ")
 
 
@@ -35,18 +35,20 @@ def notice(message: str, category: type[Warning] = UserWarning, place: Place | N
     warnings.warn_explicit(message, category, *(place or _caller(sys._getframe(1))))
 
 
-def builder() -> Place | None:
+def builder() -> tuple[Place, bool] | None:
     """Give the line of the user's program that builds a curriculum; None if it is lerac itself that does.
 
-    The integrations build one for a user.
+    `lerac.attach` and the integrations build one for a user; whether it is of a regime is said, too.
     """
     frame: FrameType | None = sys._getframe(1)
-    while frame and frame.f_code.co_filename.startswith(_CURRICULUM):
+    attached = False
+    while frame and (file := frame.f_code.co_filename).startswith((_CURRICULUM, _REGIMES)):
+        attached = attached or file.startswith(_REGIMES)
         frame = frame.f_back
     file = frame.f_code.co_filename if frame else ""
-    if frame is None or (file.startswith(_LERAC) and not file.startswith(str(Path(_LERAC, "integrations")))):
+    if frame is None or (file.startswith(_LERAC) and not file.startswith(_INTEGRATIONS)):
         return None
-    return _caller(frame)
+    return _caller(frame), attached
 
 
 def _caller(frame: FrameType | None) -> Place:

@@ -18,9 +18,9 @@ def warn_of_rounding(optimizer: Optimizer, smallest: float) -> None:
 
     Args:
         optimizer: whose parameters are looked at.
-        smallest: r_j of the layer that starts lowest, in (0, 1].
+        smallest: factor at which the lowest layer starts, in [0, 1]; of 0 there is no update to be rounded.
     """
-    if smallest >= 1:
+    if smallest >= 1 or smallest == 0:
         return
     trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     low = [p.dtype for p in trained if p.dtype in _LOW]

@@ -1,5 +1,6 @@
 """Where a curriculum is in its life, its state in plain types, and whether a state is that of this curriculum."""
 
+import math
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
@@ -44,19 +45,19 @@ class State(Enum):
     REMOVED = "removed"
 
     @classmethod
-    def at(cls, steps: int, k: int) -> "State":
+    def at(cls, steps: int, k: float) -> "State":
         """Give that of a curriculum which agrees with its optimizer on the number of steps."""
         return cls.FINISHED if steps >= k else cls.ACTING if steps else cls.FRESH
 
 
 def state_of(
-    steps: int, k: int, ratio: float | Mapping[str, float], curve: Curve, layers: Sequence[Layer] | None
+    steps: int, k: float, ratio: float | Mapping[str, float], curve: Curve, layers: Sequence[Layer] | None
 ) -> dict[str, Any]:
-    """Give the state as a dict of plain types."""
+    """Give the state as a dict of plain types; an infinite k is None, as JSON knows no infinity."""
     return {
         "version": VERSION,
         "steps": steps,
-        "k": k,
+        "k": None if math.isinf(k) else k,
         "ratio": dict(ratio) if isinstance(ratio, Mapping) else ratio,
         "curve": curve_name(curve),
         "layers": None if layers is None else [layer.as_dict() for layer in layers],
@@ -125,7 +126,7 @@ def table_of(layers: Sequence[Layer], factors: Mapping[str, float], rates: Mappi
 
     Args:
         layers: nearest to the input first.
-        factors: r_j by parameter name.
+        factors: at step 0, by parameter name.
         rates: of the next step by parameter name; those of the optimizer only.
     """
     rows = [("layer", "depth", "tensors", "start ×", "next rate")]

@@ -106,7 +106,7 @@ def check_epoch(asked: float | str, epoch: int, steps: int, planned: int) -> Non
         )
 
 
-def check_fits(k: int, taken: int, ahead: float) -> None:
+def check_fits(k: float, taken: int, ahead: float) -> None:
     """See that the curriculum ends before training does.
 
     Args:

@@ -12,7 +12,7 @@ from lerac.curriculum.step_count import read_count
 from lerac.curves import Curve
 from lerac.integrations import check_epoch, check_fits, layer_rates, missing, options_of, steps_of
 from lerac.integrations.epochs import Epochs
-from lerac.integrations.regime import attach_regime, by_regime, check_kind, metrics
+from lerac.integrations.regime import attach_regime, by_regime, check_kind, is_in_epochs, metrics
 from lerac.layers import Layer
 from lerac.regimes.attached import Attached
 
@@ -167,9 +167,9 @@ class LeRaCCallback(Callback):
     @property
     def _in_epochs(self) -> bool:
         """Whether the length of epochs still decides what training does."""
-        in_epochs = self._by_regime or self._epochs is not None
-        acting: list[LeRaC | Attached] = [*self._curricula, *self._attached]
-        return in_epochs and not all(one.finished for one in acting)
+        if self._by_regime:
+            return any(map(is_in_epochs, self._attached))
+        return self._epochs is not None and not all(one.finished for one in self._curricula)
 
     def _check_epoch(self, epoch: int, steps: int) -> None:
         asked = self._attached[0].regime if self._attached else self._epochs

@@ -17,7 +17,7 @@ from lerac.regimes.choosing import chosen_regime
 from lerac.regimes.record import REGIME
 from lerac.regimes.text import parse_regime
 
-__all__ = ["attach_regime", "by_regime", "check_kind", "metrics"]
+__all__ = ["attach_regime", "by_regime", "check_kind", "is_in_epochs", "metrics"]
 
 
 def by_regime(regime: Any, k: Any, epochs: Any, **curriculum: Any) -> bool:
@@ -81,7 +81,7 @@ def attach_regime(
     chosen = chosen_regime(regime, innermost(optimizer))
     steps = lengths.common if lengths is not None else None
     if steps is None:
-        if chosen.name != "conventional" or os.environ.get(REGIME):
+        if chosen.in_epochs or os.environ.get(REGIME):
             if lengths is not None:
                 why = f"the epochs of this training have different numbers of optimizer steps, {lengths}"
             raise ValueError(
@@ -91,7 +91,7 @@ def attach_regime(
         steps, total = 1, math.inf  # nothing is in epochs
     epochs = None if math.isinf(total) else total / steps
     attached = attach(optimizer, model, regime, epoch_steps=steps, epochs=epochs, layers=layers)
-    if attached.curriculum is not None:
+    if attached.curriculum is not None and not math.isinf(attached.curriculum.k):
         try:
             check_fits(attached.curriculum.k, attached.curriculum.steps, ahead)
         except ValueError:
@@ -121,6 +121,11 @@ def check_kind(state: Mapping[str, Any], regime: bool) -> None:
             f"the checkpoint is of the regime {others[0]!r}, and this is a curriculum by k or epochs: continue with "
             "the arguments of then"
         )
+
+
+def is_in_epochs(attached: Attached) -> bool:
+    """Whether the length of the epochs still decides what a regime does."""
+    return parse_regime(attached.regime).in_epochs and not attached.finished
 
 
 def metrics(attached: Attached, prefix: str = "lr/") -> dict[str, float]:

@@ -13,7 +13,7 @@ from lerac.curriculum.step_count import read_count
 from lerac.curves import Curve
 from lerac.integrations import check_epoch, check_fits, layer_rates, missing, options_of, steps_of
 from lerac.integrations.epochs import Epochs
-from lerac.integrations.regime import attach_regime, by_regime, metrics
+from lerac.integrations.regime import attach_regime, by_regime, is_in_epochs, metrics
 from lerac.layers import Layer
 from lerac.regimes.attached import Attached
 
@@ -138,6 +138,8 @@ class LeRaCCallback(TrainerCallback):
         acting = self._attached or self._curriculum
         asked = self._epochs if self._attached is None else self._attached.regime
         if asked is None or acting is None or acting.finished or control.should_training_stop:
+            return
+        if self._attached is not None and not is_in_epochs(self._attached):
             return
         steps = self._steps_in_epoch
         assert steps is not None

@@ -7,19 +7,24 @@ contains and imports none of it: this module only uses the callbacks of the mode
 
 import logging
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import nn
-
 from lerac.arguments import check_curve, check_k, check_ratio
 from lerac.curriculum.lerac import LeRaC
+from lerac.curriculum.optimizers import innermost
 from lerac.curriculum.step_count import read_count, write
 from lerac.curves import Curve
-from lerac.depth import find_layers
-from lerac.integrations import check_duration, check_fits, steps_of
+from lerac.integrations import check_fits, options_of, steps_of
+from lerac.integrations.epochs import Epochs
+from lerac.integrations.regime import attach_regime, by_regime
+from lerac.integrations.ultralytics_trainer import layers_of, rates_of, steps_between
 from lerac.layers import Layer, named_parameters
+from lerac.regimes import attached as regimes
+from lerac.regimes.choosing import chosen_regime
+from lerac.regimes.record import REGIME
+from lerac.regimes.text import Regime, parse_regime
 
 __all__ = ["Attached", "attach"]
 
@@ -31,11 +36,12 @@ def attach(
     *,
     k: int | None = None,
     epochs: float | None = None,
-    ratio: float | Mapping[str, float] = 1e-6,
-    curve: str | Curve = "exponential",
+    ratio: float | Mapping[str, float] | None = None,
+    curve: str | Curve | None = None,
     layers: Sequence[Layer] | None = None,
+    regime: str | None = None,
 ) -> "Attached":
-    """Give every training of a `YOLO` (or `RTDETR`) model a Learning Rate Curriculum from here on.
+    """Give every training of a `YOLO` (or `RTDETR`) model a Learning Rate Curriculum, or any regime, from here on.
 
     The trainer goes on as it is. Before each batch its warm-up sets the rate of each param group; inside
     `optimizer.step()` LeRaC multiplies whatever it finds there. Once per epoch `results.csv` and the trainer's loggers
@@ -53,16 +59,24 @@ def attach(
         curve: as in `lerac.LeRaC`.
         layers: as in `lerac.LeRaC`. None finds them when training starts, from a blank image of the training size,
             which costs no memory; what only the loss or a distillation uses is placed next to its siblings.
+        regime: instead of `k`, `epochs`, `ratio` and `curve`, as in `lerac.attach`: such as `"warmup(k=3)"`, k in
+            epochs. None, and none of these: the regime of the running study, and outside of any nothing is changed.
+            Each batch has to be an optimizer step, so pass `nbs=` the batch size to `model.train`: else the trainer
+            accumulates batches, fewer in its warm-up, and no two epochs need to be equally long.
 
     Returns:
-        A handle whose `curriculum` is that of the running or last training.
+        A handle whose `curriculum` is that of the running or last training, and `attached` its regime.
 
     Raises:
-        TypeError: unless exactly one of `k` and `epochs` is given, or if `model` has no callbacks.
-        ValueError: if an argument is out of range; or, when training starts, if the curriculum would outlast it.
+        TypeError: if both `k` and `epochs` are given, or neither and still `ratio` or `curve`, or one of these and
+            `regime`; or if `model` has no callbacks.
+        ValueError: if an argument is out of range, or the regime smooths: the trainer validates and saves a moving
+            average of the weights, in a copy of the model that nothing would smooth. When training starts, if the
+            curriculum would outlast it, or batches are accumulated under a regime.
             With the trainer's `time=` nobody knows how long training lasts, so a `k` too large is not noticed and
             `epochs` is refused; and so it is where a training continues with a batch size of another. A training that
             stops early is told of in the log.
+        RuntimeError: under a regime, if memory runs short and the trainer begins again with half the batch size.
 
     Examples:
         >>> from ultralytics import YOLO                                    # doctest: +SKIP
@@ -75,12 +89,16 @@ def attach(
             f"model must be a model or a trainer of Ultralytics, such as YOLO('yolov8n.yaml'), got "
             f"{type(model).__name__}; for a plain torch.nn.Module and your own loop use lerac.LeRaC"
         )
-    check_duration(k, epochs)
-    if k is not None:
-        check_k(k)
-    check_ratio(ratio)
-    check_curve(curve)
-    attached = Attached(k, epochs, {"ratio": ratio, "curve": curve}, layers)
+    attached: Attached
+    if by_regime(regime, k, epochs, ratio=ratio, curve=curve):
+        if regime is not None:
+            _check_not_smoothed(parse_regime(regime))
+        attached = _ByRegime(regime, layers)
+    else:
+        options = options_of(ratio, curve)
+        check_ratio(options.get("ratio", 1.0))
+        check_curve(options.get("curve", "exponential"))
+        attached = Attached(None if k is None else check_k(k), epochs, options, layers)
     model.add_callback("on_train_start", attached.on_train_start)
     model.add_callback("on_train_epoch_start", attached.on_train_epoch_start)
     model.add_callback("on_train_epoch_end", attached.on_train_epoch_end)
@@ -105,16 +123,22 @@ class Attached:
         self._curriculum: LeRaC | None = None
         self._taken = 0  # steps of it that a checkpoint brought along
         self._batch_size = 0
+        self._attached: regimes.Attached | None = None
 
     @property
     def curriculum(self) -> LeRaC | None:
         """That of the running or last training; None before the first."""
         return self._curriculum
 
+    @property
+    def attached(self) -> "regimes.Attached | None":
+        """The regime of the running or last training, as `lerac.attach` gives it; None without one."""
+        return self._attached
+
     def on_train_start(self, trainer: Any) -> None:
         """Build the curriculum: the optimizer is there, its checkpoint is loaded, and nothing is trained yet."""
         self._taken = read_count(trainer.optimizer) or 0
-        self._build(trainer, self._layers if self._layers is not None else _find_layers(trainer))
+        self._build(trainer, self._layers if self._layers is not None else layers_of(trainer))
 
     def on_train_epoch_start(self, trainer: Any) -> None:
         """Begin again with the trainer, which does so with half the batch size when memory is short."""
@@ -135,12 +159,12 @@ class Attached:
     def on_train_epoch_end(self, trainer: Any) -> None:
         """Add the rates to those that the trainer is about to write down."""
         if self._curriculum is not None:
-            trainer.lr.update(_rates(self._curriculum, named_parameters(trainer.model)))
+            trainer.lr.update(rates_of(self._curriculum, named_parameters(trainer.model)))
 
     def on_train_end(self, trainer: Any) -> None:
         """Say so if training stopped before the curriculum was over."""
         curriculum = self._curriculum
-        if curriculum is not None and not curriculum.finished:
+        if curriculum is not None and not curriculum.finished and not math.isinf(curriculum.k):
             _logger.warning(
                 f"LeRaC: training stopped after {curriculum.steps} of the {curriculum.k} optimizer steps of the "
                 "curriculum, so layers near the output never reached their full rate: make the curriculum shorter, or "
@@ -158,7 +182,7 @@ class Attached:
             return self._k, math.inf
         batches = len(trainer.train_loader)
         first = batches * trainer.start_epoch
-        ahead = _steps(trainer, first, batches * trainer.epochs)
+        ahead = steps_between(trainer, first, batches * trainer.epochs)
         if self._epochs is None:
             return steps_of(self._k, None, None), ahead
         wanted = round(self._epochs * batches)
@@ -167,7 +191,7 @@ class Attached:
                 f"the curriculum lasts {self._epochs:g} epochs, and training only {trainer.epochs}, so its layers "
                 "would never all reach their full rate: make the curriculum shorter or training longer"
             )
-        k = max(1, _steps(trainer, 0, wanted))
+        k = max(1, steps_between(trainer, 0, wanted))
         if self._taken < k:
             self._check_past(trainer, batches)
         return k, ahead
@@ -175,9 +199,9 @@ class Attached:
     def _check_past(self, trainer: Any, batches: int) -> None:
         """See that the steps of a checkpoint are those of epochs of this length, from whichever it began in."""
         until = trainer.start_epoch
-        possible = [_steps(trainer, batches * epoch, batches * until) for epoch in range(until + 1)]
+        possible = [steps_between(trainer, batches * epoch, batches * until) for epoch in range(until + 1)]
         # Mixed precision skips some steps, and each continuation takes its first one early.
-        tolerated = until + _steps(trainer, batches * until, batches * (until + 1)) // 8
+        tolerated = until + steps_between(trainer, batches * until, batches * (until + 1)) // 8
         if min(abs(self._taken - steps) for steps in possible) > tolerated:
             raise ValueError(
                 f"epochs={self._epochs:g} cannot be converted: the checkpoint has {self._taken} optimizer steps of the "
@@ -186,46 +210,65 @@ class Attached:
             )
 
 
-def _steps(trainer: Any, first: int, until: int) -> int:
-    """Count the optimizer steps of the batches numbered `first` to `until` − 1, over all epochs, by the trainer's rule.
+class _ByRegime(Attached):
+    """The callbacks of an `attach` by a regime."""
 
-    It steps when `accumulate` batches have passed since the last step, and during the warm-up lets that number grow
-    from 1 to the nominal one, which it has until the first batch.
-    """
-    nominal = trainer.accumulate
-    warmup = trainer._get_warmup_iterations(len(trainer.train_loader))
-    accumulate, last, steps = nominal, -1, 0
-    for batch in range(first, until):
-        if warmup and batch <= warmup:
-            accumulate = max(1, round(1 + (nominal - 1) / warmup * batch))
-        if batch - last >= accumulate:
-            steps += 1
-            last = batch
-    return steps
+    def __init__(self, regime: str | None, layers: Sequence[Layer] | None) -> None:
+        super().__init__(None, None, {}, layers)
+        self._regime = regime
+
+    def on_train_start(self, trainer: Any) -> None:
+        """Attach the regime: the optimizer is there, its checkpoint is loaded, and nothing is trained yet."""
+        regime = chosen_regime(self._regime, innermost(trainer.optimizer))
+        _check_not_smoothed(regime)
+        lengths, total, why = None, math.inf, ""
+        batches, args = len(trainer.train_loader), trainer.args
+        if args.time:
+            why = f"training lasts for time={args.time:g} hours, whatever epochs that is: pass epochs to the trainer"
+        elif trainer.accumulate > 1:
+            why = (
+                f"the trainer takes a step for {trainer.accumulate} batches, fewer in its warm-up, so its epochs have "
+                f"different numbers of optimizer steps: pass nbs={trainer.batch_size}, the batch size, to the trainer"
+            )
+        else:
+            lengths = Epochs([batches])
+            if not 0 < args.patience < trainer.epochs:  # else it may stop early
+                total = batches * trainer.epochs
+        if self._attached is not None:
+            self._attached.remove()
+        self._batch_size = trainer.batch_size
+        self._attached = attach_regime(
+            trainer.optimizer,
+            trainer.model,
+            self._regime,
+            lengths=lengths,
+            total=total,
+            ahead=math.inf if lengths is None else batches * (trainer.epochs - trainer.start_epoch),
+            layers=self._layers_for(regime, trainer),
+            why=why,
+        )
+        self._curriculum = self._attached.curriculum
+
+    def on_train_epoch_start(self, trainer: Any) -> None:
+        """Go no further if the trainer has begun again with half the batch size."""
+        assert self._attached is not None
+        acting = self._attached.regime != "conventional" or os.environ.get(REGIME)
+        if acting and trainer.batch_size != self._batch_size:
+            raise RuntimeError(
+                f"regime {self._attached.regime!r} cannot be kept: memory ran short, and the trainer has begun again "
+                f"with a batch of {trainer.batch_size} in place of {self._batch_size}, so that its epochs have other "
+                f"numbers of optimizer steps. Train with batch={trainer.batch_size} and nbs={trainer.batch_size}"
+            )
+
+    def _layers_for(self, regime: Regime, trainer: Any) -> Sequence[Layer] | None:
+        by_itself = regime.name in ("conventional", "warmup") or regime.options.get("depth") == "registered"
+        return self._layers if self._layers is not None or by_itself else layers_of(trainer)
 
 
-def _find_layers(trainer: Any) -> tuple[Layer, ...]:
-    """Find the layers from a blank image on fake tensors.
-
-    The trainer itself calls the model with a whole batch as a dict and gets the loss, which asks for values: following
-    that takes a real copy of model and batch, in the very moment when memory is full, for the same depths.
-    """
-    device = next(trainer.model.parameters()).device
-    size, channels = trainer.args.imgsz, trainer.data.get("channels", 3)
-    image = torch.empty(1, channels, *([size] * 2 if isinstance(size, int) else size), device=device)
-    try:
-        return find_layers(trainer.model, image)
-    except (TypeError, ValueError) as error:
-        error.add_note("If this model takes more than an image, find its layers yourself: attach(…, layers=…)")
-        raise
-
-
-def _rates(curriculum: LeRaC, parameters: Mapping[str, nn.Parameter]) -> dict[str, float]:
-    """Give the rate of each layer's largest tensor in the next step, by names that every logger takes."""
-    rates = curriculum.lrs()
-    shown: dict[str, float] = {}
-    for layer in curriculum.layers or ():
-        if own := [name for name in layer.parameters if name in rates]:
-            largest = max(own, key=lambda name: parameters[name].numel())
-            shown[f"lr/{layer.name.replace('…', '-')}"] = rates[largest]
-    return shown
+def _check_not_smoothed(regime: Regime) -> None:
+    if regime.name.startswith("cbs"):
+        raise ValueError(
+            f"regime {str(regime)!r} smooths the model that is trained, and the trainer validates and saves a moving "
+            "average of its weights, in a copy of the model that is not smoothed: what it measures would be another "
+            "network. Leave cbs out, or smooth in a loop of your own with lerac.attach"
+        )

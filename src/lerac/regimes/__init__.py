@@ -10,7 +10,8 @@ A regime is written `name(option=value,…)`; k and `every` are in epochs:
 from typing import TYPE_CHECKING
 
 from lerac.lazy import lazily
-from lerac.regimes.text import DEFAULT_REGIMES, REGIMES, Regime, parse_regime, split_regimes
+from lerac.regimes.grid import split_regimes
+from lerac.regimes.text import DEFAULT_REGIMES, REGIMES, Regime, parse_regime
 
 if TYPE_CHECKING:
     from lerac.regimes.attached import Attached, attach

@@ -47,8 +47,8 @@ def attach(
         optimizer: as for `lerac.LeRaC`; of `conventional` and `cbs`, any optimizer.
         model: the network, wrapped or not.
         regime: such as `"lerac(k=3)"`, see `lerac.regimes`; k and `every` in epochs. What it leaves open: k = 5 epochs,
-            ratio = 1e-6, σ = 1, decay = 0.9, every = 2 epochs, a linear warm-up. None: the regime of the running study,
-            and `conventional` outside of any.
+            ratio = 1e-6, σ = 1, decay = 0.9, every = 2 epochs, a linear warm-up, factor = 0.8. None: the regime of the
+            running study, and `conventional` outside of any.
         epoch_steps: optimizer steps of an epoch, at least 1: `len(loader)`, divided by the number of accumulated
             batches, and in a distributed run counted after the loader is shared out.
         epochs: of the whole training, above 0; a curriculum that outlasts it is refused. None: unknown.
@@ -148,7 +148,7 @@ class Attached:
 
     @property
     def finished(self) -> bool:
-        """Whether training is conventional from here on."""
+        """Whether training is conventional from here on; with `layer-decay` it never is."""
         return all(part.finished for part in (self.curriculum, self.smoothing) if part is not None)
 
     def lrs(self) -> dict[str, float]:
@@ -255,6 +255,7 @@ class Attached:
         if self.curriculum is not None:
             state = self.curriculum.state_dict()
             entry.k, entry.curve = state["k"], state["curve"]
+            entry.finished = entry.finished or state["k"] is None
             starts = self.curriculum.starts or {}
             entry.layers = [(x.name, x.depth, starts[x.name]) for x in self.curriculum.layers or ()]
         if self._what is not None:

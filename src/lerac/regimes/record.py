@@ -39,8 +39,8 @@ class Entry:
         resumed: steps that a checkpoint brought along.
         ended: whether the training went on to its end, or at least to the end of its process.
         scaled: whether a GradScaler takes the steps, which leaves some out.
-        k: steps of the curriculum, 0 without one.
-        finished: whether curriculum and smoothing are over.
+        k: steps of the curriculum, 0 without one, None for one that is as long as training.
+        finished: whether curriculum and smoothing are over, but for one that is as long as training.
         curve: the name of the rule by which rates grow, if it has one.
         layers: name, depth and r_j.
         lr: step and learning rate of the first param group, as user and schedulers have set it, at its changes.
@@ -57,22 +57,24 @@ class Entry:
     resumed: int = 0
     ended: bool = False
     scaled: bool = False
-    k: int = 0
+    k: int | None = 0
     finished: bool = False
     curve: str | None = None
     layers: list[tuple[str, int, float]] = field(default_factory=list)
     lr: list[tuple[int, float]] = field(default_factory=list)
     sigma: list[tuple[int, float]] = field(default_factory=list)
 
+    _apart = 1  # steps from one change to the next that is kept; no field, and so not written
+
     def note_rate(self, step: int, rate: Any) -> None:
         """Remember the rate that a step is about to use, if it is another than before and can be read at no cost."""
         if isinstance(rate, Tensor) and rate.device.type != "cpu":
             return
         number = float(rate)
-        if not self.lr or self.lr[-1][1] != number:
+        if not self.lr or (self.lr[-1][1] != number and step - self.lr[-1][0] >= self._apart):
             self.lr.append((step, number))
             if len(self.lr) > _MOST:
-                self.lr = self.lr[::2]
+                self.lr, self._apart = self.lr[::2], 2 * self._apart
 
 
 _entries: list[tuple[Entry, Callable[[Entry], None]]] = []

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from lerac.curriculum.lerac import LeRaC
 from lerac.layers import Layer, named_parameters, registration_layers
-from lerac.regimes.effects import Curriculum, Deal, curve_of
+from lerac.regimes.effects import Curriculum, Deal, curve_of, length_of, ratio_of
 
 __all__ = ["start_curriculum"]
 
@@ -37,18 +37,18 @@ def start_curriculum(
         TypeError: as `LeRaC`.
         ValueError: as `LeRaC`, or if layers are given for `depth=registered`.
     """
-    curve = curve_of(what)
+    k, curve = length_of(what), curve_of(what)
     if what.kind == "warmup":
         whole = [Layer(_WHOLE, 0, tuple(named_parameters(model)))]
         if not isinstance(what.ratio, float):
-            return LeRaC(optimizer, model, k=what.k, ratio={_WHOLE: 1.0}, curve=_from_zero, layers=whole)
-        return LeRaC(optimizer, model, k=what.k, ratio={_WHOLE: what.ratio}, curve=curve, layers=whole)
-    assert isinstance(what.ratio, float)
+            return LeRaC(optimizer, model, k=k, ratio={_WHOLE: 1.0}, curve=_from_zero, layers=whole)
+        return LeRaC(optimizer, model, k=k, ratio={_WHOLE: what.ratio}, curve=curve, layers=whole)
+    ratio = ratio_of(what)
     if what.order == "registered":
         if layers is not None:
             raise ValueError("depth=registered orders the layers as the model registers them: leave layers out")
         layers = registration_layers(model)
     if what.order in ("nearest", "registered"):
-        return LeRaC(optimizer, model, k=what.k, ratio=what.ratio, curve=curve, layers=layers)
+        return LeRaC(optimizer, model, k=k, ratio=ratio, curve=curve, layers=layers)
     deal = Deal(what.order, seed)
-    return _Dealt(deal, optimizer, model, k=what.k, ratio=what.ratio, curve=curve, layers=layers)
+    return _Dealt(deal, optimizer, model, k=k, ratio=ratio, curve=curve, layers=layers)

@@ -15,7 +15,6 @@ __all__ = [
     "STAIRCASE",
     "Regime",
     "parse_regime",
-    "split_regimes",
     "updates_needed",
 ]
 
@@ -68,6 +67,7 @@ OPTIONS: dict[str, tuple[Callable[[str], Value], str]] = {
     "every": (_number(0, LARGEST), f"a number of epochs above 0, at most {LARGEST:g}"),
     "lr": (_number(0, LARGEST), f"a learning rate above 0, at most {LARGEST:g}"),
     "depth": (_depth, " or ".join(DEPTHS)),
+    "factor": (_number(0, 1), "a number in (0, 1]"),
 }
 _LERAC, _CBS = ("k", "ratio", "curve", "base", "updates", "lr"), ("sigma", "decay", "every")
 REGIMES: dict[str, tuple[str, ...]] = {
@@ -78,10 +78,20 @@ REGIMES: dict[str, tuple[str, ...]] = {
     "cbs+lerac": _LERAC + _CBS,
     "lerac-reversed": _LERAC,
     "lerac-shuffled": _LERAC,
+    "unfreeze": ("k", "lr", "depth"),
+    "layer-decay": ("factor", "lr"),
 }
 """Name → options. What is not given comes from the recipe, or from `Regime.complete`."""
 
-_OPEN: dict[str, Value] = {"k": 5.0, "ratio": 1e-6, "curve": "exponential", "sigma": 1.0, "decay": 0.9, "every": 2.0}
+_OPEN: dict[str, Value] = {
+    "k": 5.0,
+    "ratio": 1e-6,
+    "curve": "exponential",
+    "sigma": 1.0,
+    "decay": 0.9,
+    "every": 2.0,
+    "factor": 0.8,
+}
 
 
 @dataclass(frozen=True)
@@ -102,11 +112,17 @@ class Regime:
         inside = ",".join(f"{key}={_text(value)}" for key, value in sorted(self.options.items()))
         return f"{self.name}({inside})"
 
+    @property
+    def in_epochs(self) -> bool:
+        """Whether the lengths of epochs decide what it does."""
+        return not {"k", "every"}.isdisjoint(REGIMES[self.name])
+
     def complete(self) -> "Regime":
         """Give the regime with nothing left open but `lr`, for a training that has no recipe.
 
         k is 5 epochs, the ratio 1e-6 as in `lerac.LeRaC`, σ 1, its decay 0.9 every 2 epochs. The curve is exponential,
-        of a warm-up linear, and without a ratio a straight line from 0.
+        of a warm-up linear, and without a ratio a straight line from 0. The factor of `layer-decay` is 0.8, that of
+        ELECTRA's small and base models.
 
         Examples:
             >>> str(parse_regime("lerac(k=3)").complete())
@@ -133,6 +149,11 @@ def parse_regime(text: str) -> Regime:
     Raises:
         ValueError: if the name, an option or a value is not allowed; the message lists what is.
     """
+    if "{" in text or "}" in text:
+        raise ValueError(
+            f"regime {text!r} has braces, which list the regimes of a comparison; here one is wanted, so give each "
+            "option one value"
+        )
     match = re.fullmatch(r"([^()]*?)(?:\(([^()]*)\))?", re.sub(r"\s+", "", text))
     if match is None:
         raise ValueError(f"regime {text!r} is not of the form name or name(option=value,…)")
@@ -155,19 +176,6 @@ def parse_regime(text: str) -> Regime:
     if stray := [key for key in ("base", "updates") if key in options and options.get("curve") != STAIRCASE]:
         raise ValueError(f"regime {text!r}: {stray[0]} is an option of the staircase only; add curve={STAIRCASE}")
     return Regime(name, options)
-
-
-def split_regimes(text: str) -> list[Regime]:
-    """Read a list separated by commas; commas inside brackets belong to the regime.
-
-    Raises:
-        ValueError: if one is not a regime, or two are the same.
-    """
-    regimes = [parse_regime(part) for part in re.split(r",(?![^(]*\))", text)]
-    names = [str(regime) for regime in regimes]
-    if repeated := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"regimes: {', '.join(sorted(repeated))} is given twice")
-    return regimes
 
 
 def updates_needed(base: float, ratio: float) -> int:

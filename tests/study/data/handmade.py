@@ -1,5 +1,6 @@
 """Files of the official layouts, written by hand from their descriptions, not by `lerac data sample`."""
 
+import gzip
 import io
 import json
 import pickle
@@ -53,6 +54,25 @@ def cifar10(root: Path, each: int = 4, test: int = 10) -> tuple[np.ndarray, list
     (folder / "batches.meta").write_bytes(pickle.dumps(meta, protocol=2))
     mark(folder, "cifar10", train=5 * each, test=test)
     return np.concatenate(pixels), labels
+
+
+def idx(values: np.ndarray) -> bytes:
+    """What an IDX file of bytes has in it: two zeros, type 8, dimensions, sizes, values."""
+    return b"\0\0\x08" + bytes([values.ndim]) + b"".join(n.to_bytes(4, "big") for n in values.shape) + values.tobytes()
+
+
+def fashion_mnist(folder: Path, *, packed: bool = True, train: int = 20, test: int = 10) -> dict[str, np.ndarray]:
+    """The four files; gives what is in them by name."""
+    random, written = np.random.default_rng(5), {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for prefix, count in (("train", train), ("t10k", test)):
+        written[f"{prefix}-images-idx3-ubyte"] = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        written[f"{prefix}-labels-idx1-ubyte"] = (np.arange(count) % 10).astype(np.uint8)
+    for name, values in written.items():
+        path, content = folder / name, idx(values)
+        (path.with_name(f"{name}.gz") if packed else path).write_bytes(gzip.compress(content) if packed else content)
+    mark(folder, "fashion-mnist", train=train, test=test)
+    return written
 
 
 def python2_batch(data: np.ndarray, labels: list[int]) -> bytes:

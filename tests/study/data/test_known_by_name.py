@@ -73,6 +73,7 @@ def test_a_loader_reads_the_settings_that_its_entry_names_and_no_others(name, ro
     assert watched.read == set(dataset.settings)
     assert (splits.classes, splits.task) == (dataset.classes, dataset.task)
     assert (splits.vocabulary > 0) == (dataset.inputs == "text")
+    assert splits.channels == dataset.channels
 
 
 @pytest.mark.parametrize("name", DATASETS)

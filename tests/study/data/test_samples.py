@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import json
 from dataclasses import replace
@@ -19,6 +20,7 @@ from lerac.study.training.training import Training
 SIZES = {
     "cifar10": (150, 50, 50),
     "cifar100": (200, 100, 100),
+    "fashion-mnist": (150, 50, 100),
     "tiny-imagenet": (400, 200, 200),
     "imagenet200": (400, 200, 200),
     "food101": (202, 101, 101),
@@ -60,7 +62,7 @@ def digest(folder):
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
-@pytest.mark.parametrize("name", ["cifar10", "food101", "utkface", "voc"])
+@pytest.mark.parametrize("name", ["cifar10", "fashion-mnist", "food101", "utkface", "voc"])
 def test_always_the_same_and_never_over_anything(root, tmp_path, name):
     DATASETS[name].sample(tmp_path)
     [folder] = tmp_path.iterdir()
@@ -76,6 +78,8 @@ def test_always_the_same_and_never_over_anything(root, tmp_path, name):
         ("cifar-100-python", ["meta", "train", "test"]),
         ("tiny-imagenet-200", ["wnids.txt", "words.txt", "val/val_annotations.txt", "test/images/test_0.JPEG",
                                "train/n90000000/n90000000_boxes.txt"]),
+        ("fashion-mnist", [f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k")
+                           for kind in ("images-idx3", "labels-idx1")]),
         ("food-101", [*(f"meta/{n}" for n in ("train.txt", "test.txt", "train.json", "test.json", "classes.txt",
                                               "labels.txt")), "README.txt", "license_agreement.txt"]),
         ("VOCdevkit", ["VOC2007/ImageSets/Main/test.txt", "VOC2012/ImageSets/Main/dog_trainval.txt"]),
@@ -93,6 +97,13 @@ def test_torchvision_reads_the_samples(root, tmp_path, monkeypatch):
     theirs = torchvision.datasets.CIFAR10(str(root))
     assert torch.equal(ours.train.inputs.permute(0, 2, 3, 1), torch.from_numpy(theirs.data)[ours.train.index])
     assert ours.train.labels.tolist() == [theirs.targets[i] for i in ours.train.index]
+    unpacked = tmp_path / "FashionMNIST" / "raw"  # where torchvision looks
+    unpacked.mkdir(parents=True)
+    for packed in (root / "fashion-mnist").glob("*.gz"):
+        (unpacked / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
+    clothes, split = torchvision.datasets.FashionMNIST(str(tmp_path)), load("fashion-mnist", root).train
+    assert torch.equal(split.inputs.squeeze(1), clothes.data[split.index])
+    assert torch.equal(split.labels, clothes.targets[split.index])
     food = torchvision.datasets.Food101(str(root), split="test")
     assert food._labels == load("food101", root).test.labels.tolist()
     voc = torchvision.datasets.VOCDetection(str(root), year="2007", image_set="test")
@@ -158,13 +169,13 @@ def test_number_of_workers(root, monkeypatch):
     assert 1 <= loader_workers(streamed) <= 4
 
 
-@pytest.mark.parametrize(("name", "chance"), [("cifar10", 0.1), ("food101", 0.01)])
+@pytest.mark.parametrize(("name", "chance"), [("cifar10", 0.1), ("fashion-mnist", 0.1), ("food101", 0.01)])
 def test_a_network_learns_a_sample(root, name, chance):
-    data = load(name, root, size=16) if name == "food101" else load(name, root)
+    data = load(name, root) if name == "cifar10" else load(name, root, size=16)
     (x, y), (u, v) = (s.__getitems__(list(range(len(s)))) for s in (data.train, data.test))
     torch.manual_seed(0)
     size = x.shape[-1]
-    network = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(),
+    network = nn.Sequential(nn.Conv2d(data.channels, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(),
                             nn.AvgPool2d(size // 8), nn.Flatten(), nn.Linear(256, data.classes))  # fmt: skip
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
     for _ in range(150):

@@ -33,6 +33,7 @@ class Watch:
         self.on_tick(self)
 
 
+@pytest.mark.wide
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the worker in /proc")
 def test_failed_runs_and_killed_workers_stop_no_other_run_and_change_no_byte(tmp_path):
     """One worker, of which the first run fails and the second is killed; then two, which continue both."""

@@ -76,6 +76,21 @@ def test_figure_1_draws_the_rates():
         draw_schedule(make_run("cbs"))
 
 
+def test_figure_1_of_what_waits_and_of_what_never_ends(capsys):
+    found = {}
+    for regime in ("unfreeze(k=1)", "layer-decay(factor=0.5)"):
+        assert run(["figure", "1", *TINY, "--regime", regime, "--json"]) == 0
+        found[regime] = json.loads(capsys.readouterr().out)
+    waits, decays = found.values()
+    assert (waits["k"], decays["k"], decays["steps"]) == (3, None, 6)
+    assert list(waits["starts"].values()) == [1.0] + [0.0] * (len(waits["starts"]) - 1)
+    assert list(decays["starts"].values()) == [
+        0.5 ** (len(decays["starts"]) - 1 - j) for j in range(len(waits["starts"]))
+    ]
+    assert run(["figure", "1", *TINY, "--regime", "layer-decay(factor=0.5)"]) == 0
+    assert "layers, never equal in 6 steps" in capsys.readouterr().out
+
+
 def test_convolutions_by_an_independent_reference():
     image = convolutions.example_image()
     assert image.shape == (71, 106)

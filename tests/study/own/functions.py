@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+import lerac
+
 X = torch.randn(64, 6)  # drawn while the file is loaded: the same in every process
 Y = (X[:, 0] * X[:, 1] > 0).long()
 EPOCHS, STEPS = 3, 4
@@ -64,8 +66,9 @@ def by_name(trial):
 
 
 def saving(trial, after=lambda epoch: None):
-    """Continues from its last epoch."""
-    model, optimizer = start(trial)
+    """Continues from its last epoch; settings say how many there are, and how long each takes."""
+    epochs = trial.settings.get("epochs", EPOCHS)
+    model, optimizer = start(trial, epochs)
     first = 0
     if (state := trial.load()) is not None:
         model.load_state_dict(state["model"])
@@ -74,9 +77,10 @@ def saving(trial, after=lambda epoch: None):
 
     def save(epoch):
         trial.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1})
+        time.sleep(trial.settings.get("pause", 0))
         after(epoch)
 
-    return {"accuracy": fit(trial, model, optimizer, first, after=save)}
+    return {"accuracy": fit(trial, model, optimizer, first, epochs, after=save)}
 
 
 def saving_and_killed(trial):
@@ -120,6 +124,17 @@ def fewer_steps(trial):
 
 def ends_early(trial):
     return {"accuracy": fit(trial, *start(trial, epochs=None), epochs=1)}
+
+
+def unattached(trial):
+    """Trained conventionally, which needs no attach; but then nobody can tell whether it is paired."""
+    model = Net()
+    return {"accuracy": fit(trial, model, torch.optim.SGD(model.parameters(), lr=trial.settings.get("lr", 0.5)))}
+
+
+def unseeded(trial):
+    start(trial, epochs=None)
+    return {"accuracy": 0.5}
 
 
 def ignores_rate(trial):
@@ -205,3 +220,38 @@ def other_batch(trial):
 def other_steps(trial):
     more = trial.regime != "conventional"
     return {"accuracy": fit(trial, *start(trial, epochs=None), epochs=EPOCHS + more)}
+
+
+def attaches(trial):
+    """With the arguments that a setting has, as Python."""
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    eval(f"trial.attach(optimizer, model, {trial.settings['arguments']})", locals())
+    return {"accuracy": fit(trial, model, optimizer)}
+
+
+def attaches_another_regime(trial):
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    lerac.attach(optimizer, model, "cbs", epoch_steps=STEPS)
+
+
+def does(trial):
+    """What a setting says, as Python; then it trains."""
+    eval(trial.settings["what"], globals(), {"trial": trial})
+    return plain(trial)
+
+
+def interrupted(trial):
+    if trial.seed == 1:
+        raise KeyboardInterrupt
+    return plain(trial)
+
+
+def by_callback(trial):
+    """As a framework would: its callback knows how many epochs are planned, which is no promise."""
+    callback = trial.callback("lightning", **eval(f"dict({trial.settings['options']})"))
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    lerac.attach(optimizer, model, callback.regime, epoch_steps=STEPS, epochs=10)
+    return {"accuracy": fit(trial, model, optimizer)}

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.wide, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
+
 # A child in a session of its own, as those of torchrun are, which does not listen to SIGTERM; its number is written.
 SCRIPT = """
 STARTS='import subprocess; print(subprocess.Popen(["sleep", "300"], start_new_session=True).pid, flush=True)'
@@ -58,7 +60,6 @@ def gone(processes: list[int]) -> bool:
     return not any(map(alive, processes))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_that_is_killed_takes_all_with_it(tmp_path, monkeypatch, number):
     monkeypatch.chdir(tmp_path)
@@ -69,7 +70,6 @@ def test_a_worker_that_is_killed_takes_all_with_it(tmp_path, monkeypatch, number
     assert gone(children)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_command_that_ends_leaves_nobody_behind(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     worker = started('echo "{\\"top1\\": 1}" > "$2/result.json"')

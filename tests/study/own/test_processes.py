@@ -16,6 +16,8 @@ from rich.console import Console
 
 from lerac.study.engines import here
 from lerac.study.engines.progress import TerminalProgress
+from lerac.study.engines.worker import Answer, attempt
+from lerac.study.files import claim
 from lerac.study.own import forked
 from lerac.study.own.functions import find_function
 from lerac.study.own.request import Judged, request_functions
@@ -143,6 +145,37 @@ def test_what_ends_a_process_is_a_failed_run_and_stops_no_other(function, reason
     assert failure.run.seed == 1
     assert len(values(tmp_path)) == 2
     assert "Traceback" not in said
+
+
+def test_a_run_that_an_orphan_still_has_is_left_alone(tmp_path, monkeypatch):
+    [run, other] = asked("plain").runs()
+    files = RunFolder(tmp_path, run).path / "files"
+    with claim(files):
+        answer = forked.answer_of(run, files.parent, patience=0)
+    assert answer.in_use == f"{files}: another lerac is training there; wait for it, or choose another --out"
+    monkeypatch.setattr(forked, "call", lambda *_: answer)
+    assert attempt(tmp_path, other) == Answer(answer.in_use)
+    assert RunFolder(tmp_path, other).error() is None
+
+
+def test_what_goes_wrong_before_the_function_is_called_is_a_failed_run(tmp_path, monkeypatch):
+    [run, _] = asked("plain").runs()
+    monkeypatch.setattr(forked, "_print_to", lambda *_: Path("/not/there").read_text())
+    answer = forked.answer_of(run, RunFolder(tmp_path, run).path)
+    assert answer.reason == "FileNotFoundError: [Errno 2] No such file or directory: '/not/there'"
+    assert answer.trace.startswith("Traceback")
+
+
+@pytest.mark.parametrize("error", [EOFError("unexpected EOF"), BrokenPipeError(), ConnectionRefusedError()])
+def test_a_server_that_dies_is_a_failed_run(error, tmp_path, monkeypatch):
+    def start(process):
+        raise error
+
+    monkeypatch.setattr("multiprocessing.process.BaseProcess.start", start)
+    _, failures = train(tmp_path, asked("plain"))
+    reason = f"the process that runs are forked from died while it loaded {FILE}"
+    assert [failure.reason for failure in failures] == [reason] * 2
+    assert RunFolder(tmp_path, failures[0].run).error().startswith(reason)
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes in /proc")

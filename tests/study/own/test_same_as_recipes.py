@@ -7,7 +7,7 @@ import lerac.study
 from lerac.study.runs.outcomes import collect
 from lerac.study.statistics.whole_study import analyse
 
-EPOCHS, SEEDS = 8, (0, 1)
+EPOCHS, SEEDS = 3, (0, 1)
 REGIMES = [
     "conventional",
     "warmup(curve=linear,k=1)",

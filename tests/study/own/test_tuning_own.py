@@ -1,7 +1,10 @@
 """Functions and commands tuned: by what they measure on validation data, which is all that is kept."""
 
 import csv
+import html
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -84,6 +87,10 @@ def test_a_command_is_tuned_and_what_it_says_of_test_data_is_dropped(tmp_path, c
     assert code == 0, err
     assert json.loads(out)["regimes"][0]["chosen"] == "conventional(lr=0.25)"
     assert not any(b"0.987654321" in path.read_bytes() for path in (tmp_path / "t").rglob("*") if path.is_file())
+    page = html.unescape((tmp_path / "t" / "report.html").read_text())
+    again = [shlex.split(line.partition(" && ")[2]) for line in re.findall(r"<pre>(.*?)</pre>", page)]
+    assert [line[1] for line in again] == ["tune", "compare"]
+    assert all(answered(capsys, *line[1:], "--plan")[0] == 0 for line in again)
     compare = ["compare", *words, "--tuned", tmp_path / "t", "--out", tmp_path / "c", "--json"]
     code, out, err = answered(capsys, *compare, "--seeds", "1")
     assert code == 0, err

@@ -1,6 +1,7 @@
 """`lerac schedule`: Eq. (8) with its base schedule, and what the command prints."""
 
 import json
+from bisect import bisect_right
 
 import pytest
 from networks import needed
@@ -10,6 +11,7 @@ from lerac.cli import run
 from lerac.commands.named_models import named_model
 from lerac.study.errors import StudyError
 from lerac.study.plan.listing import schedule_of
+from lerac.study.plan.rates import rates_of
 from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import load_recipe, recipe_names, recipe_sources, recipe_text
 from lerac.study.training.training import Training
@@ -37,6 +39,38 @@ def test_the_demo_is_equation_8(capsys):
     for layer, group in zip(layers, found["groups"], strict=True):
         ratio = 1e-4 ** (layer.depth / layers[-1].depth)
         assert group["lrs"] == pytest.approx([0.01 * ratio ** (1 - t / 30) for t in range(31)], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("regime", "steps"),
+    [
+        ("unfreeze(k=1.2)", 12),
+        ("layer-decay(factor=0.5)", 30),
+        ("lerac-reversed(k=0.7)", 7),
+        ("warmup(k=0.4)", 4),
+        ("cbs", 0),
+    ],
+)
+def test_any_regime_can_be_listed(capsys, tmp_path, regime, steps):
+    file = tmp_path / "three-epochs.toml"
+    file.write_text(recipe_text("digits").replace("epochs = 25", "epochs = 3"))
+    found = asked(capsys, str(file), "--regime", regime, "--plot", str(tmp_path / "rates.svg"))
+    assert list(found) == [*KEYS, "regime"]
+    assert (found["regime"], found["curriculum_steps"]) == (regime, steps)
+    [run] = Study(recipes=[load_recipe(str(file))], regimes=[regime], seeds=[0]).runs()
+    plan = rates_of(run)
+    assert plan.steps == 30
+    for group, layer in zip(found["groups"], plan.layers, strict=True):
+        for step in range(plan.steps):
+            listed = group["lrs"][bisect_right(found["at"], step) - 1]
+            assert listed == pytest.approx(plan.shared(step) * plan.factor(layer.name, step), rel=1e-12)
+
+
+def test_a_bad_regime_is_one_line(capsys):
+    assert run(["schedule", "digits", "--regime", "unfreeze(ratio=1)"]) == 2
+    assert "unknown option 'ratio'; allowed for unfreeze: k, lr, depth" in capsys.readouterr().err
+    assert run(["schedule", "digits", "--regime", "unfreeze(k=99)"]) == 2
+    assert "outlasts training" in capsys.readouterr().err
 
 
 def test_the_demo_has_the_rates_that_training_really_uses():

@@ -5,6 +5,8 @@ from lerac.study.models import MODELS
 from lerac.study.plan.request import parse_seeds
 from lerac.study.recipes.recipe import Recipe, load_recipe, recipe_names, recipe_sources, recipe_text
 
+OUR_OWN = ("/digits", "/fashion-mnist")  # data that the paper does not have
+
 
 @pytest.mark.parametrize(("name", "source"), [(n, s) for n in recipe_names() for s in recipe_sources(n)])
 def test_every_value_of_our_recipes_has_a_source(name, source):
@@ -49,9 +51,9 @@ def test_a_value_outside_the_range_of_the_paper_is_refused_in_a_file_but_may_be_
 
 def test_what_the_paper_does_not_have_has_no_source_paper_and_no_published_numbers():
     for name in recipe_names():
-        ours = name.endswith(("food101", "imagenet200", "utkface", "/voc", "/digits"))
+        ours = name.endswith(("food101", "imagenet200", "utkface", "/voc", *OUR_OWN))
         in_code = not name.startswith(("lstm/", "septr/", "densenet121/")) and not name.endswith(
-            ("utkface", "/voc", "/digits", "cvt13-pretrained/imagenet200")
+            ("utkface", "/voc", "cvt13-pretrained/imagenet200", *OUR_OWN)
         )
         assert recipe_sources(name) == [("ours" if ours else "paper"), *(["official"] if in_code else [])]
         recipe = load_recipe(name)

@@ -11,7 +11,7 @@ from lerac.layers import Layer
 from lerac.regimes.effects import Curriculum, Smoothing, curve_of, layer_ratios, sigma_of, warmup_factor
 from lerac.regimes.text import DEPTHS, OPTIONS, REGIMES, Regime
 from lerac.study.errors import StudyError
-from lerac.study.plan.rates import base_changes, base_schedule, curriculum_layers
+from lerac.study.plan.rates import base_changes, base_schedule, curriculum_layers, rates_of
 from lerac.study.plan.study import Study, resolve, smooth
 from lerac.study.recipes.recipe import load_recipe
 from lerac.study.recipes.regimes import parse_regime, split_regimes
@@ -113,6 +113,22 @@ def test_regimes_are_filled_from_the_recipe():
     )
 
 
+def test_unfreezing_takes_k_from_the_recipe_and_decay_lasts_as_long_as_training():
+    assert resolve(parse_regime("unfreeze"), RECIPE) == Curriculum("lerac", 30, "unfreeze", None)
+    assert resolve(parse_regime("unfreeze(depth=registered,k=2)"), RECIPE).order == "registered"
+    assert resolve(parse_regime("layer-decay"), RECIPE) == Curriculum("lerac", None, "exponential", 0.8, "decaying")
+    stairs = load_recipe("resnet18/cifar10", source="official")
+    assert stairs.lerac.staircase
+    assert resolve(parse_regime("unfreeze"), stairs).curve == "unfreeze"
+    assert list(ratios("layer-decay(factor=0.5)").values()) == [0.5**4, 0.5**3, 0.5**2, 0.5, 1.0]
+
+
+def test_a_rate_that_decays_to_nothing_is_an_error_of_the_study():
+    [run] = Study(recipes=[RECIPE], regimes=["layer-decay(factor=1e-200)"], seeds=[0]).runs()
+    with pytest.raises(StudyError, match=r"small-cnn/digits: layer-decay\(factor=1e-200\): factor 1e-200 leaves the"):
+        rates_of(run)
+
+
 def test_smoothing_is_filled_from_the_recipe_and_leaves_the_rates_alone():
     recipe = load_recipe("digits", ["cbs.sigma=2.0", "cbs.decay=0.5", "cbs.every=3.0", "lerac.k=3"])
     assert smooth(parse_regime("cbs"), recipe) == Smoothing(2.0, 0.5, 30)
@@ -166,6 +182,7 @@ def test_a_staircase_is_the_rule_of_the_authors_code():
     [
         ("lerac(curve=staircase,updates=31)", r"31 updates do not fit into a curriculum of 30 steps"),
         ("lerac(curve=staircase,base=1.01)", r"1389 updates do not fit into a curriculum of 30 steps: use a larger"),
+        ("unfreeze(k=11)", r"k = 11 epochs, 110 optimizer steps\) outlasts training"),
         ("lerac(k=11)", r"k = 11 epochs, 110 optimizer steps\) outlasts training \(10 epochs, 100 steps\)"),
         ("warmup(k=0.01)", r"shorter than a step: use k = 0.1 or more"),
     ],

@@ -12,6 +12,13 @@ from lerac.regimes.text import REGIMES, Regime, parse_regime
 from lerac.study.plan.curriculum import steps_per_epoch
 
 EPOCHS = 4
+SPELLED_OUT = [
+    "lerac(depth=registered)",
+    "warmup(curve=exponential)",
+    "cbs(every=1.5)",
+    "unfreeze(depth=registered,k=2.5)",
+    "layer-decay(factor=0.5)",
+]
 
 
 def filled(run):
@@ -19,13 +26,14 @@ def filled(run):
     regime, per_epoch = parse_regime(run.regime), steps_per_epoch(run.settings)
     options = dict(regime.options)
     if (own := run.curriculum) is not None:
-        options |= {"k": own.k / per_epoch, **({} if own.ratio is None else {"ratio": own.ratio})}
+        said = {"k": own.k and own.k / per_epoch, "ratio": own.ratio, "factor": own.ratio}
+        options |= {key: said[key] for key in REGIMES[regime.name] if said.get(key) is not None}
     if (own := run.smoothing) is not None:
         options |= {"sigma": own.sigma, "decay": own.decay, "every": own.every / per_epoch}
     return str(Regime(regime.name, options))
 
 
-@pytest.mark.parametrize("regime", [*REGIMES, "lerac(depth=registered)", "warmup(curve=exponential)", "cbs(every=1.5)"])
+@pytest.mark.parametrize("regime", [*REGIMES, *SPELLED_OUT])
 def test_every_regime(regime):
     run = make_run(regime, epochs=EPOCHS, seeds=(3,))
     assert run.settings["schedule"]["name"] == "constant"

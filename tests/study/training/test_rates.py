@@ -29,6 +29,7 @@ VALUES = {
     "curve": st.sampled_from([*CURVES, "staircase"]),
     "lr": st.floats(min_value=1e-7, max_value=0.1),
     "depth": st.sampled_from(["measured", "registered"]),
+    "factor": st.floats(min_value=1e-6, max_value=1),
     "sigma": st.floats(min_value=0.1, max_value=3),
     "decay": st.floats(min_value=0.1, max_value=1),
     "every": st.sampled_from([0.34, 1, 1.5]),
@@ -109,6 +110,8 @@ RUNS = given(regimes(), SCHEDULES, st.sampled_from(["lenet/digits", "gru/digits"
 @RUNS
 @example("lerac(curve=linear,k=3)", ("cosine",), "gru/digits", 0)
 @example("cbs+lerac(k=2.5,lr=1e-7)", ("plateau", "divide_by=3.0", "patience=0"), "lenet/digits", 1)
+@example("unfreeze(k=2.5)", ("cosine",), "lenet/digits", 2)
+@example("layer-decay(factor=0.3)", ("plateau", "divide_by=3.0", "patience=0"), "gru/digits", 3)
 def test_training_applies_what_the_plan_says(regime, schedule, recipe, seed):
     if "cbs" in regime and recipe.startswith("gru"):
         recipe = "lenet/digits"

@@ -30,6 +30,8 @@ class DataSet:
         task: what its labels are.
         inputs: what its inputs are; `pictures` are images and spectrograms.
         augment: what a recipe's section [data.augment] can set; None where it has none.
+        channels: of its pictures; 0 of texts.
+        debian: folder of the package of Debian that has its files, if there is one.
     """
 
     home: str
@@ -40,6 +42,8 @@ class DataSet:
     task: Task = "classification"
     inputs: Literal["pictures", "text"] = "pictures"
     augment: type[SoundAugment] | type[BoxAugment] | None = None
+    channels: int = 3
+    debian: str | None = None
 
     @property
     def has_files(self) -> bool:
@@ -125,11 +129,20 @@ _TEXT = ("tokens", "max_length", "min_count")
 
 
 def _text(name: str, examples: int) -> DataSet:
-    return DataSet(f"text.pairs:{name}", examples, 2, _TEXT, f"text.pairs:{name}.sample", inputs="text")
+    return DataSet(f"text.pairs:{name}", examples, 2, _TEXT, f"text.pairs:{name}.sample", inputs="text", channels=0)
 
 
 DATASETS: dict[str, DataSet] = {
-    "digits": DataSet("digits", 1797, 10, ("size",)),
+    "digits": DataSet("digits", 1797, 10, ("size",), channels=1),
+    "fashion-mnist": DataSet(
+        "pictures.fashion_mnist",
+        70_000,
+        10,
+        ("size",),
+        "pictures.samples:sample_fashion_mnist",
+        channels=1,
+        debian="fashion-mnist",
+    ),
     "cifar10": DataSet("pictures.cifar:CIFAR10", 60_000, 10, ("size",), "pictures.samples:sample_cifar10"),
     "cifar100": DataSet("pictures.cifar:CIFAR100", 60_000, 100, ("size",), "pictures.samples:sample_cifar100"),
     "tiny-imagenet": DataSet(
@@ -146,6 +159,8 @@ DATASETS: dict[str, DataSet] = {
     "boolq": _text("BOOLQ", 12_697),
     "qnli": _text("QNLI", 110_206),
     "rte": _text("RTE", 2767),
-    "esc50": DataSet("audio.esc50", 2000, 50, ("fold", *_SOUND), "audio.sample:sample_esc50", augment=SoundAugment),
-    "cremad": DataSet("audio.cremad", 7442, 6, _SOUND, "audio.sample:sample_cremad", augment=SoundAugment),
+    "esc50": DataSet(
+        "audio.esc50", 2000, 50, ("fold", *_SOUND), "audio.sample:sample_esc50", augment=SoundAugment, channels=1
+    ),
+    "cremad": DataSet("audio.cremad", 7442, 6, _SOUND, "audio.sample:sample_cremad", augment=SoundAugment, channels=1),
 }

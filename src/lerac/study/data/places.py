@@ -21,6 +21,7 @@ __all__ = ["MARKER", "Checked", "Place", "data_root", "locate", "mark_sample", "
 
 VARIABLE = "LERAC_DATA"
 MARKER = "lerac-sample.json"
+DEBIAN = Path("/usr/share/datasets")
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,19 @@ class Place:
             )
 
 
-def data_root(root: Path | None = None) -> Path:
-    """Give the data root: the one that is given, or that of LERAC_DATA.
+def data_root(root: Path | None = None, debian: str | None = None) -> Path:
+    """Give the data root: the one that is given, or that of LERAC_DATA, or that of Debian's packages.
+
+    Args:
+        root: that is given, if one is.
+        debian: folder of a package of Debian, which is read if it is there and nobody names a data root.
 
     Raises:
-        StudyError: if there is neither, or no such folder.
+        StudyError: if there is none, or no such folder.
     """
     text = os.environ.get(VARIABLE) if root is None else str(root)
+    if not text and debian is not None and (DEBIAN / debian).is_dir():
+        return DEBIAN
     if not text:
         raise StudyError(f"no data root: give --data-root (of `lerac data`: --root) or set {VARIABLE}")
     if not (path := Path(text)).is_dir():

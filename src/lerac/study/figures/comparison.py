@@ -1,6 +1,5 @@
 """The figures of a report: narrow enough for a phone, to stand side by side on a wider page."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,15 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lerac.study.figures.style import STYLE, as_it_is, colours, draw_mean
+from lerac.study.figures.style import LONGEST, STYLE, WIDEST, as_it_is, broken, colours, draw_mean
 from lerac.study.metrics import ACCURACY, Metric
 from lerac.study.statistics.summary import Summary
 
 __all__ = ["SIZE", "curve_figure", "differences_figure", "seeds_figure"]
 
 SIZE = (4.4, 2.9)  # inches: on a narrow phone, text is still 10 pixels high
-WIDEST = 20  # signs of a regime's name that fit beside others
-LONGEST = 36  # signs of a line beside which a figure has room for anything else
 GREY = "#888888"
 
 
@@ -61,9 +58,10 @@ def differences_figure(summaries: Sequence[Summary], baseline: str, metric: Metr
             if difference.low is not None and difference.high is not None:
                 ends = (metric.scale * difference.low, metric.scale * difference.high)
                 axes.plot(ends, (row - 0.17, row - 0.17), linewidth=2.2, solid_capstyle="round", **style)
-        of = _broken(baseline) if len(baseline) > LONGEST + WIDEST else baseline
+        of = broken(baseline) if len(baseline) > LONGEST + WIDEST else baseline
         unit = f",{chr(10) if len(baseline) > WIDEST else ' '}{unit}" if unit else ""
-        axes.set_xlabel(as_it_is(f"difference to {of}{unit}"))
+        narrow = max(len(line) for s in summaries for line in broken(s.regime).split("\n")) > WIDEST
+        axes.set_xlabel(as_it_is(f"difference to {of}{unit}"), loc="right" if narrow else "center")
     return figure
 
 
@@ -75,8 +73,8 @@ def curve_figure(
     Colours are those of `lerac.study.figures.style.colours`; the page has the legend.
 
     Args:
-        histories: regime → one history per seed; where some are shorter, the mean is over those that go on. Entries
-            without the number are left out.
+        histories: regime → one history per seed, whose entries say their `epoch`, from 0; the mean of an epoch is over
+            those that have the number there.
         key: of the number in a history's entries.
         label: what it is, with its unit.
         scale: from the number to what is drawn.
@@ -86,14 +84,13 @@ def curve_figure(
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.add_subplot()
         for regime, runs in histories.items():
-            longest = max((len(run) for run in runs), default=0)
-            columns = {
-                e + 1: [scale * run[e][key] for run in runs if len(run) > e and key in run[e]] for e in range(longest)
-            }
-            known = {epoch: column for epoch, column in columns.items() if column}
-            draw_mean(axes, np.array([*known]), [*known.values()], colour[regime], regime)
+            known: dict[int, list[float]] = {}
+            for entry in (one for run in runs for one in run if key in one):
+                known.setdefault(int(entry["epoch"]) + 1, []).append(scale * entry[key])
+            epochs = sorted(known)
+            draw_mean(axes, np.array(epochs), [known[epoch] for epoch in epochs], colour[regime], regime)
         axes.set_xlabel("epoch")
-        axes.set_title(label, fontsize=10, loc="left")
+        axes.set_title(as_it_is(broken(label)), fontsize=10, loc="left")
     return figure
 
 
@@ -102,14 +99,7 @@ def _rows(names: Sequence[str]) -> tuple[Figure, Axes]:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(SIZE[0], 0.9 + 0.55 * max(2, len(names))), layout="constrained")
         axes = figure.add_subplot()
-        axes.set_yticks(range(len(names)), [as_it_is(_broken(name)) for name in names])
+        axes.set_yticks(range(len(names)), [as_it_is(broken(name)) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
     return figure, axes
-
-
-def _broken(name: str) -> str:
-    """Break a long name at its bracket, and what is still too long anywhere; other scripts can be twice as wide."""
-    lines = name.replace("(", "\n(", 1).split("\n") if len(name) > WIDEST else [name]
-    most = LONGEST if name.isascii() else LONGEST // 2
-    return "\n".join(part for line in lines for part in (textwrap.wrap(line, most - 6) if len(line) > most else [line]))

@@ -1,6 +1,8 @@
 """How all figures look and how they are written; a Figure is made without a display and without global state."""
 
 import io
+import re
+import textwrap
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +16,22 @@ from matplotlib.figure import Figure
 from lerac.study.errors import StudyError
 from lerac.study.files import check_file, make_folder, write_bytes
 
-__all__ = ["STYLE", "as_it_is", "check_plot_file", "colours", "draw_mean", "svg", "write_figure", "write_figures"]
+__all__ = [
+    "LONGEST",
+    "STYLE",
+    "WIDEST",
+    "as_it_is",
+    "broken",
+    "check_plot_file",
+    "colours",
+    "draw_mean",
+    "svg",
+    "write_figure",
+    "write_figures",
+]
+
+WIDEST = 20  # signs of a regime's name that fit beside others
+LONGEST = 36  # signs of a line beside which a figure has room for anything else
 
 UNDATED: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None},
@@ -84,6 +101,26 @@ def as_it_is(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def broken(name: str) -> str:
+    """Break a long name at its bracket and its commas, and what is still too long anywhere.
+
+    Letters of other scripts can be twice as wide.
+    """
+    most = LONGEST if name.isascii() else LONGEST // 2
+    lines = []
+    for line in name.replace("(", "\n(", 1).split("\n") if len(name) > WIDEST else [name]:
+        if len(line) <= most:
+            lines.append(line)
+            continue
+        lines.append("")
+        for piece in re.split(r"(?<=,)", line):
+            if len(lines[-1] + piece) > most - 6:
+                lines += textwrap.wrap(piece, most - 6) or [piece]
+            else:
+                lines[-1] += piece
+    return "\n".join(line for line in lines if line)
+
+
 def draw_mean(axes: Axes, at: Any, columns: Sequence[Sequence[float]], colour: str, label: str) -> None:
     """Draw the mean of each column and a band of one standard deviation on either side.
 
@@ -96,5 +133,5 @@ def draw_mean(axes: Axes, at: Any, columns: Sequence[Sequence[float]], colour: s
     """
     mean = np.array([np.mean(c) for c in columns])
     spread = np.array([np.std(c, ddof=min(1, len(c) - 1)) for c in columns])
-    axes.plot(at, mean, color=colour, linewidth=1.6, label=label)
+    axes.plot(at, mean, color=colour, linewidth=1.6, label=label, marker="o" if len(at) == 1 else None)
     axes.fill_between(at, mean - spread, mean + spread, color=colour, alpha=0.12, linewidth=0)

@@ -91,19 +91,24 @@ class Network:
         """What a recipe can set, with its default."""
         return {name: known.default for name, known in self.takes.model_fields.items()}
 
-    def skeleton(self, classes: int = 10, **options: Any) -> "nn.Module":
-        """Build the network for its example without published weights, on the meta device unless `traced_by_values`.
+    def skeleton(self, classes: int = 10, channels: int | None = None, **options: Any) -> "nn.Module":
+        """Build the network without published weights, on the meta device unless `traced_by_values`.
+
+        Args:
+            classes: size of the output.
+            channels: of the inputs; None: those of its example.
+            **options: see `check`.
 
         Raises:
             StudyError: as for a call, weights excepted.
         """
         import torch
 
-        taken = self.check(options)
+        taken, channels = self.check(options), channels or self.example[0]
         if self.traced_by_values:
-            return self._build(self.example[0], classes, taken)
+            return self._build(channels, classes, taken)
         with torch.device("meta"):
-            return self._build(self.example[0], classes, taken).to("meta")
+            return self._build(channels, classes, taken).to("meta")
 
     def example_batch(self, size: int = 2, **options: Any) -> "Tensor | dict[str, Tensor]":
         """Give a batch of zeros that the network with these options takes; of text, none of its tokens is padding."""

@@ -5,12 +5,13 @@ import multiprocessing
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from lerac.study.errors import RunFailedError, StopStudyError
+from lerac.study.errors import FolderInUseError, RunFailedError, StopStudyError
 from lerac.study.files import claim, open_descriptor
 from lerac.study.own import preload
 from lerac.study.own.processes import born_with, end_with_parent, without_main
@@ -18,7 +19,7 @@ from lerac.study.own.running import Answer, load_function, perform
 from lerac.study.own.trial import FOLDER
 from lerac.study.plan.own import OwnRun
 
-__all__ = ["OUTPUT", "call", "start_method"]
+__all__ = ["OUTPUT", "answer_of", "call", "start_method"]
 
 OUTPUT = "output.txt"  # of a run's folder: what the function prints, and libraries with it
 A_MOMENT = 10.0  # seconds in which an orphan that still has the run ends
@@ -49,9 +50,15 @@ def _call(run: OwnRun, path: Path, method: str) -> Answer:
         environment[preload.VARIABLE] = json.dumps(_asked(run))
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(theirs, run, path), daemon=False)
-    with born_with(environment), without_main():
-        process.start()
-    theirs.close()
+    try:
+        with born_with(environment), without_main():
+            process.start()
+    except (EOFError, ConnectionError):
+        ours.close()
+        reason = f"the process that runs are forked from died while it loaded {run.source['file']}"
+        raise RunFailedError(reason, f"{reason}; does the file crash, or end its process?\n") from None
+    finally:
+        theirs.close()
     try:
         answer: Answer = ours.recv()
     except EOFError:
@@ -77,15 +84,30 @@ def _child(answers: "Connection[Answer, None]", run: OwnRun, path: Path) -> None
     """Be the process of a run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the first process decides
     end_with_parent()
+    _end(answers, answer_of(run, path))
+
+
+def answer_of(run: OwnRun, path: Path, patience: float = A_MOMENT) -> Answer:
+    """Train in this process, which is the run's own, unless another has the run or the server is of no use to it.
+
+    Args:
+        run: which.
+        path: its folder.
+        patience: seconds to wait for an orphan that still has the run.
+    """
     loaded = preload.kept()
     if loaded is not None and (loaded.cuda or loaded.asked != _asked(run)):
-        _end(answers, AGAIN)
+        return AGAIN
     try:
-        with claim(path / FOLDER, patience=A_MOMENT):
+        with claim(path / FOLDER, patience=patience):
             _print_to(path / OUTPUT, loaded.output if loaded else b"")
-            _end(answers, perform(run, path, _function(run, loaded)))
+            return perform(run, path, _function(run, loaded))
     except StopStudyError as error:
-        _end(answers, Answer(stop=str(error)))
+        return Answer(stop=str(error))
+    except FolderInUseError as error:
+        return Answer(in_use=str(error))
+    except Exception as error:
+        return Answer(reason=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
 
 
 def _function(run: OwnRun, loaded: preload.Loaded | None) -> Callable[[Any], Any]:

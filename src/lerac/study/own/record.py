@@ -13,14 +13,16 @@ from lerac.study.files import read_json
 
 __all__ = ["Attached", "Record", "read_record"]
 
-Step = Annotated[int, Field(ge=0)]
+Step = Annotated[int, Field(ge=0, le=10**12)]
+Start = Annotated[float, Field(gt=0, le=1)]
+Sigma = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Attached(BaseModel):
     """What is known of one optimizer; steps are optimizer steps from 0. None could not be seen."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    epoch_steps: Annotated[int, Field(ge=1)]
+    epoch_steps: Annotated[int, Field(ge=1, le=10**12)]
     epochs: Annotated[float, Field(gt=0)] | None = None
     weights: str | None = None
     batch: str | None = None
@@ -28,12 +30,12 @@ class Attached(BaseModel):
     resumed: Step = 0
     ended: bool = False
     scaled: bool = False
-    k: int | None = None
+    k: Step | None = None
     finished: bool = True
     curve: str | None = None
-    layers: list[tuple[str, int, float]] = Field(default_factory=list)
+    layers: list[tuple[str, Step, Start]] = Field(default_factory=list)
     lr: list[tuple[Step, float]] = Field(default_factory=list)
-    sigma: list[tuple[Step, float]] = Field(default_factory=list)
+    sigma: list[tuple[Step, Sigma]] = Field(default_factory=list)
 
 
 class _File(BaseModel):
@@ -69,8 +71,8 @@ class Record:
 
     @property
     def within_curriculum(self) -> bool:
-        """Whether training has ended before a curriculum had."""
-        return any(not one.finished for one in self.attached)
+        """Whether training has ended before a curriculum of learning rates had; smoothing has no end."""
+        return any(one.steps < (one.k or 0) for one in self.attached)
 
     @property
     def pairing(self) -> dict[str, str | None]:

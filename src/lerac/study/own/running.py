@@ -41,6 +41,8 @@ class Answer:
         stop: why no other run would fare better; None if one might.
         reason: why it failed, in one line.
         trace: the whole of it.
+        promised: epochs, as in `Trial`.
+        in_use: by whom the run is being trained, if it is; it was not called then.
     """
 
     values: Values | None = None
@@ -49,6 +51,8 @@ class Answer:
     stop: str | None = None
     reason: str = ""
     trace: str = ""
+    promised: tuple[float | None, ...] = ()
+    in_use: str | None = None
 
 
 def variables(run: OwnRun, path: Path) -> dict[str, str]:
@@ -105,7 +109,7 @@ def perform(run: OwnRun, path: Path, function: Callable[[Any], Any]) -> Answer:
         finally:
             record.finish()
             torch.set_num_threads(threads)
-    return Answer(values, trial.loaded, trial.seconds)
+    return Answer(values, trial.loaded, trial.seconds, promised=trial.promised)
 
 
 def _check_rate_was_read(trial: Trial, who: str) -> None:

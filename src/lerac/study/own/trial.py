@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 import lerac
+from lerac.arguments import check_epochs
 from lerac.study.errors import StudyError
 from lerac.study.files import write_text
 from lerac.study.own.returned import number
@@ -82,6 +83,7 @@ class Trial:
         settings: that were asked for; the `lr` of a regime is among them.
         folder: absolute and there, for files of the training.
         loaded: whether `load` has given a state.
+        promised: the epochs that `callback` was told, None if it was not; empty where `attach` is told.
     """
 
     def __init__(self, run: OwnRun, path: Path) -> None:
@@ -89,6 +91,7 @@ class Trial:
         self.settings = Settings(run.settings)
         self.folder = (path / FOLDER).absolute()
         self.loaded = False
+        self.promised: tuple[float | None, ...] = ()
         self._whose, self._tuning = run.folder, run.tuning
         self._history_file, self._state_file = path / "metrics.jsonl", path / "checkpoint.pt"
         self._history: list[dict[str, Any]] = []
@@ -116,14 +119,17 @@ class Trial:
 
         Args:
             framework: `lightning` or `transformers`.
-            epochs: of the whole training; the trainer knows them, so they need not be said.
+            epochs: that the whole training is to have; a run in which it has others is refused at its end, as with
+                `attach`. None: whatever the trainer comes to, which may stop early.
             options: of `lerac.integrations`' callback, such as `layers`.
 
         Raises:
-            ValueError: if there is no callback for that framework.
+            TypeError: if the epochs are no number.
+            ValueError: if there is no callback for that framework, or the epochs are not above 0.
         """
         if framework not in CALLBACKS:
             raise ValueError(f"framework must be one of {', '.join(CALLBACKS)}, got {framework!r}")
+        self.promised = (check_epochs(epochs),)
         callback = import_module(f"lerac.integrations.{framework}").LeRaCCallback
         return callback(regime=self.regime, **options)
 

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from lerac.regimes.effects import Curriculum, Smoothing, curriculum_of, order_of, smoothing_of
-from lerac.regimes.text import STAIRCASE, Regime
+from lerac.regimes.text import REGIMES, STAIRCASE, Regime
 from lerac.study.errors import StudyError
 from lerac.study.recipes.official import official_ramp
 from lerac.study.recipes.recipe import Recipe
@@ -21,13 +21,16 @@ def resolve(regime: Regime, recipe: Recipe) -> Curriculum | None:
     """
     if regime.name in ("conventional", "cbs"):
         return None
-    options, own = dict(regime.options), recipe.warmup if regime.name == "warmup" else recipe.lerac
-    if regime.name != "warmup" and recipe.lerac.staircase and "curve" not in options:
-        return _recipes_staircase(regime, recipe, recipe.lerac.staircase)
-    options.setdefault("k", own.k)
-    options.setdefault("curve", "linear" if regime.name == "warmup" else recipe.lerac.curve)
-    if not (regime.name == "warmup" and options["curve"] == "linear"):
-        options.setdefault("ratio", recipe.lerac.ratio)
+    own, takes = recipe.warmup if regime.name == "warmup" else recipe.lerac, REGIMES[regime.name]
+    options = ({"k": own.k} if "k" in takes else {}) | dict(regime.options)
+    if "curve" in takes:
+        if regime.name != "warmup" and recipe.lerac.staircase and "curve" not in options:
+            return _recipes_staircase(regime, recipe, recipe.lerac.staircase)
+        options.setdefault("curve", "linear" if regime.name == "warmup" else recipe.lerac.curve)
+        if not (regime.name == "warmup" and options["curve"] == "linear"):
+            options.setdefault("ratio", recipe.lerac.ratio)
+    else:
+        options = dict(Regime(regime.name, options).complete().options)
     length = {"epoch_steps": steps_per_epoch(recipe.settings()), "epochs": recipe.training.epochs}
     try:
         return curriculum_of(Regime(regime.name, options), **length, shown=str(regime))

@@ -1,4 +1,4 @@
-"""The rates of a recipe's training with LeRaC, listed where they change, without training."""
+"""The rates of a recipe's training with LeRaC, or by another regime, listed where they change, without training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from lerac.layers import Layer, named_parameters
+from lerac.regimes.effects import Curriculum
 from lerac.regimes.text import Regime
 from lerac.study.errors import StudyError
 from lerac.study.plan.rates import Rates, base_changes, rates_of, skeleton
@@ -30,18 +31,19 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """All learning rates of a training with LeRaC.
+    """All learning rates of a training.
 
     Args:
         recipe: MODEL/DATASET.
         source: whose settings.
         steps_per_epoch: optimizer steps of one epoch.
-        curriculum_steps: optimizer steps until the curriculum changes nothing any more.
+        curriculum_steps: optimizer steps until the curriculum changes nothing any more; 0 without one.
         base: name of the base schedule.
         exact: False if a metric drives the base schedule, which is then held.
         at: steps, from 0: a rate holds from its step, the first that uses it, until the next.
         groups: nearest to the input first; every parameter of the network is in exactly one.
         steps: of the whole training.
+        regime: by which it is; None: LeRaC as the recipe has it.
     """
 
     recipe: str
@@ -53,31 +55,35 @@ class Schedule:
     at: tuple[int, ...]
     groups: tuple[Group, ...]
     steps: int
+    regime: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Give it as plain types, as `lerac schedule --json` prints it."""
-        plain = {key: value for key, value in vars(self).items() if key != "steps"}
+        plain = {key: value for key, value in vars(self).items() if key != "steps" and (key, value) != ("regime", None)}
         return plain | {"groups": [{"parameters": group.parameters, "lrs": group.lrs} for group in self.groups]}
 
 
-def schedule_of(recipe: Recipe, per_epoch: int | None = None) -> Schedule:
-    """List the rates of a recipe's training with LeRaC as the recipe has it.
+def schedule_of(recipe: Recipe, per_epoch: int | None = None, regime: Regime | None = None) -> Schedule:
+    """List the rates of a recipe's training.
 
     Args:
         recipe: which; it need not be one that can be trained.
         per_epoch: optimizer steps of one epoch, 1 or more; None for what data and batch size make of it.
+        regime: by which; None: LeRaC as the recipe has it, of the authors' code in their own products.
 
     Raises:
         StudyError: if the number of steps is needed and not known, the curriculum is shorter than a step or outlasts
             training, or the network or its blocks cannot be found.
     """
     recipe = _with_steps(recipe, per_epoch)
-    base, epochs, stairs = recipe.schedule, recipe.training.epochs, recipe.lerac.staircase
+    base, epochs = recipe.schedule, recipe.training.epochs
+    stairs = recipe.lerac.staircase if regime is None else None
     # Not of a study that has the recipe, which would look for so many examples.
-    run = Study(recipes=[], regimes=[], seeds=[]).run(recipe, Regime("conventional" if stairs else "lerac"), 0)
+    of = regime or Regime("conventional" if stairs else "lerac")
+    run = Study(recipes=[], regimes=[], seeds=[]).run(recipe, of, 0)
     rates = rates_of(run, _blocks(recipe, stairs) if stairs else None)
     per_epoch = rates.steps // epochs
-    k, rows = _authors(rates, stairs, epochs, per_epoch) if stairs else _ours(rates)
+    k, rows = _authors(rates, stairs, epochs, per_epoch) if stairs else _ours(run.curriculum, rates)
     at: list[int] = []
     lrs: list[list[float]] = []
     own = rows[0]
@@ -89,14 +95,17 @@ def schedule_of(recipe: Recipe, per_epoch: int | None = None) -> Schedule:
             lrs.append(row)
     groups = [Group(x.name, x.parameters, line) for x, line in zip(rates.layers, zip(*lrs, strict=True), strict=True)]
     exact = base.name != "plateau"
+    named = None if regime is None else str(regime)
     return Schedule(
-        recipe.name, recipe.source, per_epoch, k, base.name, exact, tuple(at), tuple(groups), steps=rates.steps
+        recipe.name, recipe.source, per_epoch, k, base.name, exact, tuple(at), tuple(groups), rates.steps, named
     )
 
 
-def _ours(rates: Rates) -> tuple[int, Rows]:
-    during = range(min(rates.k + 1, rates.steps))
-    return rates.k, {t: [rates.lr * rates.factor(layer.name, t) for layer in rates.layers] for t in during}
+def _ours(curriculum: Curriculum | None, rates: Rates) -> tuple[int, Rows]:
+    k = curriculum.k if curriculum else 0
+    during = range(1 if k is None else min(k + 1, rates.steps))
+    rows = {t: [rates.lr * rates.factor(layer.name, t) for layer in rates.layers] for t in during}
+    return rates.steps if k is None else k, rows
 
 
 def _authors(rates: Rates, stairs: StaircaseSettings, epochs: int, per_epoch: int) -> tuple[int, Rows]:

@@ -90,8 +90,8 @@ class OwnExperiment(Section):
         if not (new.accept or set(new.code) <= set(self.code) or set(self.code) <= set(new.code)):
             raise StudyError(
                 f"{self.name}: {new.made_by} has changed since runs of it ended (sha256 "
-                f"{self.code[-1][:10]}, now {new.code[-1][:10]}); runs of both are no fair comparison. To use them "
-                "together all the same, add --code accept, which the report then says"
+                f"{self.code[-1][:10]}, now {new.code[-1][:10]}); runs of both are no fair comparison. lerac compare "
+                "with --code accept has them together in one folder all the same, and the report then says so"
             )
         code = [*(one for one in self.code if one not in new.code), *new.code]
         return named.model_copy(update={"code": code, "accept": False})

@@ -12,7 +12,8 @@ from torch import nn
 from lerac.curves import CURVES, Curve
 from lerac.depth import find_layers
 from lerac.layers import Layer, registration_layers
-from lerac.regimes.effects import Curriculum, Smoothing, curve_of, layer_ratios, sigma_of, warmup_factor
+from lerac.regimes.effects import Curriculum, Smoothing, curve_of, layer_ratios, length_of, sigma_of, warmup_factor
+from lerac.study.errors import StudyError
 from lerac.study.models import MODELS
 from lerac.study.plan.curriculum import steps_per_epoch
 from lerac.study.plan.study import Run
@@ -31,9 +32,9 @@ class Rates:
         base: step → factor of all layers together on the full rate: base schedule and warm-up. The factor that a
             metric decides, of `plateau`, comes on top of it.
         layers: that have rates of their own, nearest to the input first.
-        k: steps until the layers have one rate; 1 if they always do.
-        starts: layer → its start over its full rate, in (0, 1].
-        curve: (progress, start) → factor.
+        k: steps until the layers have one rate; 1 if they always do, infinite if they never do.
+        starts: layer → r_j in (0, 1], of which the curve makes its factors.
+        curve: (progress, r_j) → factor.
         smoothing: Curriculum by Smoothing, if there is any.
     """
 
@@ -41,7 +42,7 @@ class Rates:
     steps: int
     base: Callable[[int], float]
     layers: Sequence[Layer]
-    k: int
+    k: float
     starts: Mapping[str, float]
     curve: Curve
     smoothing: Smoothing | None
@@ -67,7 +68,7 @@ def rates_of(run: Run, layers: Sequence[Layer] | None = None) -> Rates:
         layers: of its network; None to find them in one without weights, which needs no data.
 
     Raises:
-        StudyError: as `curriculum_layers`, or if the number of training examples is not known.
+        StudyError: as `curriculum_layers`, or if the number of training examples is not known, or a rate decays to 0.
     """
     settings, curriculum = run.settings, run.curriculum
     lr, epochs, per_epoch = settings["optimizer"]["lr"], settings["training"]["epochs"], steps_per_epoch(settings)
@@ -76,13 +77,17 @@ def rates_of(run: Run, layers: Sequence[Layer] | None = None) -> Rates:
     if layers is None:
         layers = curriculum_layers(*skeleton(settings["model"], settings["network"]), curriculum)
     own = curriculum if curriculum and curriculum.kind == "lerac" else None
+    try:
+        starts = layer_ratios(layers, curriculum, run.seed)
+    except ValueError as error:
+        raise StudyError(f"{run.recipe}: {run.regime}: {error}") from None
     return Rates(
         lr=lr,
         steps=epochs * per_epoch,
         base=lambda step: base(step) * warmup(step),
         layers=layers,
-        k=own.k if own else 1,
-        starts=layer_ratios(layers, curriculum, run.seed),
+        k=length_of(own) if own else 1,
+        starts=starts,
         curve=curve_of(own) if own else CURVES["exponential"],
         smoothing=run.smoothing,
     )

@@ -99,8 +99,9 @@ def require_data(study: Study) -> None:
     Raises:
         StudyError: if a data set has files and there is no data root.
     """
-    if any(DATASETS[one.dataset].has_files for one in study.experiments if isinstance(one, Recipe)):
-        data_root(None)
+    for one in study.experiments:
+        if isinstance(one, Recipe) and (data := DATASETS[one.dataset]).has_files:
+            data_root(None, data.debian)
 
 
 def set_places(data: Path | None, weights: Path | None) -> None:

@@ -137,7 +137,7 @@ def tuning_of(
                 "or more values"
             )
     try:
-        return Tuning(configs=configs, epochs=length.epochs, axes=axes, tried=tried)
+        return Tuning(configs=configs, epochs=length.epochs, epoch_steps=epoch_steps, axes=axes, tried=tried)
     except ValidationError as error:
         raise StudyError(f"--regimes: {fault(error)}") from None
 

@@ -76,12 +76,14 @@ class Tuning(Section):
     Args:
         configs: how many configurations each regime has.
         epochs: of each run at most; None where nobody has said.
+        epoch_steps: optimizer steps of an epoch, as they were told; None where a recipe says them, or nobody.
         axes: option → where its values come from, of all options that are tuned in any regime.
         tried: regime as it was asked for → its configurations in their order, as canonical text.
     """
 
     configs: Annotated[int, Field(ge=1, le=MOST_CONFIGS)]
     epochs: Annotated[int, Field(ge=1)] | None = None
+    epoch_steps: Annotated[int, Field(ge=1)] | None = None
     axes: dict[str, Axis]
     tried: dict[str, list[str]] = Field(min_length=1)
 
@@ -110,8 +112,9 @@ class Tuning(Section):
         Raises:
             StudyError: if anything else differs, or budgets would not be equal.
         """
-        if self.epochs != other.epochs:
-            raise StudyError(f"it tunes trainings of {self.epochs} epochs, now asked for {other.epochs}")
+        for name in ("epochs", "epoch_steps"):
+            if (old := getattr(self, name)) != (new := getattr(other, name)):
+                raise StudyError(f"it tunes trainings of {name} {old}, now asked for {new}")
         for option in self.axes.keys() & other.axes.keys():
             if (old := self.axes[option]) != (new := other.axes[option]):
                 raise StudyError(f"it tunes --{option} {old.words}, now asked for {new.words}")
@@ -127,7 +130,8 @@ class Tuning(Section):
                 "regime has the same number, so name all of them"
             )
         try:
-            return Tuning(configs=other.configs, epochs=self.epochs, axes={**self.axes, **other.axes}, tried=tried)
+            axes, length = {**self.axes, **other.axes}, {"epochs": self.epochs, "epoch_steps": self.epoch_steps}
+            return Tuning(configs=other.configs, axes=axes, tried=tried, **length)
         except ValueError as error:
             raise StudyError(str(error)) from None
 

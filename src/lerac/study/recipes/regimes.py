@@ -20,10 +20,10 @@ def parse_regime(text: str) -> Regime:
 
 
 def split_regimes(text: str) -> list[Regime]:
-    """Read a list separated by commas; commas inside brackets belong to the regime.
+    """Read a list separated by commas, grids in braces too, as `lerac.regimes.split_regimes` does.
 
     Raises:
-        StudyError: if one is not a regime, or two are the same.
+        StudyError: if one is not a regime, two are the same, or braces are not of that form.
     """
     try:
         return regimes.split_regimes(text)

@@ -53,7 +53,8 @@ def compare(
     Args:
         train: `train(trial)`, which trains and returns what it measured: one number, a dict of numbers, or
             `{"validation": {…}, "test": {…}}`. It is defined at the top level of a file, unless `workers` is 0.
-        regimes: as text, separated by commas, or a list; None: conventional, warmup and lerac, or all that were tuned.
+        regimes: as text, separated by commas, or a list; `lerac(k={1,3})` stands for both. None: conventional, warmup
+            and lerac, or all that were tuned.
         seeds: how many (from 0), or which.
         metric: which of the numbers decides; None: the only one.
         goal: whether more of it is better, `max`, or less, `min`; None: `max`.

@@ -9,14 +9,16 @@ from matplotlib.figure import Figure
 
 from lerac.study.figures.comparison import SIZE
 from lerac.study.figures.rates import rates_figure, sigma_figure
+from lerac.study.metrics import Metric
 from lerac.study.plan.curriculum import steps_per_epoch
 from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import Recipe
 from lerac.study.recipes.regimes import parse_regime
 from lerac.study.recipes.sections import flat
 from lerac.study.runs.numbers.experiment import NumbersExperiment
+from lerac.study.statistics.outcomes import Outcome
 
-__all__ = ["Details", "details_of", "settings_rows"]
+__all__ = ["Curve", "Details", "details_of", "settings_rows"]
 
 ORIGINS = {
     "paper": "the paper's settings",
@@ -26,13 +28,32 @@ ORIGINS = {
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A number of the history that is drawn against the epoch.
+
+    Args:
+        key: of it in the entries.
+        title: what it is, with its unit.
+        scale: from the number to what is drawn.
+    """
+
+    key: str
+    title: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
 class Details:
     """All of it, in the order of the page.
 
     Args:
         origin: of the settings, in words.
         recipe: if it is one; texts about our data sets and the paper are of recipes only.
+        code: what is known of the code that trained it, in a sentence.
+        judged: by what, in words, where that is not as everybody knows.
+        curves: numbers of the history, drawn where any run has them.
         rates: regime → its learning rates over the whole training.
+        seen: whose rates these are, in a sentence, where they are of runs and not planned.
         held: the factor of the base schedule that is not drawn, because a metric decides it.
         sigma: of Curriculum by Smoothing over the whole training, and the regimes that have it.
         settings: key, value and source of every setting.
@@ -42,7 +63,11 @@ class Details:
 
     origin: str = ""
     recipe: Recipe | None = None
+    code: str = ""
+    judged: str = ""
+    curves: Sequence[Curve] = ()
     rates: Mapping[str, Figure] = field(default_factory=dict)
+    seen: str = ""
     held: bool = False
     sigma: tuple[Figure, Sequence[str]] | None = None
     settings: Sequence[tuple[str, Any, str]] = ()
@@ -51,24 +76,26 @@ class Details:
 
 
 @singledispatch
-def details_of(experiment: Any, study: Study) -> Details:
+def details_of(experiment: Any, study: Study, outcomes: Sequence[Outcome]) -> Details:
     """Give the details of an experiment; a kind that has more than settings registers them here.
 
     Args:
         experiment: of the study.
         study: that was asked for.
+        outcomes: of its runs.
     """
-    return Details(settings=[(key, value, "") for key, value in flat(experiment.settings())])
+    settings = [(key, value, "") for key, value in flat(experiment.settings())]
+    return Details(settings=settings, curves=_measured(experiment.metric))
 
 
 @details_of.register
-def _of_numbers(numbers: NumbersExperiment, study: Study) -> Details:
+def _of_numbers(numbers: NumbersExperiment, study: Study, outcomes: Sequence[Outcome]) -> Details:
     settings = [(key, value, "") for key, value in flat(numbers.settings())]
     return Details(origin=f"numbers from {', '.join(numbers.files)}", settings=settings, elsewhere=True)
 
 
 @details_of.register
-def _of_recipe(recipe: Recipe, study: Study) -> Details:
+def _of_recipe(recipe: Recipe, study: Study, outcomes: Sequence[Outcome]) -> Details:
     runs = [study.run(recipe, parse_regime(regime), study.seeds[0]) for regime in study.regimes]
     smoothings = {run.regime: run.smoothing for run in runs if run.smoothing}
     sigma = None
@@ -78,12 +105,25 @@ def _of_recipe(recipe: Recipe, study: Study) -> Details:
     return Details(
         origin=ORIGINS[recipe.source],
         recipe=recipe,
+        curves=_measured(recipe.metric),
         rates={run.regime: rates_figure(run, SIZE) for run in runs},
         held=recipe.schedule.name == "plateau",
         sigma=sigma,
         settings=list(settings_rows(recipe)),
         surprises=recipe.surprises,
     )
+
+
+def _measured(metric: Metric) -> list[Curve]:
+    """Give the curves of what we measure ourselves."""
+    return [
+        Curve(f"validation_{metric.name}", _with(metric.unit, f"validation {metric.title}"), metric.scale),
+        Curve("train_loss", _with(metric.loss, "training loss")),
+    ]
+
+
+def _with(unit: str, title: str) -> str:
+    return f"{title}, {unit}" if unit else title
 
 
 def settings_rows(recipe: Recipe) -> Iterator[tuple[str, Any, str]]:

@@ -61,6 +61,7 @@ def write_report(
             total=len(outcomes),
             failures=[outcome for outcome in outcomes if outcome.error or outcome.diverged],
             environments=environments_of(outcomes),
+            checked=not analysis.not_paired and any(section["details"].seen for section in sections),
             elsewhere=all(section["details"].elsewhere for section in sections),
             seconds=sum(outcome.seconds or 0 for outcome in outcomes),
             commands=commands_of(study, analysis, where),
@@ -153,8 +154,8 @@ def _minus(text: str) -> str:
 
 
 def _breakable(text: str) -> Markup:
-    """Let a long name break where it has brackets, commas and points, and nowhere else."""
-    pieces = re.split(r"(?<=[(,.])", text)
+    """Let a long name break where it has brackets, commas and points, and nowhere else; not within a number."""
+    pieces = re.split(r"(?<=[(,])|(?<=\.)(?!\d)", text)
     return Markup("<wbr>").join(Markup('<span class="piece">{}</span>').format(piece) for piece in pieces if piece)
 
 

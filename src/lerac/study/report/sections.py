@@ -8,6 +8,7 @@ from markupsafe import Markup
 from lerac.study.figures.comparison import curve_figure, differences_figure, seeds_figure
 from lerac.study.figures.style import colours
 from lerac.study.plan.study import Study
+from lerac.study.report import own_details as _own_details  # noqa: F401 - details of one kind of experiments
 from lerac.study.report.details import Details, details_of
 from lerac.study.report.pictures import inline_svg, variable
 from lerac.study.report.tables import PUBLISHED_RUNS
@@ -24,7 +25,7 @@ PARTS = ("verdict", "results", "seeds", "curves", "rates", "smoothing", "times",
 def section_of(comparison: Comparison, study: Study) -> dict[str, Any]:
     """Give everything that the templates show of one experiment."""
     experiment, outcomes = comparison.experiment, comparison.outcomes
-    name, details = experiment.slug, details_of(experiment, study)
+    name, details = experiment.slug, details_of(experiment, study, outcomes)
     times = times_of(outcomes, study.regimes, comparison.baseline)
     return {
         "id": name,
@@ -43,7 +44,7 @@ def section_of(comparison: Comparison, study: Study) -> dict[str, Any]:
         "published_runs": PUBLISHED_RUNS,
         "validated": details.recipe is not None or any(cell.validation.n for cell in comparison.cells),
         "seeds": _seed_pictures(comparison, name),
-        "curves": _curves(comparison, study.regimes, name),
+        "curves": _curves(details, outcomes, study.regimes, name),
         "legend": {regime: variable(colour) for regime, colour in colours(study.regimes).items()},
         "rates": _rates(details, name),
         "sigma": _sigma(details, name),
@@ -68,25 +69,20 @@ def _seed_pictures(comparison: Comparison, name: str) -> list[Markup]:
     return pictures
 
 
-def _curves(comparison: Comparison, regimes: Sequence[str], name: str) -> list[Markup]:
-    """Draw the metric and the loss, as far as any history has them."""
-    metric = comparison.metric
+def _curves(details: Details, outcomes: Sequence[Outcome], regimes: Sequence[str], name: str) -> list[Markup]:
+    """Draw what the histories have."""
     histories = {
-        regime: [one.history for one in comparison.outcomes if one.regime == regime and one.history]
-        for regime in regimes
+        regime: [one.history for one in outcomes if one.regime == regime and one.history] for regime in regimes
     }
-    known = {key for runs in histories.values() for history in runs for key in history[0]}
+    known = {key for runs in histories.values() for history in runs for entry in history for key in entry}
     return [
         inline_svg(
-            curve_figure(histories, key, f"{title}, {unit}" if unit else title, scale),
-            f"{name}-{key}",
-            f"{title.capitalize()} against the epoch",
+            curve_figure(histories, curve.key, curve.title, curve.scale),
+            f"{name}-curve-{number}",
+            f"{curve.title} against the epoch",
         )
-        for key, title, unit, scale in (
-            (f"validation_{metric.name}", f"validation {metric.title}", metric.unit, metric.scale),
-            ("train_loss", "training loss", metric.loss, 1.0),
-        )
-        if key in known
+        for number, curve in enumerate(details.curves)
+        if curve.key in known
     ]
 
 

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lerac.regimes.text import OPTIONS, Regime
+from lerac.study.errors import StudyError
 from lerac.study.files import write_text
+from lerac.study.recipes.regimes import parse_regime
 from lerac.study.runs.comparison import Comparison
 from lerac.study.runs.folder import csv_text
 from lerac.study.statistics.analysis import Cell
@@ -41,12 +44,32 @@ def write_summary(folder: Path, comparisons: Sequence[Comparison]) -> None:
 
 def table_csv(comparisons: Sequence[Comparison]) -> str:
     """Write the table as CSV, in the unit that is shown, to six digits behind the point; what is not known is empty."""
-    return csv_text(COLUMNS, [list(row.values()) for row in table_rows(comparisons)])
+    rows = table_rows(comparisons)
+    return csv_text([*(rows[0] if rows else COLUMNS)], [list(row.values()) for row in rows])
 
 
 def table_rows(comparisons: Sequence[Comparison]) -> list[dict[str, object]]:
-    """Give the table, a dict per regime of every experiment, as table.csv has it."""
-    return [dict(zip(COLUMNS, _cells(one, cell), strict=True)) for one in comparisons for cell in one.cells]
+    """Give the table, a dict per regime of every experiment, as table.csv has it.
+
+    If regimes have options, it ends with `name` and a column for each of the options that any of them has.
+    """
+    regimes = {cell.regime: _read(cell.regime) for one in comparisons for cell in one.cells}
+    used = [key for key in OPTIONS if any(regime and key in regime.options for regime in regimes.values())]
+    rows = []
+    for comparison, cell in ((one, cell) for one in comparisons for cell in one.cells):
+        row, regime = dict(zip(COLUMNS, _cells(comparison, cell), strict=True)), regimes[cell.regime]
+        if used:
+            row |= {"name": regime and regime.name, **{key: regime and regime.options.get(key) for key in used}}
+        rows.append(row)
+    return rows
+
+
+def _read(text: str) -> Regime | None:
+    """Read a regime; None if it is none of ours but the name of an arm, or of numbers from elsewhere."""
+    try:
+        return parse_regime(text)
+    except StudyError:
+        return None
 
 
 def table_tex(comparisons: Sequence[Comparison]) -> str:

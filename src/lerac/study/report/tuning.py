@@ -11,7 +11,7 @@ from rich.console import Console
 from lerac.study.figures.style import colours
 from lerac.study.figures.tuning import axis_figure, best_of_figure
 from lerac.study.files import write_text
-from lerac.study.report.commands import Where, tuning_command
+from lerac.study.report.commands import Where, tuning_commands
 from lerac.study.report.page import embedded, environments_of, templates
 from lerac.study.report.pictures import colour_rules, inline_svg, variable
 from lerac.study.runs.tuning import Tried
@@ -86,7 +86,7 @@ def tell_tuning(where: Where, tried: Tried) -> ToldTuning:
             failures=[one for one in outcomes if one.error or one.diverged],
             environments=environments_of(outcomes),
             seconds=sum(one.seconds or 0 for one in outcomes),
-            commands=tuning_command(tried.study, where),
+            commands=tuning_commands(tried.study, where),
             data=embedded(outcomes),
         )
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lerac.regimes.record import FILE
-from lerac.study.errors import RunFailedError, StopStudyError, StudyError
+from lerac.study.errors import FolderInUseError, RunFailedError, StopStudyError, StudyError
 from lerac.study.files import folder_in
 from lerac.study.own import forked
 from lerac.study.own.command.running import perform_command
@@ -40,10 +40,12 @@ def _train_own(run: OwnRun, files: RunFolder) -> None:
     if answer.stop is not None:
         hint = "; --epoch-steps N of lerac tune keeps axes above that" if run.tuning and SHORT in answer.stop else ""
         raise StopStudyError(f"{answer.stop}{hint}")
+    if answer.in_use is not None:
+        raise FolderInUseError(answer.in_use)
     if answer.values is None:
         raise RunFailedError(answer.reason, answer.trace)
     record = read_record(path / FOLDER)
-    _check(run, record)
+    _check(run, record, answer.promised)
     files.write_status(_status(run, files, answer, record, interrupted))
 
 
@@ -72,8 +74,13 @@ def _empty(folder: Path) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _check(run: OwnRun, record: Record | None) -> None:
+def _check(run: OwnRun, record: Record | None, promised: Sequence[float | None]) -> None:
     """Refuse a run that has not been trained as the study says.
+
+    Args:
+        run: which.
+        record: of its training.
+        promised: epochs, as in `Trial`.
 
     Raises:
         StopStudyError: as no other run would fare better.
@@ -97,13 +104,15 @@ def _check(run: OwnRun, record: Record | None) -> None:
     if record.regime != run.regime:
         raise StopStudyError(f"{who}: attach was called for {record.regime}; leave the regime out, it is the trial's")
     for one in record.attached:
-        if one.epochs is None or (promised := round(one.epochs * one.epoch_steps)) == one.steps:
+        [epochs] = promised or [one.epochs]  # what a framework has planned is no promise
+        if epochs is None or (steps := round(epochs * one.epoch_steps)) == one.steps:
             continue
-        if not one.ended or (one.scaled and one.steps < promised):  # not counted to the end; loss scaling skips steps
+        if not one.ended or (one.scaled and one.steps < steps):  # not counted to the end; loss scaling skips steps
             continue
+        told = "the callback" if promised else "attach"
         raise StopStudyError(
-            f"{who} took {one.steps} optimizer steps, and attach was promised {promised} (epoch_steps="
-            f"{one.epoch_steps} × epochs={one.epochs:g}). Count optimizer steps, not batches, where gradients are "
+            f"{who} took {one.steps} optimizer steps, and {told} was promised {steps} (epoch_steps="
+            f"{one.epoch_steps} × epochs={epochs:g}). Count optimizer steps, not batches, where gradients are "
             "accumulated; len(loader) before a distributed prepare is not the number of steps after it; and leave "
             "epochs out if training may stop early"
         )
@@ -150,12 +159,12 @@ def warnings_of(experiment: Any, outcomes: Sequence[Outcome]) -> list[str]:
     if within:
         found.append(f"Training ended within the curriculum of {', '.join(within)}: a smaller k, or more epochs.")
     resumed = [one.beside.get("resumed") for one in outcomes]
-    for word, how in (("save", "continued from their last save"), ("anew", "started anew")):
+    for word, how in (("save", "continued from the last save"), ("anew", "started anew")):
         if count := resumed.count(word):
-            found.append(f"{count} of the runs were interrupted and {how}.")
+            found.append(f"{count} of the runs {'was' if count == 1 else 'were'} interrupted and {how}.")
     if len(codes := getattr(experiment, "code", ())) > 1:
         used = Counter(str(one.beside["code"])[:10] for one in outcomes if "code" in one.beside)
-        listed = ", ".join(f"{code} {used[code]} runs" for code in (one[:10] for one in codes))
+        listed = ", ".join(f"{code} {used[code]} run{'s' * (used[code] != 1)}" for code in (one[:10] for one in codes))
         found.append(f"The source has changed, which --code accept has accepted (sha256: {listed}).")
     return found
 

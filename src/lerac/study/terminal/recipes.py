@@ -18,6 +18,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Sound": ("cremad", "esc50"),
     "Age": ("utkface",),
     "Objects": ("voc",),
+    "Clothes": ("fashion-mnist",),
     "The demo": ("digits",),
 }
 """Kind of data → data sets, both in the order of the paper's tables."""

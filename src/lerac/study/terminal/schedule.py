@@ -15,7 +15,8 @@ COLUMNS = 8  # that 80 characters have room for
 
 def print_schedule(console: Console, recipe: Recipe, schedule: Schedule) -> None:
     """Print the rates during the curriculum, then the base schedule and what is surprising, in words."""
-    title = f"{schedule.recipe} (source {schedule.source}): {schedule.steps_per_epoch} steps per epoch, "
+    by = "" if schedule.regime is None else f", {schedule.regime}"
+    title = f"{schedule.recipe} (source {schedule.source}){by}: {schedule.steps_per_epoch} steps per epoch, "
     console.print(f"{title}curriculum of {schedule.curriculum_steps} steps", markup=False, highlight=False)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("from step", overflow="fold", ratio=1)
@@ -24,7 +25,7 @@ def print_schedule(console: Console, recipe: Recipe, schedule: Schedule) -> None
         table.add_column(str(schedule.at[position]), justify="right", no_wrap=True)
     for group in schedule.groups:
         tensors = f"{group.name} ({len(group.parameters)})"
-        table.add_row(escape(tensors), *(f"{group.lrs[position]:.1e}".replace("e-0", "e-") for position in shown))
+        table.add_row(escape(tensors), *(_rate(group.lrs[position]) for position in shown))
     console.print(table)
     console.print("In brackets: number of parameter tensors.")
     console.print(_base_in_words(recipe.schedule), markup=False, highlight=False, soft_wrap=True)
@@ -38,6 +39,10 @@ def _shown(schedule: Schedule) -> list[int]:
     if len(during) <= COLUMNS:
         return during
     return [during[round(i * (len(during) - 1) / (COLUMNS - 1))] for i in range(COLUMNS)]
+
+
+def _rate(lr: float) -> str:
+    return f"{lr:.1e}".replace("e-0", "e-") if lr else "0"
 
 
 def _base_in_words(base: ScheduleSettings) -> str:

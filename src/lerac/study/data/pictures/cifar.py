@@ -11,7 +11,6 @@ the test images (authors' code).
 
 import hashlib
 import pickle
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from lerac.study.data.pictures.classification import Part, Parts, assemble, requ
 from lerac.study.data.pictures.images import HALF, Normalise, hold
 from lerac.study.data.places import Checked, Place, locate
 from lerac.study.data.settings import DataSettings
-from lerac.study.data.splits import HeldSplit, Splits, told_apart
+from lerac.study.data.splits import HeldSplit, Splits
 from lerac.study.errors import StudyError
 
 __all__ = ["CIFAR10", "CIFAR100", "Cifar"]
@@ -114,7 +113,7 @@ class Cifar:
             images.append(data)
             labels += found
         place.require_count(part, len(labels))
-        return _part(part, labels, torch.cat(images))
+        return Part.held(part, labels, torch.cat(images))
 
     def _read_file(self, path: Path) -> tuple[Tensor, list[int]]:
         batch = read_pickle(path)
@@ -130,7 +129,7 @@ class Cifar:
     def _read_table(self, place: Place, part: str) -> Part:
         found = Part.of_hub(place, part, part, self.classes, image="img", label=self.column)
         assert not isinstance(found.pictures, Tensor)
-        return _part(part, found.labels, hold(found.pictures, SIZE))
+        return Part.held(part, found.labels, hold(found.pictures, SIZE))
 
     def _unpublished(self, folder: Path) -> str:
         """Say which file is not the published one, and why; nothing if all are."""
@@ -145,12 +144,6 @@ class Cifar:
             if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != md5:
                 return f"{path}: not the published file (its MD5 is not {md5})"
         return ""
-
-
-def _part(name: str, labels: Sequence[int], images: Tensor) -> Part:
-    # Pixels identify an image in either form, whatever the order of the files; the position tells copies apart.
-    digests = (hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in images)
-    return Part(name, labels, told_apart(digests), images)
 
 
 class _Arrays(pickle.Unpickler):

@@ -1,5 +1,6 @@
 """What the classification data sets have in common: official parts become splits, labels are checked."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from lerac.study.data.hub import hub_table
 from lerac.study.data.pictures.images import HubPictures, Pictures
 from lerac.study.data.places import Place
 from lerac.study.data.settings import DataSettings
-from lerac.study.data.splits import Split, Splits, choose, with_label_noise
+from lerac.study.data.splits import Split, Splits, choose, told_apart, with_label_noise
 from lerac.study.errors import StudyError
 
 __all__ = ["Part", "Parts", "assemble", "require_labels"]
@@ -24,7 +25,7 @@ class Part:
         name: of the part.
         labels: one per example.
         keys: what identifies each example on every machine.
-        pictures: the images, or those already held, (n, 3, height, width) uint8.
+        pictures: the images, or those already held, (n, channels, height, width) uint8.
     """
 
     name: str
@@ -36,6 +37,12 @@ class Part:
     def of_pictures(cls, name: str, labels: Sequence[int], pictures: Pictures) -> "Part":
         """Make a part of images that say themselves what identifies them."""
         return cls(name, labels, [pictures.key(i) for i in range(len(pictures))], pictures)
+
+    @classmethod
+    def held(cls, name: str, labels: Sequence[int], images: Tensor) -> "Part":
+        """Make a part of images in memory, which their pixels identify, and the position if there are copies."""
+        digests = (hashlib.sha256(image.tobytes()).hexdigest() for image in images.numpy())
+        return cls(name, labels, told_apart(digests), images)
 
     @classmethod
     def of_hub(
@@ -71,6 +78,7 @@ class Parts:
         classes: how many labels there are.
         train: the training part.
         test: the part that is tested on.
+        channels: of the images.
     """
 
     place: Place
@@ -78,6 +86,7 @@ class Parts:
     classes: int
     train: Part
     test: Part
+    channels: int = 3
 
 
 def assemble(
@@ -105,7 +114,7 @@ def assemble(
         measured if validation is None else make(train, validation, truth[validation], False),
         measured,
         classes=parts.classes,
-        channels=3,
+        channels=parts.channels,
     )
 
 

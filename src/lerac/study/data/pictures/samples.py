@@ -1,5 +1,6 @@
 """Samples of the image data sets: few generated images in exactly the official layout, for tests and first steps."""
 
+import gzip
 import io
 import json
 import pickle
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lerac.regimes.drawing import derive
-from lerac.study.data.pictures import food101, imagenet200, tiny_imagenet, utkface
+from lerac.study.data.pictures import fashion_mnist, food101, imagenet200, tiny_imagenet, utkface
 from lerac.study.data.pictures.cifar import CIFAR10, CIFAR100, Cifar
 from lerac.study.data.pictures.shapes import jpeg, shape_image
 from lerac.study.data.places import mark_sample, new_folder
@@ -19,6 +20,7 @@ from lerac.study.data.places import mark_sample, new_folder
 __all__ = [
     "sample_cifar10",
     "sample_cifar100",
+    "sample_fashion_mnist",
     "sample_food101",
     "sample_imagenet200",
     "sample_tiny_imagenet",
@@ -51,6 +53,20 @@ def _sample_cifar(kind: Cifar, root: Path, *, train: int, test: int) -> None:
         names["coarse_label_names"] = [f"superclass{label}" for label in range(20)]
     _write_pickle(folder / kind.meta, names)
     mark_sample(folder, kind.name, {"train": train, "test": test})
+
+
+def sample_fashion_mnist(root: Path) -> None:
+    """Write 200 training and 100 test images."""
+    name, classes, size = fashion_mnist.NAME, fashion_mnist.CLASSES, fashion_mnist.SIZE
+    folder, generator = new_folder(root, fashion_mnist.FOLDERS[0]), _generator(name)
+    counts = {"train": 200, "test": 100}
+    for part, count in counts.items():
+        labels = [i % classes for i in range(count)]
+        images = [shape_image(label, size, generator, grey=True).tobytes() for label in labels]
+        prefix = folder / fashion_mnist.PREFIXES[part]
+        _write_idx(f"{prefix}-images-idx3-ubyte.gz", (count, size, size), b"".join(images))
+        _write_idx(f"{prefix}-labels-idx1-ubyte.gz", (count,), bytes(labels))
+    mark_sample(folder, name, counts)
 
 
 def sample_tiny_imagenet(root: Path) -> None:
@@ -162,6 +178,11 @@ def _write_pickle(path: Path, content: dict[str, Any]) -> None:
     file = io.BytesIO()
     _Python2(file, protocol=2).dump(content)
     path.write_bytes(file.getvalue())
+
+
+def _write_idx(path: str, shape: tuple[int, ...], values: bytes) -> None:
+    header = struct.pack(f">4B{len(shape)}I", 0, 0, 8, len(shape), *shape)
+    Path(path).write_bytes(gzip.compress(header + values, mtime=0))
 
 
 def _write_image(path: Path, label: int, size: int, generator: np.random.Generator, *, grey: bool = False) -> None:

@@ -60,6 +60,8 @@ def watch(answers: "Connection[int | Ended, None]", order: Order) -> None:
     """Be the process that starts a command: answers with its number, and with how it ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the first process decides
     signal.signal(signal.SIGTERM, _end_now)
+    if hasattr(os, "setsid"):
+        os.setsid()  # else whoever kills the study with its whole group leaves the command to nobody
     _adopt_orphans()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
