@@ -126,6 +126,7 @@ def test_timms_script_is_compared_by_arms():
 
 # Twelve steps of a moment, each of which leaves a line; its result says whether each was taken once.
 STEPS = """
+echo "$OMP_NUM_THREADS threads"
 while [ "$(cat "$2/steps" 2>/dev/null | wc -l)" -lt 12 ]; do sleep 0.03; echo "$1" >> "$2/steps"; done
 echo "{\\"top1\\": $(( $1 * 10 + ${3:-0} + $(wc -l < "$2/steps") ))}" > "$2/result.json"
 """
@@ -142,7 +143,8 @@ def test_killed_or_on_ray_a_study_of_a_shell_script_ends_in_the_same_bytes():
     Path("run.sh").write_text(STEPS)
     words = [*WORDS, "--seeds", "3"]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us with it ignored
-    compare(SHELL, *words, "--workers", "1", out="whole")
+    compare(SHELL, *words, "--workers", "1", "--threads", "3", out="whole")
+    assert {file.read_text() for file in Path("whole").rglob("output.txt")} == {"3 threads\n"}
     killed, ray = Path("killed"), Path("ray")
     for number in (signal.SIGKILL, signal.SIGINT, signal.SIGKILL):
         before = steps(killed)

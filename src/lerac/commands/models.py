@@ -83,7 +83,10 @@ def schedule_command(
 
 
 def snr_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="One of ours that has a recipe for the data.")],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="One of ours that has a recipe for the data, or a recipe's TOML file."),
+    ],
     data: Annotated[str, typer.Option(help="The data set.")] = "digits",
     seeds: SeedList = "10",
     images: Annotated[int, typer.Option(min=1, help="How many of the test split.")] = 100,

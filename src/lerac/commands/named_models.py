@@ -4,7 +4,7 @@ Nothing is downloaded, and where the library allows it no weight is allocated.
 """
 
 import contextlib
-import importlib
+import inspect
 import sys
 import warnings
 from collections.abc import Iterator
@@ -16,10 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from lerac.commands.options import KINDS
-from lerac.study.errors import StudyError
+from lerac.study.errors import StudyError, near
 from lerac.study.models import MODELS
+from lerac.study.models.network import find_function, parts_of
 
 __all__ = ["NamedModel", "named_model"]
+
+_TOLD = {"channels": 3, "classes": 10, "vocabulary": 30522}
 
 
 @dataclass
@@ -41,7 +44,7 @@ def named_model(name: str) -> NamedModel:
     Raises:
         StudyError: if there is no such model or its library is missing.
     """
-    kind, colon, rest = name.partition(":")
+    kind, colon, rest = parts_of(name) if ":" in name else (name, "", "")
     if not colon:
         return _ours(name)
     if not rest:
@@ -50,7 +53,7 @@ def named_model(name: str) -> NamedModel:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # the libraries' own plans
-            return builders[kind](rest) if kind in builders else _function(kind, rest)
+            return builders[kind](rest) if kind in builders else _function(name)
     except StudyError:
         raise
     except Exception as error:  # whatever somebody else's constructor may raise
@@ -68,7 +71,7 @@ def _timm(name: str) -> NamedModel:
     with _needs("timm"):
         import timm
     if not timm.is_model(name):
-        raise StudyError(f"timm has no model {name!r}{_near(name, timm.list_models())}")
+        raise StudyError(f"timm has no model {name!r}{near(name, timm.list_models())}")
     try:
         with torch.device("meta"):
             model = timm.create_model(name, pretrained=False)
@@ -82,7 +85,7 @@ def _torchvision(name: str) -> NamedModel:
     with _needs("torchvision"):
         from torchvision import models
     if name not in models.list_models():
-        raise StudyError(f"torchvision has no model {name!r}{_near(name, models.list_models())}")
+        raise StudyError(f"torchvision has no model {name!r}{near(name, models.list_models())}")
     family = models.get_model_builder(name).__module__.removeprefix("torchvision.models.").partition(".")[0]
     own = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     backbone = {"weights_backbone": None} if family in ("detection", "segmentation") else {}
@@ -152,25 +155,19 @@ def _transformer_inputs(model: Any, name: str) -> dict[str, Any]:
     return inputs
 
 
-def _function(module: str, function: str) -> NamedModel:
-    sys.path.insert(0, str(Path.cwd()))  # a script's own folder, as `python -m` has it
+def _function(name: str) -> NamedModel:
+    build = find_function(name)
     try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise StudyError(f"there is no module {error.name!r}; expected {KINDS}") from None
-    finally:
-        sys.path.pop(0)
-    build = getattr(found, function, None)
-    if not callable(build):
-        raise StudyError(f"{module} has no function {function!r}")
-    made = build()
+        wanted = inspect.signature(build).parameters.values()
+        told = {one.name: _TOLD[one.name] for one in wanted if one.default is one.empty and one.name in _TOLD}
+    except ValueError:  # of some callables nobody knows
+        told = {}
+    made = build(**told)  # what a recipe tells it, if it asks
     model, inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(model, nn.Module):
-        raise StudyError(
-            f"{module}:{function} must return a torch.nn.Module, or one and its inputs, not {type(made).__name__}"
-        )
+        raise StudyError(f"{name} must return a torch.nn.Module, or one and its inputs, not {type(made).__name__}")
     if inputs is None:
-        inputs = _guessed(model, f"{module}:{function}")
+        inputs = _guessed(model, name)
     if isinstance(inputs, dict):
         return NamedModel(model, (), inputs)
     return NamedModel(model, inputs if isinstance(inputs, tuple) else (inputs,))
@@ -207,10 +204,3 @@ def _needs(package: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise StudyError(f"this needs {error.name or package}: pip install '{package}'") from None
-
-
-def _near(name: str, known: list[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, known, 3)
-    return f"; did you mean {', '.join(close)}?" if close else ""

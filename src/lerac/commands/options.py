@@ -39,7 +39,10 @@ __all__ = [
     "Workers",
 ]
 
-KINDS = "timm:NAME, torchvision:NAME, hf:CONFIG (a config class or a local config file) or module:function"
+KINDS = (
+    "timm:NAME, torchvision:NAME, hf:CONFIG (a config class or a local config file), module:function or "
+    "FILE.py:function"
+)
 
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help=f"One of ours, {KINDS}.")]
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="MODEL/DATASET, an alias, or a TOML file.")]

@@ -1,7 +1,9 @@
 """The errors that mean: the request cannot be done as it stands; a library that is not installed is one."""
 
+import difflib
 import importlib
 import reprlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ __all__ = [
     "StudyError",
     "fault",
     "library",
+    "near",
     "printable",
     "shown",
 ]
@@ -96,3 +99,12 @@ def library(module: str, user: str, install: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise StudyError(f"{user} needs {error.name or module}: pip install '{install}'") from None
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Give the end of a message: which of the known names are near to one, or the first of them."""
+    names = list(known)
+    folded = {one.casefold(): one for one in names}
+    if close := difflib.get_close_matches(name.casefold(), folded, 3):
+        return f"; did you mean {', '.join(folded[one] for one in close)}?"
+    return f"; there is {', '.join(names[:8])}{' …' if len(names) > 8 else ''}" if names else "; there is none"

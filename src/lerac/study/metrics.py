@@ -1,9 +1,11 @@
 """What networks are judged by: a number with a name, a goal and a unit; of what data it is, a metric does not know."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["ACCURACY", "Metric"]
+__all__ = ["ACCURACY", "Metric", "digits_of"]
 
 
 @dataclass(frozen=True)
@@ -80,3 +82,9 @@ class Metric:
 
 ACCURACY = Metric("accuracy", unit="%", scale=100, brief=1, loss="nats", others=("loss",), low=0, high=1)
 """Share of examples classified as labelled, in [0, 1]; shown in %."""
+
+
+def digits_of(values: Sequence[float]) -> int:
+    """Give digits behind the point that show four of the largest value, and two of how far values lie apart."""
+    sizes = [(3, max(map(abs, values), default=0.0)), (1, max(values, default=0.0) - min(values, default=0.0))]
+    return min(9, max([0, *(digits - math.floor(math.log10(size)) for digits, size in sizes if size > 0)]))

@@ -89,7 +89,7 @@ def snr_recipe(model: str, data: str, overrides: Sequence[str], images: int) -> 
     Raises:
         StudyError: if there is none, a value is wrong, or its test split has fewer images than asked for.
     """
-    recipe = load_recipe(f"{model}/{data}", overrides)
+    recipe = load_recipe(model if model.endswith(".toml") else f"{model}/{data}", overrides)
     if images > recipe.data.test:
         raise StudyError(f"--images {images}: the test split of {recipe.name} has {recipe.data.test}")
     return recipe

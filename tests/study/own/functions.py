@@ -174,6 +174,13 @@ def exits(trial):
     return plain(trial)
 
 
+def reads_ahead(trial):
+    """With processes of its own, of torch and of a pool."""
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X), batch_size=16, num_workers=1)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return {"read": sum(len(x) for (x,) in loader) + sum(pool.map(abs, range(-3, 0)))}
+
+
 def leaves_a_child(trial):
     child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(300,))
     child.start()

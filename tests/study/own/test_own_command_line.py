@@ -28,8 +28,9 @@ def elsewhere(tmp_path, monkeypatch):
 def compare(capsys, function, *words, regimes="conventional,lerac(k=1)", seeds=2, file=FILE):
     """Exit code, stdout and stderr, with no line broken."""
     name = function if isinstance(function, str) else function.__name__
+    function = getattr(functions, name) if isinstance(function, str) else function
     options = ["--regimes", regimes, "--seeds", str(seeds), "--out", "study"]
-    with in_this_process(), holding({f"{file.stem}:{name}": getattr(functions, name, function)}):
+    with in_this_process(), holding({f"{file.stem}:{name}": function}):
         code = cli.run(["compare", f"{file}:{name}", *options, *words])
     out, err = capsys.readouterr()
     assert "Traceback" not in out + err
@@ -161,6 +162,15 @@ def test_a_framework_that_runs_other_epochs_than_was_promised_is_refused(capsys,
     assert (found, says in err) == (code, True)
 
 
+@pytest.mark.parametrize("name", ["value", "top1"])
+def test_any_of_several_may_decide_whatever_it_is_called(capsys, monkeypatch, name):
+    monkeypatch.setattr("lerac.study.report.telling.tell", lambda *_: Silent)
+    words = [*setting("value", "{'a': 1, 'value': 2, 'top1': 3}"), "--metric", name]
+    code, _, err = compare(capsys, "returns", *words, seeds=1, regimes="conventional")
+    assert code == 0
+    assert f"test {2 if name == 'value' else 3}" in err
+
+
 def test_equal_values_for_all_seeds_are_asked_about(capsys):
     code, out, _ = compare(capsys, "unseeded")
     assert code == 0
@@ -193,6 +203,22 @@ def test_changed_code_is_refused_or_accepted_with_both_hashes(capsys):
         assert (
             f"The source has changed, which --code accept has accepted (sha256: {before} 4 runs, {now} 2 runs)" in said
         )
+
+
+def test_code_may_change_until_a_run_has_ended_by_it(capsys):
+    works = []
+
+    def mine(trial):
+        return functions.plain(trial) if works else 1 / 0
+
+    file = Path("mine.py")
+    file.write_text("# first\n")
+    assert compare(capsys, mine, file=file, seeds=1)[0] == 1
+    works.append(True)
+    file.write_text("# second\n")
+    code, out, _ = compare(capsys, mine, file=file, seeds=1)
+    assert code == 0
+    assert "has changed" not in out
 
 
 def test_parts_of_a_study_are_merged(capsys):

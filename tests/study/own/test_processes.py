@@ -107,6 +107,12 @@ def test_nothing_leaks_from_run_to_run(tmp_path):
     assert "LEAK" not in os.environ
 
 
+def test_a_function_may_start_processes_of_its_own(tmp_path):
+    _, failures = train(tmp_path, asked("reads_ahead", seeds=(0,)))
+    assert failures == []
+    assert values(tmp_path) == ["70.0"]
+
+
 @pytest.mark.parametrize(("function", "how"), [("saving_and_killed", "save"), ("killed", "anew")])
 def test_a_run_that_is_killed_continues_from_its_save_or_anew_and_ends_the_same(function, how, tmp_path):
     study, whole = (asked(name, regimes="lerac(k=1)", seeds=(0,)) for name in (function, "saving"))

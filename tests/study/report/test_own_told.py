@@ -23,6 +23,7 @@ from lerac.study.own.request import Judged, request_functions
 from lerac.study.own.running import holding
 from lerac.study.report.sections import details_of
 from lerac.study.runs.outcomes import collect
+from lerac.study.runs.own import readable
 
 SOURCE = """
 import torch
@@ -250,3 +251,18 @@ def test_a_long_training_is_drawn_with_few_points():
 )
 def test_long_names_are_broken_at_their_commas(name, lines):
     assert broken(name).split("\n") == lines
+
+
+@pytest.mark.parametrize(("size", "digits"), [(0.9, 7), (90.0, 5), (9000.0, 3), (0.0009, 9)])
+def test_digits_show_how_far_runs_lie_apart(told, size, digits):
+    """Nobody has said how large a metric is: a share, a percentage or a perplexity; what is shown has two digits of a
+    difference of a hundred-thousandth."""
+    _, study, outcomes = told
+    study = study.model_copy(update={"recipes": [study.recipes[0].model_copy(update={"scale": 1.0})]})
+    values = [size, size * (1 - 1e-5)]
+    outcomes = [replace(x, values={"test": {"accuracy": values[i % 2]}}) for i, x in enumerate(outcomes)]
+    study, outcomes = readable(study, outcomes)
+    [metric] = study.metrics
+    assert metric.digits == digits
+    assert {one.metric for one in outcomes} == {metric}
+    assert float(metric.change(values[0] - values[1])) != 0

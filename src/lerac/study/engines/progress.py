@@ -117,7 +117,9 @@ def _outcome(run: PlannedRun, status: dict[str, Any]) -> str:
     if status["state"] == "diverged":
         at = f" at step {status['steps']}" if status.get("steps") is not None else ""
         return f"diverged{at} ({status.get('reason', 'loss not finite')})"
-    [name] = [run.metric.name] if run.metric.name != UNNAMED else [*status[chosen_by(run)]]
+    name, chosen = run.metric.name, status.get(chosen_by(run), {})
+    if name == UNNAMED and name not in chosen:  # nobody has named the only one
+        name = next(iter(chosen), name)
     measured = [
         f"{split} {run.metric.text(status[split][name])}" for split in SPLITS[::-1] if name in status.get(split, {})
     ]

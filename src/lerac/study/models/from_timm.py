@@ -6,13 +6,26 @@ Convolutional Networks", CVPR 2017; Dosovitskiy et al., "An Image is Worth 16x16
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from lerac.study.errors import StudyError
 from lerac.study.models.network import library
 from lerac.study.models.options import DenseNetOptions, SmallViTOptions, WideResNet50Options
 
-__all__ = ["densenet121", "small_vit", "wide_resnet50"]
+__all__ = ["Grey", "densenet121", "small_vit", "wide_resnet50"]
+
+
+class Grey(nn.Module):
+    """Shows pictures of one channel to a network that takes three, in each of them; names are those of the network."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Map pictures (batch, 1, height, width) to what the network gives."""
+        outputs: Tensor = self.module(pictures.expand(-1, 3, -1, -1))
+        return outputs
 
 
 def wide_resnet50(channels: int, classes: int, options: WideResNet50Options) -> nn.Module:

@@ -1,21 +1,30 @@
 """What is known of a network without building it, and how it is built: `Network`, an entry of `MODELS`."""
 
+import hashlib
+import importlib
+import importlib.util
 import pkgutil
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
 from lerac.study import errors
-from lerac.study.errors import StudyError
+from lerac.study.errors import StudyError, near
 from lerac.study.models.options import Options
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Network", "library"]
+__all__ = ["LIBRARIES", "THEIRS", "Network", "find_function", "home_of", "library", "parts_of"]
+
+THEIRS = "timm:NAME, torchvision:NAME, hf:CONFIG, module:function or FILE.py:function"
+LIBRARIES = ("timm", "torchvision", "hf")
 
 
 @dataclass(frozen=True)
@@ -141,3 +150,93 @@ def library(module: str, network: str, install: str) -> Any:
 
     with torch.device("cpu"):
         return errors.library(module, network, install)
+
+
+def find_function(name: str, folder: str = "") -> Callable[..., Any]:
+    """Give the function that `module:function` or `FILE.py:function` names; runs the file.
+
+    Args:
+        name: of it.
+        folder: that a relative path is of, and in which modules are looked for first.
+
+    Raises:
+        StudyError: if there is none; says what there is.
+    """
+    module, _, function = parts_of(name)
+    home_of(module, Path(folder, module))
+    try:
+        found = _loaded(Path(folder, module)) if module.endswith(".py") else _imported(module, folder)
+    except Exception as error:  # whatever the file raises
+        raise StudyError(f"{name}: {module} cannot be loaded: {type(error).__name__}: {error}") from error
+    made = getattr(found, function, None)
+    if not callable(made):
+        there = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]
+        raise StudyError(f"{name}: {module} has no function {function!r}{near(function, there)}")
+    return made  # type: ignore[no-any-return]
+
+
+def parts_of(name: str) -> tuple[str, str, str]:
+    """Give library, or module or file, the colon, and the name there."""
+    head = name.partition(":")
+    return head if head[0] in LIBRARIES else name.rpartition(":")
+
+
+def home_of(module: str, file: Path) -> Path | None:
+    """Give the file of a module that a function is in; None if it has none."""
+    if module.endswith(".py"):
+        if not file.is_file():
+            there = [str(one.name) for one in file.parent.glob("*.py")] if file.parent.is_dir() else []
+            raise StudyError(f"there is no file {file.absolute()}{near(file.name, there)}")
+        return file
+    if not re.fullmatch(r"[\w.]+", module):
+        raise StudyError(f"{module!r} is no module: expected {THEIRS}")
+    with _on_path(str(file.parent)):
+        meant, loaded = PathFinder.find_spec(top := module.partition(".")[0]), sys.modules.get(top)
+        if meant and loaded and (other := getattr(loaded, "__file__", meant.origin)) != meant.origin:
+            raise StudyError(f"{top} is loaded from {other} already, and {meant.origin} is meant: use FILE.py:function")
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            spec = None
+    if spec is None:
+        raise StudyError(f"there is no module {module!r} here: expected {THEIRS}")
+    return Path(spec.origin) if spec.origin and Path(spec.origin).is_file() else None
+
+
+def _imported(module: str, folder: str) -> Any:
+    with _on_path(folder or "."):
+        return importlib.import_module(module)
+
+
+class _on_path:  # noqa: N801 - a context
+    """Has modules looked for in a folder, and in the working directory, first."""
+
+    def __init__(self, folder: str) -> None:
+        self._added = [str(Path(folder).absolute()), str(Path.cwd())]
+
+    def __enter__(self) -> None:
+        sys.path[:0] = self._added
+
+    def __exit__(self, *error: object) -> None:
+        for folder in self._added:
+            sys.path.remove(folder)
+
+
+def _loaded(file: Path) -> Any:
+    """Load a file, once in a process as long as it does not change."""
+    digest = hashlib.sha256(str(file.absolute()).encode() + file.read_bytes()).hexdigest()[:16]
+    name = f"lerac_network_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # so that what it defines can be pickled
+    try:
+        with _on_path(str(file.parent)):
+            spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

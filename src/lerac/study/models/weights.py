@@ -12,7 +12,7 @@ The folder has, as their authors publish them:
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from lerac.study.errors import StudyError
 from lerac.study.models.network import library
 
-__all__ = ["ENVIRONMENT", "load_bert_large", "load_cvt13", "renamed_cvt", "weights_folder"]
+__all__ = ["ENVIRONMENT", "load_bert_large", "load_cvt13", "load_file", "renamed_cvt", "weights_folder"]
 
 ENVIRONMENT = "LERAC_WEIGHTS"
 CVT_FILE, CVT_FOLDER, BERT_FOLDER = "CvT-13-224x224-IN-1k.pth", "cvt-13", "bert-large-uncased"
@@ -123,6 +123,37 @@ def load_bert_large(network: nn.Module, weights: Path | None) -> None:
     _fill(network, _without_pretraining(_read_safetensors(folder / "model.safetensors")), folder / "model.safetensors")
 
 
+def load_file(network: nn.Module, file: Path, classes: int) -> None:
+    """Fill somebody's network with weights from a file, all of them but a last layer of other classes, which stays new.
+
+    Args:
+        network: whose parameters the file names, or those of what it wraps.
+        file: of safetensors, or saved by torch: tensors by name, or a dict that has them as `state_dict` or `model`.
+        classes: of the network.
+
+    Raises:
+        StudyError: if it cannot be read, or does not fit.
+    """
+    if not file.is_file():
+        raise StudyError(f"weights: there is no file {str(file.absolute())!r}")
+    tensors = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
+    inner = getattr(network, "module", network)
+    own = inner.state_dict()
+    for problem, names in (("lacks", own.keys() - tensors.keys()), ("has unknown", tensors.keys() - own.keys())):
+        if names:
+            raise StudyError(f"weights: {str(file)!r} does not fit {type(inner).__name__}: it {problem} {some(names)}")
+    for name, tensor in tensors.items():
+        wanted = own[name].shape
+        if wanted != tensor.shape and wanted[:1] == (classes,) and wanted[1:] == tensor.shape[1:]:
+            tensors[name] = own[name]
+        elif wanted != tensor.shape:
+            raise StudyError(
+                f"weights: {str(file)!r} does not fit {type(inner).__name__}: {name} is {tuple(tensor.shape)}, "
+                f"expected {tuple(wanted)}"
+            )
+    inner.load_state_dict(tensors)
+
+
 def renamed_cvt(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give the weights of the original repository's CvT under the names of transformers."""
     renamed = {}
@@ -158,6 +189,12 @@ def _check_sizes(network: nn.Module, file: Path) -> None:
             )
 
 
+def some(names: Collection[str]) -> str:
+    """List the first few names."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(sorted(names)[:3]) + more
+
+
 def _fill(network: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
     """Copy weights into a network of transformers, all of them but a head of another size."""
     model = network.get_submodule("module")
@@ -169,9 +206,7 @@ def _fill(network: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
     tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith("embeddings.position_ids")}
     for problem, names in (("lacks", own.keys() - tensors.keys()), ("has unknown", tensors.keys() - own.keys())):
         if names:
-            shown = ", ".join(sorted(names)[:3])
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise StudyError(f"{str(file)!r} does not fit {type(model).__name__}: it {problem} {shown}{more}")
+            raise StudyError(f"{str(file)!r} does not fit {type(model).__name__}: it {problem} {some(names)}")
     for name, tensor in tensors.items():
         if tensor.shape != own[name].shape:
             raise StudyError(
@@ -187,6 +222,8 @@ def _read_pickle(file: Path) -> dict[str, Tensor]:
     except Exception as error:  # a zip, pickle or OS error: whatever is wrong with the file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StudyError(f"{str(file)!r} cannot be read as weights saved by torch ({reason})") from None
+    if isinstance(found, Mapping):
+        found = next((found[key] for key in ("state_dict", "model") if isinstance(found.get(key), Mapping)), found)
     by_name = isinstance(found, Mapping) and all(isinstance(name, str) for name in found)
     if not by_name or not all(isinstance(value, Tensor) for value in found.values()):
         raise StudyError(f"{str(file)!r} must hold tensors by name, as its authors published it")

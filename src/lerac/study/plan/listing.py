@@ -119,7 +119,7 @@ def _authors(rates: Rates, stairs: StaircaseSettings, epochs: int, per_epoch: in
 def _blocks(recipe: Recipe, stairs: StaircaseSettings) -> list[Layer]:
     """Give the blocks as layers, those with the same initial rate together, in the order of the network."""
     together: dict[float, dict[str, list[str]]] = {}
-    network, _ = skeleton(recipe.model, recipe.network)
+    network, _ = skeleton(recipe.settings(), recipe.where or "")
     for parameter, block in block_of(named_parameters(network), stairs.starts).items():
         together.setdefault(stairs.starts[block], {}).setdefault(block, []).append(parameter)
     divided = {outer for outer in stairs.starts for inner in stairs.starts if inner.startswith(f"{outer}.")}

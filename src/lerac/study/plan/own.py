@@ -31,6 +31,7 @@ class OwnExperiment(Section):
         folder: in which it is trained: the working directory of whoever asked.
         code: sha256 of the versions of its source that were used, the one in use last.
         accept: whether another version may go on where one has ended runs; nothing that is kept.
+        digits: behind the point, in tables; nothing that is kept.
     """
 
     name: str = Field(min_length=1)
@@ -42,6 +43,7 @@ class OwnExperiment(Section):
     folder: str
     code: list[str] = Field(min_length=1)
     accept: bool = Field(default=False, exclude=True)
+    digits: int = Field(default=2, ge=0, exclude=True)
 
     @property
     def slug(self) -> str:
@@ -56,7 +58,7 @@ class OwnExperiment(Section):
     @property
     def metric(self) -> Metric:
         """What it is judged by."""
-        return Metric(self.measure or UNNAMED, self.goal, self.unit, self.scale)
+        return Metric(self.measure or UNNAMED, self.goal, self.unit, self.scale, digits=self.digits)
 
     @property
     def judged(self) -> dict[str, Any]:

@@ -1,25 +1,40 @@
 """The learning rates and σ of a run at every optimizer step: all that training writes, and all that is shown of it."""
 
+import json
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
+import torch
 from torch import nn
 
 from lerac.curves import CURVES, Curve
 from lerac.depth import find_layers
 from lerac.layers import Layer, registration_layers
 from lerac.regimes.effects import Curriculum, Smoothing, curve_of, layer_ratios, length_of, sigma_of, warmup_factor
+from lerac.study.data import DATASETS
+from lerac.study.data.settings import DataSettings
 from lerac.study.errors import StudyError
 from lerac.study.models import MODELS
+from lerac.study.models.theirs import Theirs, is_theirs
 from lerac.study.plan.curriculum import steps_per_epoch
 from lerac.study.plan.study import Run
 from lerac.study.recipes.official import block_of
 
-__all__ = ["Rates", "base_changes", "base_schedule", "curriculum_layers", "rates_of", "skeleton"]
+__all__ = [
+    "Rates",
+    "Seen",
+    "base_changes",
+    "base_schedule",
+    "build_network",
+    "curriculum_layers",
+    "rates_of",
+    "skeleton",
+]
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,7 @@ def rates_of(run: Run, layers: Sequence[Layer] | None = None) -> Rates:
 
     Args:
         run: which.
-        layers: of its network; None to find them in one without weights, which needs no data.
+        layers: of its network; None to find them in one without weights, which needs data only if it is none of ours.
 
     Raises:
         StudyError: as `curriculum_layers`, or if the number of training examples is not known, or a rate decays to 0.
@@ -75,7 +90,7 @@ def rates_of(run: Run, layers: Sequence[Layer] | None = None) -> Rates:
     base = base_schedule(settings["schedule"], lr=lr, epochs=epochs, per_epoch=per_epoch)
     warmup = warmup_factor(curriculum)
     if layers is None:
-        layers = curriculum_layers(*skeleton(settings["model"], settings["network"]), curriculum)
+        layers = curriculum_layers(*skeleton(settings, run.where), curriculum)
     own = curriculum if curriculum and curriculum.kind == "lerac" else None
     try:
         starts = layer_ratios(layers, curriculum, run.seed)
@@ -93,9 +108,57 @@ def rates_of(run: Run, layers: Sequence[Layer] | None = None) -> Rates:
     )
 
 
-def skeleton(model: str, options: Mapping[str, Any]) -> tuple[nn.Module, Any]:
-    """Give a network without its weights, for names and order of its layers, and example inputs."""
-    return MODELS[model].skeleton(**options), MODELS[model].example_batch(**options)
+@dataclass(frozen=True)
+class Seen:
+    """What a network must know of its data: sizes, 0 where there are none, and the inputs of a few examples."""
+
+    channels: int
+    vocabulary: int
+    classes: int
+    inputs: Any
+
+
+def build_network(settings: Mapping[str, Any], where: str, seen: Seen) -> nn.Module:
+    """Build the network of a run; random weights are drawn from torch's global generator.
+
+    Args:
+        settings: of the run.
+        where: folder that paths are relative to.
+        seen: of its data.
+
+    Raises:
+        StudyError: if it cannot be built, its files have changed since the recipe was loaded, or it gives no logits.
+    """
+    model, options, weights = settings["model"], settings["network"], settings.get("weights")
+    if not is_theirs(model):
+        return MODELS[model](seen.channels or seen.vocabulary, seen.classes, **options)
+    theirs = Theirs(model, where)
+    if changed := [key for key, code in theirs.code(weights).items() if settings["code"].get(key) != code]:
+        raise StudyError(f"the file of {changed[0]} ({model}) has changed since the study began; let it be meanwhile")
+    sizes = {"channels": seen.channels} if seen.channels else {"vocabulary": seen.vocabulary}
+    network: nn.Module = theirs.build({**sizes, "classes": seen.classes}, options, weights)
+    theirs.see(network, seen.inputs, seen.classes)
+    return network
+
+
+def skeleton(settings: Mapping[str, Any], where: str = "") -> tuple[nn.Module, Any]:
+    """Give a network, of ours without its weights, for names and order of its layers, and example inputs.
+
+    Raises:
+        StudyError: of a network that is none of ours, as `build_network`, or if its data cannot be loaded.
+    """
+    model, options = settings["model"], settings["network"]
+    if not is_theirs(model):
+        return MODELS[model].skeleton(**options), MODELS[model].example_batch(**options)
+    seen = _seen(settings["dataset"], json.dumps(settings["data"]))
+    with torch.random.fork_rng(devices=[]):
+        return build_network(settings, where, seen), seen.inputs
+
+
+@lru_cache(maxsize=4)
+def _seen(dataset: str, data: str) -> Seen:
+    splits = DATASETS[dataset].load(DataSettings(**json.loads(data)), 0)
+    return Seen(splits.channels, splits.vocabulary, splits.classes, splits.train.example())
 
 
 def curriculum_layers(network: nn.Module, inputs: Any, curriculum: Curriculum | None) -> Sequence[Layer]:

@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from lerac.study.data import DATASETS
 from lerac.study.data.places import data_root
 from lerac.study.errors import StudyError, fault
+from lerac.study.models.theirs import is_theirs
 from lerac.study.plan.precision import check_precision
+from lerac.study.plan.rates import skeleton
 from lerac.study.plan.study import Study
 from lerac.study.recipes.files import asked_by
 from lerac.study.recipes.recipe import ALIASES, Recipe, Source, load_recipe
@@ -94,14 +96,16 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def require_data(study: Study) -> None:
-    """Refuse to train where nobody has said where the data is.
+    """Refuse to train where nobody has said where the data is, or with a network of somebody's that cannot be built.
 
     Raises:
-        StudyError: if a data set has files and there is no data root.
+        StudyError: if a data set has files and there is no data root, or such a network cannot be built for its data.
     """
     for one in study.experiments:
         if isinstance(one, Recipe) and (data := DATASETS[one.dataset]).has_files:
             data_root(None, data.debian)
+        if isinstance(one, Recipe) and is_theirs(one.model):
+            skeleton(one.settings(), one.where or "")
 
 
 def set_places(data: Path | None, weights: Path | None) -> None:

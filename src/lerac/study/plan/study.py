@@ -14,10 +14,10 @@ from lerac.study.errors import StudyError, fault, shown
 from lerac.study.metrics import Metric
 from lerac.study.plan import command as _command  # noqa: F401 - a kind of experiment, as functions are
 from lerac.study.plan.curriculum import resolve, smooth
-from lerac.study.plan.experiment import KINDS, Experiment, PlannedRun, joined, plan_run, run_folder
+from lerac.study.plan.experiment import KINDS, Experiment, PlannedRun, difference, joined, plan_run, run_folder
 from lerac.study.plan.precision import MIXED
 from lerac.study.plan.tuning import Tuned, Tuning
-from lerac.study.recipes.recipe import Recipe
+from lerac.study.recipes.recipe import Recipe, slug_of
 from lerac.study.recipes.regimes import parse_regime
 
 __all__ = ["Run", "Study"]
@@ -40,6 +40,7 @@ class Run:
         processes: that train it together by data parallelism. They round otherwise than one, have batch statistics of
             their own parts and dropout of their own, so their number belongs to the configuration.
         tuning: whether it is measured on validation data only, never on test data.
+        where: folder that the paths of somebody's own network are relative to; changes no result.
     """
 
     recipe: str
@@ -53,6 +54,7 @@ class Run:
     threads: int = 1
     processes: int = 1
     tuning: bool = False
+    where: str = ""
 
     def configuration(self) -> dict[str, Any]:
         """Give all that can change the result but the seed, as plain types; what is as usual is not mentioned.
@@ -60,7 +62,7 @@ class Run:
         The text of the regime cannot: `lerac` and `lerac(k=3)` are one training where the recipe's k is 3.
         """
         fields = asdict(self)
-        del fields["seed"], fields["regime"]
+        del fields["seed"], fields["regime"], fields["where"]
         if self.processes == 1:
             del fields["processes"]
         if not self.tuning:
@@ -71,7 +73,7 @@ class Run:
     def folder(self) -> str:
         """Where the run is kept, relative to the study: runs/<slug>-<hash>/<seed>; equal trainings share it."""
         regime = parse_regime(self.regime).name
-        return run_folder(self.recipe.replace("/", "__"), regime, self.configuration(), self.seed)
+        return run_folder(slug_of(self.recipe), regime, self.configuration(), self.seed)
 
     @property
     def experiment(self) -> str:
@@ -192,6 +194,7 @@ class Study(Section):
             threads=self.threads,
             processes=self.processes,
             tuning=self.tuning is not None,
+            where=recipe.where or "",
         )
 
     def extend(self, other: "Study") -> "Study":
@@ -265,3 +268,10 @@ class Study(Section):
 @plan_run.register
 def _run_recipe(recipe: Recipe, study: Study, regime: str, seed: int) -> PlannedRun:
     return study.run(recipe, parse_regime(regime), seed)
+
+
+@joined.register
+def _join_recipes(old: Recipe, new: Any) -> Any:
+    if found := difference(old, new):
+        raise StudyError(f"it has {old.name} with {found}")
+    return old.model_copy(update={"where": new.where})  # it may have been moved

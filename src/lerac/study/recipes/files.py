@@ -8,9 +8,19 @@ from typing import Any, Literal, get_args
 
 from lerac.study.errors import StudyError
 
-__all__ = ["ALIASES", "SOURCES", "Source", "asked_by", "read_settings", "recipe_names", "recipe_sources", "recipe_text"]
+__all__ = [
+    "ALIASES",
+    "SOURCES",
+    "Source",
+    "asked_by",
+    "folder_of",
+    "read_settings",
+    "recipe_names",
+    "recipe_sources",
+    "recipe_text",
+]
 
-Source = Literal["paper", "official", "ours"]
+Source = Literal["paper", "official", "ours", "user"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 ALIASES = {"digits": "small-cnn/digits"}
 
@@ -48,6 +58,11 @@ def asked_by(word: str) -> str:
     return str(Path(word).absolute()) if _is_file(word) else word
 
 
+def folder_of(word: str) -> str:
+    """Give the folder that relative paths of a recipe are of: that of its file, or the working directory."""
+    return str(Path(word).absolute().parent) if _is_file(word) else str(Path.cwd())
+
+
 def _is_file(word: str) -> bool:
     return ALIASES.get(word, word) not in _built_in() and Path(word).is_file()
 
@@ -69,8 +84,9 @@ def _built_in() -> dict[str, str]:
 
 
 def _parsed(name: str) -> dict[str, Any]:
+    text = recipe_text(name)
     try:
-        return tomllib.loads(recipe_text(name))
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise StudyError(f"recipe {name}: not valid TOML ({error})") from None
 

@@ -8,21 +8,33 @@ A file has the settings of one source, named by `source`, or of several, each in
 
 import json
 import math
+import re
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_serializer, model_validator
 
 from lerac.study.data import DATASETS
 from lerac.study.data.settings import DataSettings, Section
 from lerac.study.data.tasks import metric_of
-from lerac.study.errors import StudyError, shown
+from lerac.study.errors import StudyError, near, shown
 from lerac.study.metrics import Metric
 from lerac.study.models import MODELS
-from lerac.study.recipes.files import ALIASES, SOURCES, Source, read_settings, recipe_names, recipe_sources, recipe_text
+from lerac.study.models.network import THEIRS
+from lerac.study.models.theirs import Theirs, called, is_theirs
+from lerac.study.recipes.files import (
+    ALIASES,
+    SOURCES,
+    Source,
+    folder_of,
+    read_settings,
+    recipe_names,
+    recipe_sources,
+    recipe_text,
+)
 from lerac.study.recipes.official import official_ramp
 from lerac.study.recipes.regimes import parse_regime
 from lerac.study.recipes.sections import (
@@ -34,9 +46,17 @@ from lerac.study.recipes.sections import (
     WarmupSettings,
 )
 
-__all__ = ["ALIASES", "Recipe", "Source", "load_recipe", "recipe_names", "recipe_sources", "recipe_text"]
+__all__ = ["ALIASES", "Recipe", "Source", "load_recipe", "recipe_names", "recipe_sources", "recipe_text", "slug_of"]
 
+LONGEST_NAME = 100
 DEEPEST = 16  # levels of sections and lists; recipes have four
+NOTED = ("where", "code")  # of somebody's own network, by us
+DEFAULTS: dict[str, dict[str, float]] = {
+    "warmup": {"k": 5.0},
+    "lerac": {"k": 5.0, "ratio": 1e-6},
+    "cbs": {"sigma": 1.0, "decay": 0.9, "every": 2.0},
+}
+"""What a recipe of source `user` may leave out, as `lerac.attach` has it."""
 NOTES = ("cell", "published", "unknown", "parameters", "ranges", "surprises")
 InPaper = Literal["known", "unknown", "none"]
 Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -46,8 +66,10 @@ class Recipe(Section):
     """A model, a data set and how to train, by one source.
 
     Args:
-        model: which network.
+        name: in tables and folders; MODEL/DATASET unless it is given.
+        model: which network: one of ours, or as `lerac.study.models.theirs` has it.
         dataset: which data set.
+        weights: file of published weights that somebody's own network starts from; None: it starts from random ones.
         network: the model's own options, such as `depth` or `width`; what is not named keeps the model's default.
         source: whose settings these are; single values may be from elsewhere, as `sources` says.
         cell: whether this model on this data set is in the tables of the paper: `known`, with the numbers in
@@ -60,7 +82,9 @@ class Recipe(Section):
         ranges: dotted key → [low, high], where the paper gives a range; the value chosen lies in it.
         surprises: what these settings do that nobody would expect, in words.
         sources: where each value comes from. Keys are sections (`training`) or dotted keys (`training.epochs`);
-            values start with `paper`, `official` or `ours`, then a colon and a word why.
+            values start with `paper`, `official`, `ours` or `user`, then a colon and a word why.
+        where: folder that relative paths are of, noted when the recipe is loaded; None where there are none.
+        code: sha256 of the files of somebody's own network and of its weights, noted likewise.
 
     Raises:
         ValidationError: if a key is unknown or a value is out of its range.
@@ -84,16 +108,20 @@ class Recipe(Section):
     ranges: dict[str, Pair] = Field(default_factory=dict)
     surprises: list[str] = Field(default_factory=list)
     sources: dict[str, str] = Field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """MODEL/DATASET, as the command line takes it."""
-        return f"{self.model}/{self.dataset}"
+    name: str = ""
+    weights: str | None = None
+    where: str | None = None
+    code: dict[str, str] | None = None
 
     @property
     def slug(self) -> str:
         """The name as a file name."""
-        return self.name.replace("/", "__")
+        return slug_of(self.name)
+
+    @property
+    def network_of(self) -> Theirs:
+        """Somebody's own network; only where `is_theirs` says so of the model."""
+        return Theirs(self.model, self.where or "")
 
     @property
     def metric(self) -> Metric:
@@ -118,23 +146,57 @@ class Recipe(Section):
 
     def settings(self) -> dict[str, Any]:
         """Give all values that can change a result, as plain types; what is not set is left out."""
-        return self.model_dump(exclude={"source", "sources", *NOTES}, exclude_none=True)
+        return self.model_dump(exclude={"name", "source", "sources", "where", *NOTES}, exclude_none=True)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: Any) -> dict[str, Any]:
+        """Leave out what most recipes have not, so that their studies are written as ever."""
+        values: dict[str, Any] = handler(self)
+        if values.get("name") == _usual_name(values):
+            del values["name"]
+        rare = ("weights", *NOTED)
+        return {key: value for key, value in values.items() if key not in rare or value is not None}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_may_be_left_out(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        usual = _usual_name(values)
+        filled = {**values} if usual is None else {"name": usual, **values}
+        return {**DEFAULTS, **filled} if values.get("source") == "user" else filled
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
-        for kind, name, known in (("model", self.model, MODELS), ("dataset", self.dataset, DATASETS)):
-            if name not in known:
-                raise ValueError(f"{kind} must be one of {', '.join(known)}, got {name!r}")
+        if not re.search(r"\w", self.name) or self.name.startswith((".", "-")) or len(self.name) > LONGEST_NAME:
+            raise ValueError(f"name must be a word of at most {LONGEST_NAME} signs, got {shown(self.name)}")
+        if self.model not in MODELS and not is_theirs(self.model):
+            also = near(self.model, MODELS) if self.source == "user" else ""
+            raise ValueError(f"model must be one of {', '.join(MODELS)}, {THEIRS}, got {self.model!r}{also}")
+        if self.dataset not in DATASETS:
+            raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, got {self.dataset!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_are_of_their_networks(self) -> Self:
+        if self.weights is not None and not is_theirs(self.model):
+            raise ValueError(f"weights: {self.model} takes published weights from the folder of --weights; remove it")
         return self
 
     @model_validator(mode="after")
     def _network_options_are_the_models(self) -> Self:
-        MODELS[self.model].check(self.network)
+        if not is_theirs(self.model):  # others are looked for when a recipe is loaded, and not when a study is read
+            MODELS[self.model].check(self.network)
         return self
 
     @model_validator(mode="after")
     def _network_takes_the_data(self) -> Self:
-        network, data = MODELS[self.model], DATASETS[self.dataset]
+        data = DATASETS[self.dataset]
+        if is_theirs(self.model):
+            if data.task == "detection":
+                raise ValueError(f"{self.dataset} has boxes for labels, but {self.model} detects no objects")
+            return self
+        network = MODELS[self.model]
         if network.outputs == "detections" and data.task != "detection":
             raise ValueError(f"{self.model} detects objects, but {self.dataset} has no boxes")
         if network.outputs != "detections" and data.task == "detection":
@@ -191,7 +253,7 @@ class Recipe(Section):
     def _is_key(self, key: str) -> bool:
         *path, last = key.split(".")
         if path == ["network"]:
-            return last in MODELS[self.model].options
+            return last in (self.network if is_theirs(self.model) else MODELS[self.model].options)
         if path == ["data", "augment"]:
             augment = DATASETS[self.dataset].augment
             return augment is not None and last in {field.name for field in fields(augment)}
@@ -261,10 +323,33 @@ def load_recipe(name: str, overrides: Sequence[str] = (), source: Source | None 
         _override(values, override)
     if _deep(values, DEEPEST):
         raise StudyError(f"recipe {name}: sections or lists lie deeper in each other than {DEEPEST} levels")
+    if given := [key for key in NOTED if key in values]:
+        raise StudyError(f"recipe {name}: unknown key {given[0]!r}")
     try:
-        return Recipe.model_validate(values)
+        if isinstance(model := values.get("model"), str) and is_theirs(model):
+            values["where"] = folder_of(name)
+        loaded = Recipe.model_validate(values)
+        if not loaded.where:
+            return loaded
+        loaded.network_of.check(loaded.network)
+        return loaded.model_copy(update={"code": loaded.network_of.code(loaded.weights)})
     except ValidationError as error:
         raise StudyError(f"recipe {name}: {_one_line(error)}") from None
+    except StudyError as error:
+        raise StudyError(f"recipe {name}: {error}") from None
+
+
+def slug_of(name: str) -> str:
+    """Give the name of a recipe as a file name."""
+    return re.sub(r"[^\w.+-]+", "-", name.replace("/", "__"))
+
+
+def _usual_name(values: Mapping[str, Any]) -> str | None:
+    """Give MODEL/DATASET, as the command line takes it; None where they are no names."""
+    model, dataset = values.get("model"), values.get("dataset")
+    if not isinstance(model, str) or not isinstance(dataset, str):
+        return None
+    return f"{called(model) if is_theirs(model) else model}/{dataset}"
 
 
 def _deep(value: Any, levels: int) -> bool:
@@ -323,7 +408,7 @@ def _one_line(error: ValidationError) -> str:
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     if first["type"] == "extra_forbidden":
         path = first["loc"][:-1]
-        allowed, section = _keys_of(path), ".".join(map(str, path))
+        allowed, section = [key for key in _keys_of(path) if path or key not in NOTED], ".".join(map(str, path))
         return f"unknown key {where!r}; allowed{f' in [{section}]' if section else ''}: {', '.join(allowed)}{more}"
     if first["type"] == "missing":
         return f"{where} is missing{more}"

@@ -7,9 +7,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from lerac.study.errors import StudyError
 from lerac.study.figures.comparison import SIZE
 from lerac.study.figures.rates import rates_figure, sigma_figure
 from lerac.study.metrics import Metric
+from lerac.study.models.theirs import is_theirs
 from lerac.study.plan.curriculum import steps_per_epoch
 from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import Recipe
@@ -24,6 +26,7 @@ ORIGINS = {
     "paper": "the paper's settings",
     "official": "the settings of the authors' code",
     "ours": "settings of our own",
+    "user": "settings of the recipe's author",
 }
 
 
@@ -102,15 +105,22 @@ def _of_recipe(recipe: Recipe, study: Study, outcomes: Sequence[Outcome]) -> Det
     if smoothings:
         steps = steps_per_epoch(runs[0].settings) * recipe.training.epochs
         sigma = sigma_figure(smoothings, steps), list(smoothings)
+    rates, surprises = {}, list(recipe.surprises)
+    try:
+        rates = {run.regime: rates_figure(run, SIZE) for run in runs}
+    except StudyError as error:
+        if not is_theirs(recipe.model):
+            raise
+        surprises.append(f"The rates are not drawn, as the network could not be built here: {error}")
     return Details(
         origin=ORIGINS[recipe.source],
         recipe=recipe,
         curves=_measured(recipe.metric),
-        rates={run.regime: rates_figure(run, SIZE) for run in runs},
+        rates=rates,
         held=recipe.schedule.name == "plateau",
         sigma=sigma,
         settings=list(settings_rows(recipe)),
-        surprises=recipe.surprises,
+        surprises=surprises,
     )
 
 

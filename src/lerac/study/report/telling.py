@@ -17,6 +17,7 @@ from lerac.study.report.commands import Where
 from lerac.study.report.page import write_report
 from lerac.study.report.tables import table_rows, write_summary
 from lerac.study.runs.comparison import Comparison, compare
+from lerac.study.runs.own import readable
 from lerac.study.statistics.analysis import Analysis
 from lerac.study.statistics.outcomes import Outcome
 from lerac.study.statistics.question import Question, request_question
@@ -95,6 +96,7 @@ def ask(
 
 def tell(where: Where, study: Study, outcomes: Sequence[Outcome], question: Question) -> Told:
     """Compute the statistics of a study, and write page and tables."""
+    study, outcomes = readable(study, outcomes)
     analysis = analyse(
         outcomes, baseline=question.baseline, claims=question.claims, power=question.power, folders=where.folders
     )

@@ -1,14 +1,17 @@
 """Runs of trainings that people bring themselves: trained, checked, and read again."""
 
+import math
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lerac.regimes.record import FILE
 from lerac.study.errors import FolderInUseError, RunFailedError, StopStudyError, StudyError
 from lerac.study.files import folder_in
+from lerac.study.metrics import digits_of
 from lerac.study.own import forked
 from lerac.study.own.command.running import perform_command
 from lerac.study.own.record import Record, read_record
@@ -22,7 +25,7 @@ from lerac.study.recipes.regimes import parse_regime
 from lerac.study.runs.run import RunFolder, train
 from lerac.study.statistics.outcomes import Outcome
 
-__all__ = ["noted", "planned_epochs", "settled", "warnings_of", "without_old_code"]
+__all__ = ["noted", "planned_epochs", "readable", "settled", "warnings_of", "without_old_code"]
 
 SHORT = "is shorter than a step"
 UNSEEN: dict[str, str | None] = {"weights": None, "first batch": None, "steps": None}
@@ -185,6 +188,20 @@ def settled(folder: Path, study: Study) -> Study:
         study,
         lambda one: one if one.measure else one.model_copy(update={"measure": _measured(folder, study, one)}),
     )
+
+
+def readable(study: Study, outcomes: Sequence[Outcome]) -> tuple[Study, list[Outcome]]:
+    """Give both with as many digits behind the point as differences need: nobody has said how large a metric is."""
+
+    def change(one: OwnExperiment) -> OwnExperiment:
+        own = [x for x in outcomes if x.experiment == one.name]
+        values = [value for x in own for split in ("test", "validation") if (value := x.value(split)) is not None]
+        shown = [one.scale * value for value in values if math.isfinite(value)]
+        return one.model_copy(update={"digits": max(one.digits, digits_of(shown))})
+
+    study = _changed(study, change)
+    metrics = {one.name: one.metric for one in study.experiments if isinstance(one, OwnExperiment)}
+    return study, [replace(x, metric=metrics.get(x.experiment, x.metric)) for x in outcomes]
 
 
 def without_old_code(folder: Path, present: Study, asked: Study) -> Study:

@@ -94,8 +94,14 @@ class RunFolder:
         trained_on = {"trained_on": asdict(origin)} if origin else {}
         write_json(
             self.path / "config.json",
-            {**asdict(cast(Any, self.run)), **trained_on, "environment": environment(self.run.device)},
+            {**self._described(), **trained_on, "environment": environment(self.run.device)},
         )
+
+    def _described(self) -> dict[str, Any]:
+        fields = asdict(cast(Any, self.run))
+        if not fields.get("where", True):  # of a recipe that needs no folder
+            del fields["where"]
+        return fields
 
     def write_epoch(self, training: Training) -> None:
         """Save the checkpoint, then the metrics, which are made from it again if that is cut short."""

@@ -37,7 +37,7 @@ ROWS = (
 """The networks in the order of the paper's Table 1; others stand below them."""
 
 MARKS = {"known": "●", "unknown": "○", "none": "·", None: "?"}
-LETTERS = {"paper": "P", "official": "A", "ours": "O"}
+LETTERS = {"paper": "P", "official": "A", "ours": "O", "user": "U"}
 
 LEGEND = (
     "● a cell of the paper whose numbers are known to us: shown is LeRaC's mean ± standard deviation of 5 runs, from "

@@ -17,7 +17,7 @@ from lerac.study.data import DATASETS
 from lerac.study.data.loading import in_order, load_batches
 from lerac.study.data.settings import DataSettings
 from lerac.study.data.splits import Split, Splits
-from lerac.study.models import MODELS
+from lerac.study.plan.rates import Seen, build_network
 from lerac.study.plan.study import Run
 from lerac.study.seeds import seed_everything
 from lerac.study.training.accelerator import build_accelerator, compiled
@@ -35,8 +35,9 @@ def build(run: Run) -> tuple[Splits, nn.Module]:
     """Give data and network of a run; of all regimes of one seed they are the same, bit for bit."""
     data = DATASETS[run.settings["dataset"]].load(DataSettings(**run.settings["data"]), run.seed)
     seed_everything(derive(run.seed, "weights"))
-    network = MODELS[run.settings["model"]](data.channels or data.vocabulary, data.classes, **run.settings["network"])
-    return data, network
+    inputs = data.train.example() if run.where else None
+    seen = Seen(data.channels, data.vocabulary, data.classes, inputs)
+    return data, build_network(run.settings, run.where, seen)
 
 
 class Training:

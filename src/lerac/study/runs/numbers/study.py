@@ -1,12 +1,11 @@
 """Numbers that were read from files, put together as a study: its experiments, regimes, seeds and outcomes."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lerac.study.errors import StudyError
-from lerac.study.metrics import Metric
+from lerac.study.metrics import Metric, digits_of
 from lerac.study.plan.study import Study
 from lerac.study.runs.numbers.experiment import NumbersExperiment
 from lerac.study.runs.numbers.reading import LARGEST, LONGEST, Entry, Measured
@@ -77,7 +76,7 @@ def study_of(measured: Measured, judged: Judged, baseline: str | None) -> tuple[
     values = [one.value for one in entries if one.metric == name and one.state == "done"]
     scale = 1.0 if judged.scale is None else judged.scale
     metric = Metric(name, "min" if judged.goal == "min" else "max", judged.unit or "", scale, others=others)
-    metric = replace(metric, digits=_digits([metric.scale * value for value in values]))
+    metric = replace(metric, digits=digits_of([metric.scale * value for value in values]))
     outcomes = [
         Outcome(experiment, regime, seed, metric, own[0].state, _by_split(own))
         for (experiment, regime, seed), own in runs.items()
@@ -168,9 +167,3 @@ def _uncommon(runs: Sequence[Run], baseline: str) -> list[str]:
         for regime, own in seeds.items()
         if base and own != base
     ]
-
-
-def _digits(values: Sequence[float]) -> int:
-    """Give digits behind the point that show four of the largest value, and two of how far values lie apart."""
-    sizes = [(3, max(map(abs, values), default=0.0)), (1, max(values, default=0.0) - min(values, default=0.0))]
-    return min(9, max([0, *(digits - math.floor(math.log10(size)) for digits, size in sizes if size > 0)]))
