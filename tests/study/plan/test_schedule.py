@@ -226,7 +226,7 @@ def test_plot(capsys, tmp_path):
 def test_recipes_lists_all_sources(capsys):
     assert run(["recipes", "--json"]) == 0
     known = {recipe["name"]: recipe for recipe in json.loads(capsys.readouterr().out)}
-    assert len(known) == 36
+    assert len(known) == len(recipe_names()) == 44
     recipe = known["wide-resnet50/imagenet200"]
     assert {key: recipe[key] for key in ("name", "model", "dataset", "sources")} == {
         "name": "wide-resnet50/imagenet200", "model": "wide-resnet50", "dataset": "imagenet200",
