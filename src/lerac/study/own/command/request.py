@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lerac.study.errors import StudyError
-from lerac.study.own.request import Judged, own_study, plain
+from lerac.study.errors import StudyError, fault
+from lerac.study.own.request import Judged, check_name, own_study, plain
 from lerac.study.plan.command import RESERVED, CommandExperiment, code_of
 from lerac.study.plan.placeholders import ARM, places
 from lerac.study.plan.study import Study
@@ -79,6 +79,7 @@ def request_command(
     Raises:
         StudyError: if any of it cannot be.
     """
+    check_name(name)
     words = _split("--command", command)
     if not words:
         raise StudyError("--command is empty; a command was expected, such as 'python train.py --seed {seed}'")
@@ -103,7 +104,7 @@ def request_command(
             **judged.checked(),
         )
     except ValidationError as error:
-        raise StudyError(f"--{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from None
+        raise StudyError(fault(error)) from None
     study = own_study([experiment], list(arms) or list(by_regimes), seeds, device, threads, here=here)
     study.runs()  # every placeholder can be filled, or this raises
     return study
