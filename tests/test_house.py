@@ -73,7 +73,7 @@ def test_every_room_has_its_place_in_the_rule(house):
     [
         ("src/lerac/depth/trace.py", "src/lerac/study/models/__init__.py"),
         ("src/lerac/study/statistics/summary.py", "src/lerac/study/runs/run.py"),
-        ("src/lerac/study/models/lenet.py", "src/lerac/study/data/places.py"),
+        ("src/lerac/study/models/plain.py", "src/lerac/study/data/places.py"),
         ("src/lerac/study/data/places.py", "src/lerac/study/models/__init__.py"),
         ("src/lerac/curves.py", "src/lerac/__init__.py"),
     ],

@@ -111,6 +111,16 @@ def test_the_table_shows_every_layer_and_what_was_placed(module, capsys):
     assert lines[4].startswith("unused.weight: depth 1, ")
 
 
+def test_a_file_is_as_good_as_a_module_and_is_told_what_a_recipe_tells_it(module, capsys, tmp_path):
+    by_module, by_file = (layers_json(capsys, f"{name}:with_tensor")["layers"] for name in (module, f"{module}.py"))
+    assert by_module == by_file
+    (tmp_path / "asks.py").write_text(
+        "from torch import nn\n\ndef made(channels, classes, width=4):\n"
+        "    return nn.Sequential(nn.Conv2d(channels, width, 3), nn.Flatten(), nn.Linear(width * 62 * 62, classes))\n"
+    )
+    assert len(layers_json(capsys, f"{tmp_path}/asks.py:made")["layers"]) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -121,6 +131,8 @@ def test_the_table_shows_every_layer_and_what_was_placed(module, capsys):
         ("timm:", "'timm:' names no model: expected timm:NAME"),
         ("no_such_module:make", "there is no module 'no_such_module'"),
         ("some_nets:make", "some_nets has no function 'make'"),
+        ("some_nets.py:make", "some_nets.py has no function 'make'"),
+        ("some_net.py:with_tensor", "some_net.py; did you mean some_nets.py?"),
         ("some_nets:nothing", "some_nets:nothing must return a torch.nn.Module, or one and its inputs, not int"),
         ("some_nets:strange", "some_nets:strange returned a model without inputs, and none can be guessed"),
         ("some_nets:alone", "lazy modules"),

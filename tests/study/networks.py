@@ -17,12 +17,15 @@ CVT = {"widths": [8, 16, 24], "depths": [1, 2, 3], "heads": [1, 2, 3]}
 BERT = {"layers": 2, "width": 16, "heads": 2, "mlp_width": 32, "positions": 24}
 SMALL = {
     "bert-large": {**BERT, "pretrained": False},
+    "cnn1d": {"width": 8},
     "cvt13": CVT,
     "cvt13-pretrained": {**CVT, "pretrained": False},
     "densenet121": {"blocks": [1, 1, 1, 1], "growth": 4},
     "gru": {"width": 8},
     "lenet": {},
+    "linear": {},
     "lstm": {"embedding": 6, "width": 8, "hidden": 8},
+    "mlp": {"width": 8},
     "resnet18": {"widths": [4, 8], "blocks": 1},
     "septr": {"bins": 16, "frames": 24, "width": 12, "depth": 2, "heads": 2, "head_width": 4, "mlp_width": 16},
     "small-cnn": {"widths": [4, 4]},
@@ -30,7 +33,8 @@ SMALL = {
     "wide-resnet50": {"blocks": [1, 1, 1, 1], "base_width": 2},
     "wrn52-2": {"depth": 10, "widening": 1},
 }
-SHAPES = {"densenet121": (1, 32, 40), "septr": (1, 16, 24)}
+SIGNAL = (1, 40)
+SHAPES = {"cnn1d": SIGNAL, "densenet121": (1, 32, 40), "linear": SIGNAL, "mlp": SIGNAL, "septr": (1, 16, 24)}
 
 
 def needed(name: str) -> None:

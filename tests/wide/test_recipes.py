@@ -10,7 +10,7 @@ from networks import needed
 from small_recipes import small_official_run, small_run, train_to_the_end, write_samples
 
 from lerac.study.data import DATASETS
-from lerac.study.recipes.recipe import recipe_names, recipe_sources
+from lerac.study.recipes.recipe import load_recipe, recipe_names, recipe_sources
 
 pytestmark = pytest.mark.wide
 NAMES = recipe_names()
@@ -22,7 +22,7 @@ def samples(tmp_path_factory):
     for module in ("datasets", "soundfile", "librosa", "soxr"):
         pytest.importorskip(module)
     root = tmp_path_factory.mktemp("data")
-    write_samples(root, *sorted({name.split("/")[1] for name in NAMES} - {"digits"}))
+    write_samples(root, *sorted({name.split("/")[1] for name in NAMES} - {"digits", "mnist1d"}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LERAC_DATA", str(root))
         patch.setenv("LERAC_WEIGHTS", str(root / "weights"))
@@ -33,6 +33,10 @@ def samples(tmp_path_factory):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_trains(name, regime):
     needed(name.split("/")[0])
+    if regime == "cbs" and load_recipe(name).cbs is None:
+        pytest.skip("has nothing that could be smoothed")
+    if regime == "lerac" and name == "linear/mnist1d":
+        pytest.skip("has a single layer")
     more = ("cbs.sigma=1.0", "cbs.decay=0.9") if name == "lenet/digits" else ()  # has no [cbs] of its own
     training = train_to_the_end(small_run(name, regime, *more))
     if DATASETS[name.split("/")[1]].task == "regression":

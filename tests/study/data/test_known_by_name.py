@@ -11,7 +11,8 @@ from lerac.study.data.pictures import imagenet200
 from lerac.study.data.settings import DataSettings
 from lerac.study.errors import StudyError
 
-HEAVY = ("torch", "numpy", "PIL", "scipy", "sklearn", "torchvision", "timm", "transformers", "datasets", "soundfile")
+HEAVY = ("torch", "numpy", "PIL", "scipy", "sklearn", "torchvision", "timm", "transformers", "datasets", "soundfile",
+         "mnist1d")  # fmt: skip
 SMALL = {"train": 20, "validation": 10, "test": 9}
 VALUES = {"sample": True, "size": 32, "crop": "random", "tokens": "words", "max_length": 9, "min_count": 1, "fold": 1,
           "rate": 8000, "hop": 512, "columns": 9, "augment": {}}  # fmt: skip

@@ -10,7 +10,12 @@ from lerac.layers import Layer, group_layers, registration_layers
 from lerac.study.models import MODELS
 
 # Number of depths, and a digest of the depth of every parameter, before and after grouping.
+SIGNALS = (("bidirectional", True), ("columns", 1), ("layers", 1), ("steps", 40), ("width", 6))
 SMALL = {
+    ("cnn1d", ()): (4, "c4522b145ccfb65f"),
+    ("gru", SIGNALS): (4, "6cde99758e285491"),
+    ("linear", ()): (1, "f99d571cea166303"),
+    ("mlp", ()): (3, "b2d9b737db9a2f94"),
     ("gru", ()): (6, "62d4258e6fea2ca7"),
     ("gru", (("layers", 1),)): (4, "6873f289180f8407"),
     ("gru", (("layers", 3), ("width", 32))): (8, "18ea919397a0659f"),

@@ -138,6 +138,7 @@ def test_cvt13_has_the_activation_that_is_asked_for():
 # Parameters next to the input and to the output, and the pattern of what numbers blocks from input to output.
 ORDER = {
     "bert-large": ("bert.embeddings.word_embeddings.weight", "classifier.weight", r"encoder\.layer\.(\d+)"),
+    "cnn1d": ("conv1.weight", "fc.weight", r"conv(\d)"),
     "cvt13": (
         "cvt.encoder.stages.0.embedding.convolution_embeddings.projection.weight",
         "classifier.weight",
@@ -147,6 +148,7 @@ ORDER = {
     "gru": ("gru.weight_ih_l0", "fc.weight", r"_l(\d)"),
     "lenet": ("conv1.weight", "fc3.weight", r"fc(\d)"),
     "lstm": ("embedding.weight", "fc2.weight", r"_l(\d)"),
+    "mlp": ("fc1.weight", "fc3.weight", r"fc(\d)"),
     "resnet18": ("conv1.weight", "fc.weight", r"layer(\d+)\.(\d+)"),
     "septr": ("patches.weight", "head.weight", r"blocks\.(\d+)"),
     "small-cnn": ("conv1.weight", "fc.weight", r"layer(\d+)\.(\d+)"),
@@ -158,7 +160,7 @@ ORDER = {
 ORDER["cvt13-pretrained"] = ORDER["cvt13"]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "linear"])  # which has one layer
 def test_layers_by_name_are_in_the_order_of_the_blocks(name):
     needed(name)
     stem, head, pattern = ORDER[name]
@@ -202,6 +204,18 @@ def test_every_entry_is_there_and_every_option_is_read(name):
     assert network.published is None or callable(network._of(network.published))
 
 
+@pytest.mark.parametrize("name", [name for name, network in MODELS.items() if network.sizes])
+def test_an_example_has_the_sizes_that_the_options_say_whatever_these_are_called(name):
+    network = MODELS[name]
+    for option, positions in network.sizes.items():
+        expected = [56 if position in positions else side for position, side in enumerate(network.example)]
+        assert network.example_batch(3, **{option: 56}).shape == (3, *expected)
+        assert network.example_batch(**{option: None}).shape == (2, *network.example)
+    batch = network.example_batch(**dict.fromkeys(network.sizes, 56))
+    assert len(batch) == 2
+    lerac.measure_depths(network.skeleton(**dict.fromkeys(network.sizes, 56)), batch)
+
+
 @pytest.mark.wide
 @pytest.mark.parametrize("name", MODELS)
 def test_a_skeleton_that_comes_first_leaves_nothing_on_the_meta_device(name):
@@ -232,6 +246,8 @@ def test_two_networks_of_one_seed_are_the_same(name):
     [
         ("gru", {"depth": 2}, "unknown network option 'depth'; allowed: columns, width, layers"),
         ("cvt13", {"pretrained": True}, "unknown network option 'pretrained'; allowed: widths, depths, heads"),
+        ("cnn1d", {"length": 2}, "cnn1d: length must be 3 or more, got 2"),
+        ("mlp", {"dropout": 1.0}, "network option dropout: input should be less than 1, got 1.0"),
         ("septr", {"first": "space"}, "network option first: input should be 'time' or 'frequency', got 'space'"),
         ("lstm", {"width": True}, "network option width: input should be a valid integer, got True"),
         ("lstm", {"width": 2.0}, "network option width: input should be a valid integer, got 2.0"),
@@ -256,6 +272,10 @@ def test_bad_options_are_refused(name, options, says):
     ("name", "shape", "says"),
     [
         ("gru", (2, 1, 8, 9), "gru reads rows of 8 columns, got images (2, 1, 8, 9)"),
+        *(
+            (name, (2, 1, 39), f"{name} reads signals of 40 samples, got signals (2, 1, 39): set network.length")
+            for name in ("cnn1d", "linear", "mlp")
+        ),
         ("septr", (2, 1, 16, 32), "built for 16 mel bins and 24 frames, got spectrograms (2, 1, 16, 32)"),
     ],
 )

@@ -96,8 +96,10 @@ def test_a_plateau_is_held_and_not_exact(capsys):
     assert last["lrs"] == pytest.approx([0.1 * 1e-7 ** (1 - t / 20) for t in range(21)], rel=1e-12)
 
 
-# One for each network; the values of all recipes have their tests.
-@pytest.mark.parametrize("name", {name.partition("/")[0]: name for name in recipe_names()}.values())
+# One for each network, but for the linear one, which has one layer; the values of all recipes have their tests.
+@pytest.mark.parametrize(
+    "name", {name.partition("/")[0]: name for name in recipe_names() if name != "linear/mnist1d"}.values()
+)
 def test_equation_8_for_every_recipe(name):
     needed(name.partition("/")[0])
     recipe = load_recipe(name)

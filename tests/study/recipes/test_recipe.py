@@ -5,7 +5,7 @@ from lerac.study.models import MODELS
 from lerac.study.plan.request import parse_seeds
 from lerac.study.recipes.recipe import Recipe, load_recipe, recipe_names, recipe_sources, recipe_text
 
-OUR_OWN = ("/digits", "/fashion-mnist")  # data that the paper does not have
+OUR_OWN = ("/digits", "/fashion-mnist", "/mnist1d")  # data that the paper does not have
 
 
 @pytest.mark.parametrize(("name", "source"), [(n, s) for n in recipe_names() for s in recipe_sources(n)])

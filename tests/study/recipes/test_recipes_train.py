@@ -42,7 +42,7 @@ from lerac.study.training.training import EpochOrder, Training, build
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return write_samples(tmp_path_factory.mktemp("data"), "cifar10", "rte", "utkface")
+    return write_samples(tmp_path_factory.mktemp("data"), "cifar10", "fashion-mnist", "rte", "utkface")
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,8 @@ def places(monkeypatch, root):
 
 
 @pytest.mark.parametrize("regime", ["conventional", "cbs", "lerac"])
-@pytest.mark.parametrize("name", ["resnet18/cifar10", "lstm/rte", "bert-large/rte", "resnet18/utkface", "gru/digits"])
+@pytest.mark.parametrize("name", ["resnet18/cifar10", "lstm/rte", "bert-large/rte", "resnet18/utkface", "gru/digits",
+                                  "cnn1d/mnist1d", "gru/mnist1d", "lenet/fashion-mnist"])  # fmt: skip
 def test_a_recipe_trains(name, regime):
     train_to_the_end(small_run(name, regime))
 
@@ -336,6 +337,14 @@ def test_training_examples_are_counted_where_nobody_says_how_many(root, monkeypa
     [
         ("lstm/rte", "dataset=cifar10", "lstm reads text, but cifar10 has pictures"),
         ("digits", "dataset=rte", "small-cnn reads images, but rte has text"),
+        ("digits", "dataset=mnist1d", "small-cnn reads images, but mnist1d has signals"),
+        ("cnn1d/mnist1d", "dataset=digits", "cnn1d reads signals, but digits has pictures"),
+        ("lstm/rte", "dataset=mnist1d", "lstm reads text, but mnist1d has signals"),
+        (
+            "mlp/mnist1d",
+            "data.sample=true",
+            "mnist1d takes no sample; allowed in [data]: train, validation, test, label",
+        ),
         ("resnet18/cifar10", "dataset=voc", "voc has boxes for labels, but resnet18 detects no objects"),
         ("resnet18/cifar10", "data.tokens=bert", "cifar10 takes no tokens; allowed in [data]: train, validation, test"),
         ("lstm/rte", "data.tokens=letters", "data.tokens: input should be 'bert' or 'words', got 'letters'"),

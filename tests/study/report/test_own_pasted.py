@@ -19,6 +19,7 @@ from lerac.study.own.command.request import parse_arms, request_command
 from lerac.study.own.functions import find_function
 from lerac.study.own.request import Judged, request_functions
 from lerac.study.report.commands import Where, commands_of
+from lerac.study.report.own_commands import written
 from lerac.study.runs.folder import read_study, write_study
 from lerac.study.runs.outcomes import collect
 from lerac.study.statistics import analyse
@@ -149,6 +150,17 @@ def test_a_command_is_asked_for_again_from_anywhere(common, regimes, word, arms,
         if baseline != "conventional":
             assert shlex.split(command)[shlex.split(command).index("--baseline") + 1] == baseline
         again(study, command, where.out.absolute(), elsewhere, patch)
+
+
+@given(st.lists(TEXT))
+@settings(max_examples=100, deadline=None)
+def test_words_are_read_as_they_were_written(words):
+    assert shlex.split(written(words)) == words
+
+
+def test_placeholders_stand_as_they_were_typed():
+    words = "python train.py --seed {seed} --out={folder}/a \"two words\" ''"
+    assert written(shlex.split(words)) == words.replace("''", '""')
 
 
 def commands_on(page: Path) -> list[str]:

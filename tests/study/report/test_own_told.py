@@ -153,7 +153,6 @@ def test_settings_name_code_and_metric(told, page):
     for words in (
         f"mine:train, the function train of {home / 'mine.py'}",
         "Metric accuracy: more is better",
-        "As far as they have ended, their initial weights, first batches and numbers of optimizer steps were compared",
         f"Code: {home / 'mine.py'}, SHA-256 {'ab' * 5}…; files that it imports are not hashed",
         f"SHA-256 {sha} 3 runs by it",
         f"folder {home} where it is trained",
@@ -165,6 +164,19 @@ def test_settings_name_code_and_metric(told, page):
         "settings.lr 0.4 --set",
     ):
         assert words.replace(". ", ".") in spaced(page), words
+
+
+def test_pairing_that_was_checked_is_said(page):
+    assert "one by one. As far as they have ended, their initial weights, first batches and numbers of" in page.words
+
+
+@pytest.mark.parametrize("name", ["goal", "metric", "function", "lr"])
+@pytest.mark.parametrize("change", [{"goal": "min"}, {"function": "other"}, {"values": {}}])
+def test_whatever_a_setting_is_called_a_change_is_seen(told, name, change):
+    own = told[1].recipes[0].model_copy(update={"values": {name: "x"}})
+    with pytest.raises(StudyError, match="it has mine:train with "):
+        own.joined(own.model_copy(update=change))
+    assert own.joined(own) == own
 
 
 def spaced(page):

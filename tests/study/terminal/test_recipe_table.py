@@ -54,7 +54,7 @@ TABLES = (
     (("cremad", "esc50"), SOUND),
 )
 
-OUR_OWN = ("digits", "fashion-mnist")  # data that the paper does not have
+OUR_OWN = ("digits", "fashion-mnist", "mnist1d")  # data that the paper does not have
 
 
 def transcript():

@@ -200,7 +200,7 @@ def test_published_weights_come_from_a_local_file(nets):
             "hidden = 3",
             "network option 'hidden' is unknown to hf:ResNetConfig; did you mean hidden_",
         ),
-        ("small-cn", "", "or FILE.py:function, got 'small-cn'; did you mean small-cnn?"),
+        ("small-cn", "", "or FILE.py:function, got 'small-cn'; did you mean small-cnn,"),
     ],
 )
 def test_errors_name_file_key_and_what_there_is(model, options, says, nets):
@@ -211,6 +211,62 @@ def test_errors_name_file_key_and_what_there_is(model, options, says, nets):
     assert "\n" not in str(refused.value)
     if "keyword" not in says and "has no function" not in says:
         assert str(refused.value).startswith(f"recipe {file}: ")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ":",
+        "::",
+        "a:",
+        ":b",
+        "timm:",
+        "hf:",
+        "torchvision::",
+        "..:b",
+        ".a:b",
+        "a..b:c",
+        "a b:c",
+        "nets.py:a:b",
+        "/:b",
+        "nets.py:__builtins__",
+        "nets.py:1",
+        "beside.py:hidden",
+        ".py:b",
+        "nets:tiny:",
+        "hf:.",
+        "hf:beside.py",
+        "x/y.py:z",
+        "timm:hf-hub:a/b",
+        "lerac.study.nothing:x",
+        "hf:../..",
+        "nets.py:ä",
+        "TIMM:resnet18",
+        "hf:PretrainedConfig",
+    ],
+)
+def test_a_strange_name_is_refused_by_name(model, nets):
+    with pytest.raises(StudyError) as refused:
+        build(run_of(recipe_of(nets, model), "conventional"))
+    assert str(refused.value).startswith(f"recipe {nets}/recipe.toml: ") or model in str(refused.value)
+
+
+def test_a_recipe_of_source_user_may_name_one_of_ours(nets):
+    file = recipe_of(nets, "lenet")
+    recipe = load_recipe(file, source="user")
+    assert (recipe.name, recipe.where, recipe.code, recipe.lerac.ratio) == ("flowers", None, None, 1e-6)
+    text = Path(file).read_text()
+    Path(file).write_text(text.replace('name = "flowers"\n', ""))
+    assert load_recipe(file).name == "lenet/digits"
+    Path(file).write_text(text.replace('"user"', '"ours"'))
+    with pytest.raises(StudyError, match=r"warmup is missing"):
+        load_recipe(file)
+    for name, says in (("..", "name must be a word"), ("", "name must be a word"), ("x" * 101, "at most 100 signs")):
+        Path(file).write_text(text.replace("flowers", name))
+        with pytest.raises(StudyError, match=says):
+            load_recipe(file)
+    with pytest.raises(StudyError, match="unknown key 'where'"):
+        load_recipe("digits", ["where=/tmp"])
 
 
 @pytest.mark.parametrize(
@@ -281,4 +337,5 @@ def test_a_study_is_trained_from_the_command_line_and_told_without_the_network(n
     assert command([*gone, "--out", "study"]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"lerac: recipe {tmp_path}/gone/recipe.toml: nets.py:tiny is called by keyword")
     assert "is called by keyword with channels, classes (sizes, and the options of [network]), and takes" in err

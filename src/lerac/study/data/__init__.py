@@ -28,9 +28,10 @@ class DataSet:
         keys: of a recipe's section [data], beside those that all data sets take.
         sampler: `module:function` that writes a tiny generated data set; None for data without files.
         task: what its labels are.
-        inputs: what its inputs are; `pictures` are images and spectrograms.
+        inputs: what its inputs are; `pictures` are images and spectrograms, `signals` have one dimension.
         augment: what a recipe's section [data.augment] can set; None where it has none.
-        channels: of its pictures; 0 of texts.
+        channels: of its pictures or signals; 0 of texts.
+        parts: whether its authors say which examples are to be tested on.
         debian: folder of the package of Debian that has its files, if there is one.
     """
 
@@ -40,14 +41,15 @@ class DataSet:
     keys: tuple[str, ...] = ()
     sampler: str | None = None
     task: Task = "classification"
-    inputs: Literal["pictures", "text"] = "pictures"
+    inputs: Literal["pictures", "signals", "text"] = "pictures"
     augment: type[SoundAugment] | type[BoxAugment] | None = None
     channels: int = 3
+    parts: bool = True
     debian: str | None = None
 
     @property
     def has_files(self) -> bool:
-        """Whether it is read from a data root; if not, it comes with its package and has no parts of its own."""
+        """Whether it is read from a data root; if not, it comes with its package."""
         return self.sampler is not None
 
     @property
@@ -70,7 +72,7 @@ class DataSet:
             if key not in self.settings:
                 allowed = ", ".join(self.settings)
                 raise StudyError(f"data: {name} takes no {key}; allowed in [data]: {allowed}")
-        if not self.has_files and (data.train is None or data.validation == "test"):
+        if not self.parts and (data.train is None or data.validation == "test"):
             raise StudyError(f"data: {name} has no parts of its own: train and validation must be numbers")
         if self.augment is not None and data.augment is not None:
             self.augment.of(data.augment)
@@ -133,7 +135,8 @@ def _text(name: str, examples: int) -> DataSet:
 
 
 DATASETS: dict[str, DataSet] = {
-    "digits": DataSet("digits", 1797, 10, ("size",), channels=1),
+    "digits": DataSet("digits", 1797, 10, ("size",), channels=1, parts=False),
+    "mnist1d": DataSet("mnist1d", 5000, 10, inputs="signals", channels=1),
     "fashion-mnist": DataSet(
         "pictures.fashion_mnist",
         70_000,

@@ -3,10 +3,13 @@
 from lerac.study.models.network import Network
 from lerac.study.models.options import (
     BertOptions,
+    CNN1DOptions,
     CvTOptions,
     DenseNetOptions,
     GRUOptions,
+    LinearOptions,
     LSTMOptions,
+    MLPOptions,
     Options,
     PretrainedCvTOptions,
     ResNetOptions,
@@ -21,21 +24,26 @@ from lerac.study.models.options import (
 __all__ = ["MODELS"]
 
 _DIGITS, _SMALL, _LARGER, _LARGE = (1, 8, 8), (3, 32, 32), (3, 64, 64), (3, 224, 224)
-_SOUND = (1, 128, 128)
+_SOUND, _SIGNAL = (1, 128, 128), (1, 40)
 _TEXT = (30522, 100)  # vocabulary and length of BERT's inputs in the authors' code
 
 MODELS: dict[str, Network] = {
     "bert-large": Network(
         "from_transformers:bert_large", BertOptions, "text", _TEXT, published="weights:load_bert_large"
     ),
+    "cnn1d": Network("plain:CNN1D", CNN1DOptions, "signals", _SIGNAL, sizes={"length": (1,)}),
     "cvt13": Network("from_transformers:cvt13", CvTOptions, "images", _LARGER),
     "cvt13-pretrained": Network(
         "from_transformers:cvt13", PretrainedCvTOptions, "images", _LARGER, published="weights:load_cvt13"
     ),
     "densenet121": Network("from_timm:densenet121", DenseNetOptions, "spectrograms", _SOUND),
-    "gru": Network("recurrent:GRU", GRUOptions, "images", _DIGITS, sizes={"columns": (2,)}),
-    "lenet": Network("lenet:LeNet", Options, "images", _SMALL),
+    "gru": Network(
+        "recurrent:GRU", GRUOptions, "images", _DIGITS, also=("signals",), sizes={"columns": (2,), "steps": (1,)}
+    ),
+    "lenet": Network("plain:LeNet", Options, "images", _SMALL),
+    "linear": Network("plain:Linear", LinearOptions, "signals", _SIGNAL, sizes={"length": (1,)}),
     "lstm": Network("recurrent:LSTM", LSTMOptions, "text", _TEXT, traced_by_values=True),
+    "mlp": Network("plain:MLP", MLPOptions, "signals", _SIGNAL, sizes={"length": (1,)}),
     "resnet18": Network("residual:ResNet", ResNetOptions, "images", _SMALL),
     "septr": Network("septr:SepTr", SepTrOptions, "spectrograms", _SOUND, sizes={"bins": (1,), "frames": (2,)}),
     "small-cnn": Network("residual:small_cnn", SmallCNNOptions, "images", _DIGITS),

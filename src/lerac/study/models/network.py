@@ -26,6 +26,8 @@ __all__ = ["LIBRARIES", "THEIRS", "Network", "find_function", "home_of", "librar
 THEIRS = "timm:NAME, torchvision:NAME, hf:CONFIG, module:function or FILE.py:function"
 LIBRARIES = ("timm", "torchvision", "hf")
 
+Kind = Literal["images", "spectrograms", "signals", "text"]
+
 
 @dataclass(frozen=True)
 class Network:
@@ -36,6 +38,7 @@ class Network:
 
     - `images`: float (batch, channels, height, width).
     - `spectrograms`: float (batch, channels, mel bins, frames).
+    - `signals`: float (batch, channels, samples).
     - `text`: a dict of `input_ids`, `attention_mask` and `token_type_ids`, each int64 (batch, length).
 
     Args:
@@ -43,7 +46,9 @@ class Network:
             of the vocabulary), the number of classes, and the options as one object.
         takes: what a recipe's section [network] can set.
         inputs: kind of batch.
-        example: shape of one usual example without the batch, (channels, height, width); for text (vocabulary, length).
+        also: other kinds that it takes with other options.
+        example: shape of one usual example without the batch, (channels, height, width), of signals
+            (channels, samples), of text (vocabulary, length).
         outputs: `logits`, or `detections` for a network that brings its own loss.
         published: `module:function` that fills the built network with published weights from a folder, where the
             options have `pretrained` and it is true.
@@ -53,8 +58,9 @@ class Network:
 
     home: str
     takes: type[Options]
-    inputs: Literal["images", "spectrograms", "text"]
+    inputs: Kind
     example: tuple[int, ...]
+    also: tuple[Kind, ...] = ()
     outputs: Literal["logits", "detections"] = "logits"
     published: str | None = None
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -100,7 +106,7 @@ class Network:
         """What a recipe can set, with its default."""
         return {name: known.default for name, known in self.takes.model_fields.items()}
 
-    def skeleton(self, classes: int = 10, channels: int | None = None, **options: Any) -> "nn.Module":
+    def skeleton(self, classes: int = 10, channels: int | None = None, /, **options: Any) -> "nn.Module":
         """Build the network without published weights, on the meta device unless `traced_by_values`.
 
         Args:
@@ -119,7 +125,7 @@ class Network:
         with torch.device("meta"):
             return self._build(channels, classes, taken).to("meta")
 
-    def example_batch(self, size: int = 2, **options: Any) -> "Tensor | dict[str, Tensor]":
+    def example_batch(self, count: int = 2, /, **options: Any) -> "Tensor | dict[str, Tensor]":
         """Give a batch of zeros that the network with these options takes; of text, none of its tokens is padding."""
         import torch
 
@@ -127,9 +133,9 @@ class Network:
             shape = list(self.example)
             for name, positions in self.sizes.items():
                 for position in positions:
-                    shape[position] = options.get(name, shape[position])
-            return torch.zeros(size, *shape)
-        ids = torch.zeros(size, self.example[1], dtype=torch.int64)
+                    shape[position] = options.get(name) or shape[position]
+            return torch.zeros(count, *shape)
+        ids = torch.zeros(count, self.example[1], dtype=torch.int64)
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
 
     def _build(self, channels: int, classes: int, options: Options) -> "nn.Module":
@@ -188,7 +194,7 @@ def home_of(module: str, file: Path) -> Path | None:
             there = [str(one.name) for one in file.parent.glob("*.py")] if file.parent.is_dir() else []
             raise StudyError(f"there is no file {file.absolute()}{near(file.name, there)}")
         return file
-    if not re.fullmatch(r"[\w.]+", module):
+    if not re.fullmatch(r"\w+(\.\w+)*", module):
         raise StudyError(f"{module!r} is no module: expected {THEIRS}")
     with _on_path(str(file.parent)):
         meant, loaded = PathFinder.find_spec(top := module.partition(".")[0]), sys.modules.get(top)
@@ -196,7 +202,7 @@ def home_of(module: str, file: Path) -> Path | None:
             raise StudyError(f"{top} is loaded from {other} already, and {meant.origin} is meant: use FILE.py:function")
         try:
             spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError):
+        except Exception:  # whatever the packages around it raise when they are loaded
             spec = None
     if spec is None:
         raise StudyError(f"there is no module {module!r} here: expected {THEIRS}")

@@ -7,10 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
     "BertOptions",
+    "CNN1DOptions",
     "CvTOptions",
     "DenseNetOptions",
     "GRUOptions",
     "LSTMOptions",
+    "LinearOptions",
+    "MLPOptions",
     "Options",
     "PretrainedCvTOptions",
     "ResNetOptions",
@@ -162,17 +165,58 @@ class BertOptions(Options):
 
 
 class GRUOptions(Options):
-    """Of the recurrent network for digits.
+    """Of the recurrent network for digits, and for signals.
 
     Args:
-        columns: width of the images.
+        columns: width of the images; 1 for signals.
         width: of the state.
         layers: of the GRU.
+        bidirectional: whether another one reads from the end to the beginning.
+        steps: rows of the images, or samples of the signals, if the states after all of them are classified together;
+            None: the last state is, whatever came before.
     """
 
     columns: Count = 8
     width: Count = 64
     layers: Count = 2
+    bidirectional: bool = False
+    steps: Count | None = None
+
+
+class LinearOptions(Options):
+    """Of logistic regression.
+
+    Args:
+        length: of the signals.
+    """
+
+    length: Count = 40
+
+
+class MLPOptions(LinearOptions):
+    """Of the network without convolutions for signals.
+
+    Args:
+        length: of the signals.
+        width: of both hidden layers.
+        dropout: probability in [0, 1) after each of them.
+    """
+
+    width: Count = 100
+    dropout: Share = 0.0
+
+
+class CNN1DOptions(LinearOptions):
+    """Of the convolutional network for signals.
+
+    Args:
+        length: of the signals.
+        width: channels of each convolution.
+        dropout: probability in [0, 1) before the last layer.
+    """
+
+    width: Count = 25
+    dropout: Share = 0.0
 
 
 class LSTMOptions(Options):

@@ -165,8 +165,11 @@ class Theirs:
     def _config(self, options: Mapping[str, Any]) -> Any:
         transformers = library("transformers", self.name, "lerac[experiments]")
         rest = parts_of(self.name)[2]
-        if self.path(rest).exists():
-            config = transformers.AutoConfig.from_pretrained(self.path(rest), local_files_only=True)
+        if (path := self.path(rest)).exists():
+            try:
+                config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+            except Exception as error:  # whatever is wrong with it
+                raise StudyError(f"{path.absolute()} is no configuration of transformers: {error}") from None
         else:
             known = [name for name in dir(transformers) if name.endswith("Config")]
             kind = getattr(transformers, rest, None) if rest in known else None
@@ -179,7 +182,10 @@ class Theirs:
         for key, value in options.items():
             if not hasattr(config, key):
                 raise StudyError(f"network option {key!r} is unknown to {self.name}{near(key, vars(config))}")
-            setattr(config, key, value)
+            try:
+                setattr(config, key, value)
+            except Exception as error:  # it may check its values
+                raise StudyError(f"network option {key!r} of {self.name} cannot be {value!r}: {error}") from None
         return config
 
     def _transformer(self, rest: str, sizes: Mapping[str, int], options: dict[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from lerac.study.recipes.regimes import parse_regime
 __all__ = ["UNNAMED", "FunctionExperiment", "OwnExperiment", "OwnRun"]
 
 UNNAMED = "value"  # what one number is called that nobody has given a name
+OURS = ("goal", "metric", "function", "arms")  # names in `settings` that are no settings of the training
 
 
 class OwnExperiment(Section):
@@ -77,7 +78,8 @@ class OwnExperiment(Section):
 
     def settings(self) -> dict[str, Any]:
         """Give what makes it another experiment, as plain types."""
-        return {"goal": self.goal, **({"metric": self.measure} if self.measure else {}), **self.values}
+        values = {f"settings.{key}" if key in OURS else key: value for key, value in self.values.items()}
+        return {"goal": self.goal, **({"metric": self.measure} if self.measure else {}), **values}
 
     def joined(self, new: Self) -> Self:
         """Give one for this one and the same as it is asked for later, whose source may have changed.

@@ -105,7 +105,10 @@ def require_data(study: Study) -> None:
         if isinstance(one, Recipe) and (data := DATASETS[one.dataset]).has_files:
             data_root(None, data.debian)
         if isinstance(one, Recipe) and is_theirs(one.model):
-            skeleton(one.settings(), one.where or "")
+            try:
+                skeleton(one.settings(), one.where or "")
+            except StudyError as error:
+                raise StudyError(f"recipe {study.files.get(one.name, one.name)}: {error}") from None
 
 
 def set_places(data: Path | None, weights: Path | None) -> None:

@@ -16,7 +16,8 @@ from lerac.study.plan import command as _command  # noqa: F401 - a kind of exper
 from lerac.study.plan.curriculum import resolve, smooth
 from lerac.study.plan.experiment import KINDS, Experiment, PlannedRun, difference, joined, plan_run, run_folder
 from lerac.study.plan.precision import MIXED
-from lerac.study.recipes.recipe import Recipe, slug_of
+from lerac.study.recipes.naming import slug_of
+from lerac.study.recipes.recipe import Recipe
 from lerac.study.recipes.regimes import parse_regime
 
 __all__ = ["Run", "Study"]

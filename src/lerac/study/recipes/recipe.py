@@ -8,7 +8,6 @@ A file has the settings of one source, named by `source`, or of several, each in
 
 import json
 import math
-import re
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from lerac.study.errors import StudyError, near, shown
 from lerac.study.metrics import Metric
 from lerac.study.models import MODELS
 from lerac.study.models.network import THEIRS
-from lerac.study.models.theirs import Theirs, called, is_theirs
+from lerac.study.models.theirs import Theirs, is_theirs
 from lerac.study.recipes.files import (
     ALIASES,
     SOURCES,
@@ -35,9 +34,11 @@ from lerac.study.recipes.files import (
     recipe_sources,
     recipe_text,
 )
+from lerac.study.recipes.naming import check_name, slug_of, usual_name
 from lerac.study.recipes.official import official_ramp
 from lerac.study.recipes.regimes import parse_regime
 from lerac.study.recipes.sections import (
+    DEFAULTS,
     CBSSettings,
     LeRaCSettings,
     OptimizerSettings,
@@ -46,20 +47,21 @@ from lerac.study.recipes.sections import (
     WarmupSettings,
 )
 
-__all__ = ["ALIASES", "Recipe", "Source", "load_recipe", "recipe_names", "recipe_sources", "recipe_text", "slug_of"]
+__all__ = ["ALIASES", "Recipe", "Source", "load_recipe", "recipe_names", "recipe_sources", "recipe_text"]
 
-LONGEST_NAME = 100
 DEEPEST = 16  # levels of sections and lists; recipes have four
+KINDS = {"pictures": {"images", "spectrograms"}, "signals": {"signals"}, "text": {"text"}}  # of data → of batches
 NOTED = ("where", "code")  # of somebody's own network, by us
-DEFAULTS: dict[str, dict[str, float]] = {
-    "warmup": {"k": 5.0},
-    "lerac": {"k": 5.0, "ratio": 1e-6},
-    "cbs": {"sigma": 1.0, "decay": 0.9, "every": 2.0},
-}
-"""What a recipe of source `user` may leave out, as `lerac.attach` has it."""
-NOTES = ("cell", "published", "unknown", "parameters", "ranges", "surprises")
+NOTES = ("cell", "published", "unknown", "reported", "parameters", "ranges", "surprises")
 InPaper = Literal["known", "unknown", "none"]
 Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class Reported(Section):
+    """A number to reach: `score` in the unit that is shown, and `source`: who reports it, and of what."""
+
+    score: float
+    source: str
 
 
 class Recipe(Section):
@@ -78,6 +80,7 @@ class Recipe(Section):
         published: regime → [mean, standard deviation] of the metric that the paper reports, in the unit it is shown in:
             accuracies and mAP in %.
         unknown: what we do not know of the paper's experiment, in words.
+        reported: what others than the paper report of such a network on this data.
         parameters: number of the network's weights; None where it depends on the data, or is not said.
         ranges: dotted key → [low, high], where the paper gives a range; the value chosen lies in it.
         surprises: what these settings do that nobody would expect, in words.
@@ -104,6 +107,7 @@ class Recipe(Section):
     cell: InPaper | None = None
     published: dict[str, Pair] = Field(default_factory=dict)
     unknown: list[str] = Field(default_factory=list)
+    reported: Reported | None = None
     parameters: Annotated[int, Field(ge=1)] | None = None
     ranges: dict[str, Pair] = Field(default_factory=dict)
     surprises: list[str] = Field(default_factory=list)
@@ -152,7 +156,7 @@ class Recipe(Section):
     def _as_before(self, handler: Any) -> dict[str, Any]:
         """Leave out what most recipes have not, so that their studies are written as ever."""
         values: dict[str, Any] = handler(self)
-        if values.get("name") == _usual_name(values):
+        if values.get("name") == usual_name(values):
             del values["name"]
         rare = ("weights", *NOTED)
         return {key: value for key, value in values.items() if key not in rare or value is not None}
@@ -162,14 +166,13 @@ class Recipe(Section):
     def _what_may_be_left_out(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        usual = _usual_name(values)
+        usual = usual_name(values)
         filled = {**values} if usual is None else {"name": usual, **values}
         return {**DEFAULTS, **filled} if values.get("source") == "user" else filled
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
-        if not re.search(r"\w", self.name) or self.name.startswith((".", "-")) or len(self.name) > LONGEST_NAME:
-            raise ValueError(f"name must be a word of at most {LONGEST_NAME} signs, got {shown(self.name)}")
+        check_name(self.name)
         if self.model not in MODELS and not is_theirs(self.model):
             also = near(self.model, MODELS) if self.source == "user" else ""
             raise ValueError(f"model must be one of {', '.join(MODELS)}, {THEIRS}, got {self.model!r}{also}")
@@ -201,7 +204,7 @@ class Recipe(Section):
             raise ValueError(f"{self.model} detects objects, but {self.dataset} has no boxes")
         if network.outputs != "detections" and data.task == "detection":
             raise ValueError(f"{self.dataset} has boxes for labels, but {self.model} detects no objects")
-        if (network.inputs == "text") != (data.inputs == "text"):
+        if KINDS[data.inputs].isdisjoint((network.inputs, *network.also)):
             raise ValueError(f"{self.model} reads {network.inputs}, but {self.dataset} has {data.inputs}")
         return self
 
@@ -225,7 +228,7 @@ class Recipe(Section):
         if sum(sizes) > there.examples:
             asked = "data: train {} + validation {} + test {}".format(*sizes)
             raise ValueError(f"{asked} = {sum(sizes)} examples asked for, but {self.dataset} has {there.examples}")
-        if not there.has_files and min(sizes) < there.classes:  # its parts are cut by class
+        if not there.parts and min(sizes) < there.classes:  # its parts are cut by class
             raise ValueError(f"data: every split needs at least {there.classes} examples, one per class")
         return self
 
@@ -337,19 +340,6 @@ def load_recipe(name: str, overrides: Sequence[str] = (), source: Source | None 
         raise StudyError(f"recipe {name}: {_one_line(error)}") from None
     except StudyError as error:
         raise StudyError(f"recipe {name}: {error}") from None
-
-
-def slug_of(name: str) -> str:
-    """Give the name of a recipe as a file name."""
-    return re.sub(r"[^\w.+-]+", "-", name.replace("/", "__"))
-
-
-def _usual_name(values: Mapping[str, Any]) -> str | None:
-    """Give MODEL/DATASET, as the command line takes it; None where they are no names."""
-    model, dataset = values.get("model"), values.get("dataset")
-    if not isinstance(model, str) or not isinstance(dataset, str):
-        return None
-    return f"{called(model) if is_theirs(model) else model}/{dataset}"
 
 
 def _deep(value: Any, levels: int) -> bool:

@@ -10,6 +10,7 @@ from lerac.regimes.text import LARGEST
 from lerac.study.data.settings import Section
 
 __all__ = [
+    "DEFAULTS",
     "CBSSettings",
     "LeRaCSettings",
     "OptimizerSettings",
@@ -22,6 +23,13 @@ __all__ = [
 
 MOST_EPOCHS = 1_000_000  # more is a slip, and no rate of theirs could be shown
 Positive = Annotated[float, Field(gt=0, le=LARGEST)]
+
+DEFAULTS: dict[str, dict[str, float]] = {
+    "warmup": {"k": 5.0},
+    "lerac": {"k": 5.0, "ratio": 1e-6},
+    "cbs": {"sigma": 1.0, "decay": 0.9, "every": 2.0},
+}
+"""What a recipe of source `user` may leave out, as `lerac.attach` has it."""
 
 SCHEDULES: dict[str, tuple[str, ...]] = {
     "constant": (),

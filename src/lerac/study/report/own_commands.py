@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from lerac.study.plan.own import FunctionExperiment, OwnExperiment
 from lerac.study.plan.study import Study
 from lerac.study.statistics.seeds_needed import POWER
 
-__all__ = ["call_of", "own_words"]
+__all__ = ["call_of", "own_words", "written"]
 
 TOML_WORDS = ("true", "false", "inf", "nan")  # that stand for themselves
 
@@ -38,8 +39,8 @@ def own_words(experiment: OwnExperiment, study: Study) -> tuple[list[str], list[
 def _named(experiment: OwnExperiment, study: Study) -> list[str] | None:
     regimes = ["--regimes", ",".join(study.regimes)]
     if isinstance(experiment, CommandExperiment):
-        arms = [word for name, own in experiment.arms.items() for word in ("--arm", f"{name}={shlex.join(own)}")]
-        return ["--command", shlex.join(experiment.words), "--results", experiment.results, *(arms or regimes)]
+        arms = [word for name, own in experiment.arms.items() for word in ("--arm", f"{name}={written(own)}")]
+        return ["--command", written(experiment.words), "--results", experiment.results, *(arms or regimes)]
     assert isinstance(experiment, FunctionExperiment)
     if not experiment.file or "." in (experiment.module or "") or not experiment.function.isidentifier():
         return None  # in a notebook, or inside of a package or a class
@@ -47,6 +48,17 @@ def _named(experiment: OwnExperiment, study: Study) -> list[str] | None:
     file, _, function = word.rpartition(":")
     same = os.path.normpath(Path(experiment.folder, file)) == os.path.normpath(experiment.file)
     return [word if same and function == experiment.function else f"{experiment.file}:{experiment.function}", *regimes]
+
+
+def written(words: Sequence[str]) -> str:
+    """Write words as `shlex.split` reads them; this is no line for a shell, so that placeholders need no quotes."""
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    if re.fullmatch(r"[\w@%+=:,./{}-]+", word, re.ASCII):
+        return word
+    return shlex.quote(word) if re.search(r'["\\$`!]', word) else f'"{word}"'
 
 
 def _usual_name(experiment: OwnExperiment) -> str | None:

@@ -1,6 +1,5 @@
 """What the page shows of a training of somebody's own: code and settings, what it reported, what `attach` has seen."""
 
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from lerac.study.plan.own import FunctionExperiment, OwnExperiment
 from lerac.study.plan.study import Study
 from lerac.study.recipes.sections import flat
 from lerac.study.report.details import Curve, Details, details_of
+from lerac.study.report.own_commands import written
 from lerac.study.statistics.outcomes import Outcome
 
 __all__: list[str] = []
@@ -45,11 +45,11 @@ def _of_function(experiment: FunctionExperiment, study: Study, outcomes: Sequenc
 
 @details_of.register
 def _of_command(experiment: CommandExperiment, study: Study, outcomes: Sequence[Outcome]) -> Details:
-    command = shlex.join(experiment.words)
+    command = written(experiment.words)
     rows = [
         ("command", command, "--command"),
         ("results", experiment.results, "--results"),
-        *((f"arm {name}", shlex.join(words) or "no words", "--arm") for name, words in experiment.arms.items()),
+        *((f"arm {name}", written(words) or "no words", "--arm") for name, words in experiment.arms.items()),
         ("folder", experiment.folder, "where it is started"),
     ]
     return _details(

@@ -56,7 +56,8 @@ def split_data(name: str, root: Path | None, sizes: dict[str, int], *, sample: b
     Raises:
         StudyError: if there are fewer examples, files are missing or damaged, or there is no such data set.
     """
-    return _with_files(name).load(DataSettings.model_validate({**sizes, "sample": sample or None}), 0, root)
+    cut = DATASETS[name] if name in DATASETS and DATASETS[name].parts else _with_files(name)
+    return cut.load(DataSettings.model_validate({**sizes, "sample": sample or None}), 0, root)
 
 
 def print_checked(checked: Checked, *, as_json: bool) -> None:

@@ -19,6 +19,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Age": ("utkface",),
     "Objects": ("voc",),
     "Clothes": ("fashion-mnist",),
+    "Signals": ("mnist1d",),
     "The demo": ("digits",),
 }
 """Kind of data → data sets, both in the order of the paper's tables."""
@@ -58,7 +59,8 @@ def known_recipes() -> list[dict[str, Any]]:
         For each its `name`, `model`, `dataset` and `sources`, the default first; the `metric` it is judged by;
         `parameters` of the network, None where they depend on the data; the `cell` of the paper's tables: `known`,
         `unknown` or `none`; what is `published` by regime, mean and standard deviation in %; what is `unknown`, in
-        words; and `chosen`, the values that the paper leaves open and we chose, by their keys.
+        words; what is `reported` by others, None where we know of nothing; and `chosen`, the values that the paper
+        leaves open and we chose, by their keys.
     """
     return [_entry(recipe) for recipe in map(load_recipe, recipe_names())]
 
@@ -75,6 +77,7 @@ def _entry(recipe: Recipe) -> dict[str, Any]:
         "cell": recipe.cell,
         "published": recipe.published,
         "unknown": recipe.unknown,
+        "reported": recipe.reported.model_dump() if recipe.reported else None,
         "chosen": chosen,
     }
 

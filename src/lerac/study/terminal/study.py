@@ -118,6 +118,8 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         if cell.outlook and cell.outlook.claimed
     ]
     remark = [PUBLISHED] if any(summary.regime in published for summary in comparison.test) else []
+    if (others := getattr(comparison.experiment, "reported", None)) is not None:  # a recipe's
+        remark.append(f"Reported by others: {others.score:g} {metric.unit}, {others.source}.")
     for sentence in [*comparison.warnings, *comparison.verdicts, *claimed, *remark, *comparison.beside]:
         console.print(sentence, markup=False, highlight=False)
 
