@@ -9,6 +9,7 @@ from lerac.commands.figures import figure_app
 from lerac.commands.models import layers_command, schedule_command, snr_command
 from lerac.commands.recipes import recipes_app
 from lerac.commands.study import compare_command, report_command, train_command
+from lerac.commands.tune import tune_command
 from lerac.study.errors import StudyError, printable
 
 __all__ = ["app", "run"]
@@ -24,6 +25,7 @@ app = typer.Typer(
     help="Learning Rate Curriculum (LeRaC): compare it with conventional training, on your terms.",
 )
 app.command("compare")(compare_command)
+app.command("tune")(tune_command)
 app.command("train")(train_command)
 app.command("report")(report_command)
 app.command("layers")(layers_command)

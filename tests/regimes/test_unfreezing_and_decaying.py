@@ -64,7 +64,7 @@ def chain(depths):
     return nn.Sequential(*(nn.Linear(2, 2, bias=False) for _ in depths))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(DEPTHS, st.integers(1, 9), st.sampled_from([0.3, 0.65, 1.0]))
 def test_the_rates_of_an_attached_training(depths, k, factor):
     layers = layers_of(depths)

@@ -33,6 +33,7 @@ __all__ = [
     "SourceOption",
     "Threads",
     "Tracker",
+    "Tuned",
     "Unit",
     "Weights",
     "Workers",
@@ -110,6 +111,13 @@ Arms = Annotated[
         metavar="NAME=WORDS",
         help="Of --command, instead of --regimes, for a script without lerac.attach: words that are added, or put "
         "where {arm} stands: lerac='--k 500'. Repeat it for each.",
+    ),
+]
+Tuned = Annotated[
+    list[Path],
+    typer.Option(
+        metavar="DIR",
+        help="Compare what lerac tune has chosen there; --regimes names some of it. Repeat it for parts.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

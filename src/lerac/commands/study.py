@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lerac.commands.numbers import are_files, read_numbers
 from lerac.commands.options import (
     Arms,
     Baseline,
@@ -35,10 +34,13 @@ from lerac.commands.options import (
     SourceOption,
     Threads,
     Tracker,
+    Tuned,
     Unit,
     Weights,
     Workers,
 )
+from lerac.commands.own import OwnOptions, are_files, read_numbers, request_any
+from lerac.commands.tune import report_tuning
 from lerac.regimes.text import DEFAULT_REGIMES
 from lerac.study.errors import StudyError
 from lerac.study.recipes.regimes import parse_regime
@@ -89,6 +91,7 @@ def compare_command(
     command: Command = None,
     results: Results = None,
     arms: Arms = [],  # noqa: B006
+    tuned: Tuned = [],  # noqa: B006
 ) -> None:
     """Train every regime × seed, and report the differences.
 
@@ -96,31 +99,26 @@ def compare_command(
     docs/your-own-training.md. The same command continues an interrupted study, and a longer list of regimes, seeds or
     recipes extends it.
     """
-    if command is None and not recipes:
-        raise StudyError("Missing argument 'RECIPE…', or --command")
-    from lerac.commands.own import OwnOptions, request_own
+    own = OwnOptions(metric, goal, unit, scale, name, threads, code, paired, command, results, tuple(arms))
+    own.refuse_nothing(recipes)
     from lerac.study.engines import require_engine
     from lerac.study.engines.session import Session
-    from lerac.study.own.functions import is_function
-    from lerac.study.plan.request import default_out, parse_seeds, request_study, require_data, set_places
+    from lerac.study.plan.request import default_out, parse_seeds, require_data, set_places
     from lerac.study.report.commands import Where
     from lerac.study.report.telling import ask, tell
+    from lerac.study.runs.tuning import tried
     from lerac.study.training.launch import refuse_launch
 
     refuse_launch("lerac compare")
     require_engine(engine)
     set_places(data_root, weights)
-    here = engine == "local"
-    own = OwnOptions(metric, goal, unit, scale, name, threads, code, paired, command, results, tuple(arms))
-    if command is not None or any(is_function(word) for word in recipes):
-        only = {"--source": source, "--precision": precision if precision != "float32" else None, "--tracker": tracker}
-        asked = request_own(recipes, regimes, parse_seeds(seeds), overrides, device, own, only, here=here)
-    else:
-        own.refuse()
-        _track(tracker)
-        asked = request_study(
-            recipes, regimes or DEFAULT_REGIMES, parse_seeds(seeds), overrides, source, device, precision, here=here
-        )
+    of, tuning = (
+        (parse_seeds(seeds), overrides, source, device, precision, tracker, own),
+        tried(tuned) if tuned else None,
+    )
+    texts = ",".join(tuning.regimes(regimes)) if tuning else regimes
+    asked = request_any(recipes, texts, *of, here=engine == "local")
+    asked = tuning.handed_to(asked) if tuning else asked
     session = Session(out or default_out(asked), asked, engine=engine)
     study = session.study()
     ask(study, baseline, claims, power, early=True)
@@ -220,8 +218,11 @@ def report_command(
     from lerac.study.runs.merging import merge
 
     study, outcomes = merge(folders)
-    question = ask(study, baseline, claims, power)
     where = Where(folders, out or folders[0])
+    if study.tuning is not None:
+        report_tuning(where, study, outcomes, as_json=as_json)
+        return
+    question = ask(study, baseline, claims, power)
     make_folder(where.out)
     write_tables(where.out, outcomes)
     tell(where, study, outcomes, question).show(as_json=as_json)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from lerac.lazy import lazily
 
 if TYPE_CHECKING:
-    from lerac.study.report.comparing import compare
+    from lerac.study.report.comparing import compare, tune
 else:
-    __getattr__, __dir__ = lazily(__name__, {"compare": "report.comparing"})
+    __getattr__, __dir__ = lazily(__name__, {"compare": "report.comparing", "tune": "report.comparing"})
 
-__all__ = ["compare"]
+__all__ = ["compare", "tune"]

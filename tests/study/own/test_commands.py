@@ -13,8 +13,7 @@ from lerac.study.engines.worker import Answer, attempt
 from lerac.study.errors import StudyError
 from lerac.study.own.command.request import parse_arms, request_command
 from lerac.study.own.request import Judged
-from lerac.study.plan.command import filled
-from lerac.study.plan.placeholders import fill, places, with_arm
+from lerac.study.plan.command import fill, filled, places, with_arm
 from lerac.study.plan.study import Study
 from lerac.study.runs.folder import extend_study, write_study
 from lerac.study.runs.outcomes import collect

@@ -37,7 +37,7 @@ def test_the_plan_says_how_many_runs(capsys, tmp_path):
 
 
 def test_of_a_function_table_and_csv_say_which_options_each_row_has(tmp_path):
-    study = lerac.study.compare(functions.train, GRID, 2, out=tmp_path / "study", workers=0, metric="accuracy")
+    study = lerac.study.compare(functions.train, GRID, 1, out=tmp_path / "study", workers=0, metric="accuracy")
     rows = study.table
     assert [row["name"] for row in rows] == ["conventional", *["lerac"] * 4, "unfreeze"]
     assert [(row["k"], row["ratio"], row["curve"]) for row in rows] == [
@@ -56,8 +56,6 @@ def test_of_a_function_table_and_csv_say_which_options_each_row_has(tmp_path):
     page = (tmp_path / "study/report.html").read_text()
     for regime in json.loads((tmp_path / "study/study.json").read_text())["regimes"]:
         assert regime in page
-    again = lerac.study.compare(functions.train, [*TEXTS], 2, out=tmp_path / "study", workers=0, metric="accuracy")
-    assert [row["mean"] for row in again.table] == [row["mean"] for row in rows]
 
 
 def test_without_options_the_table_is_as_before(tmp_path):

@@ -11,8 +11,7 @@ from lerac.layers import Layer
 from lerac.regimes.effects import Curriculum, Smoothing, curve_of, layer_ratios, sigma_of, warmup_factor
 from lerac.regimes.text import DEPTHS, OPTIONS, REGIMES, Regime
 from lerac.study.errors import StudyError
-from lerac.study.plan.base_schedule import base_changes, base_schedule
-from lerac.study.plan.rates import curriculum_layers, rates_of
+from lerac.study.plan.rates import base_changes, base_schedule, curriculum_layers, rates_of
 from lerac.study.plan.study import Study, resolve, smooth
 from lerac.study.recipes.recipe import load_recipe
 from lerac.study.recipes.regimes import parse_regime, split_regimes

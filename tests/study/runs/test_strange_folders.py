@@ -264,10 +264,11 @@ def test_there_is_no_other_way():
                     called = ast.unparse(node.func)
                     if called == "open" or (called.rpartition(".")[2] in WAYS and "." in called):
                         found.add(f"{path.relative_to(source)}: {called}")
-    # Which processor this is; the folder that a sample of data is written to, and a table of numbers, which are no
-    # study's; and the folder of a training of one's own, in that of its run.
+    # Which processor this is; the folder that a sample of data is written to, a table of numbers, and a list of values
+    # to try, which are no study's; and the folder of a training of one's own, in that of its run.
     assert found == {
         "runs/run.py: cpuinfo.read_text",
+        "plan/space.py: path.read_text",
         "terminal/data.py: root.mkdir",
         "runs/numbers/reading.py: path.read_bytes",
         "runs/own.py: folder_in(files.path, FOLDER).mkdir",

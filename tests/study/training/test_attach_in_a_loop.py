@@ -16,8 +16,8 @@ SPELLED_OUT = [
     "lerac(depth=registered)",
     "warmup(curve=exponential)",
     "cbs(every=1.5)",
-    "unfreeze(depth=registered,k=2.5)",
-    "layer-decay(factor=0.5)",
+    pytest.param("unfreeze(depth=registered,k=2.5)", marks=pytest.mark.wide),
+    pytest.param("layer-decay(factor=0.5)", marks=pytest.mark.wide),
 ]
 
 

@@ -326,7 +326,7 @@ def test_a_study_is_trained_from_the_command_line_and_told_without_the_network(n
     assert command(["compare", file, "--regimes", "conventional", "--seeds", "1", "--plan", "--out", "study"]) == 0
     assert capsys.readouterr().out.endswith("1 runs, 1 to train\n")
     recipe = load_recipe(file)
-    study = Study(recipes=[recipe], regimes=["conventional", "unfreeze(k=1)"], seeds=[0])
+    study = Study(recipes=[recipe], regimes=["unfreeze(k=1)"], seeds=[0])
     assert "The rates are not drawn" not in " ".join(details_of(recipe, study, []).surprises)
     nets.rename(tmp_path / "gone")
     told = details_of(recipe, study, [])

@@ -10,7 +10,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from lerac.study.plan.experiment import PlannedRun
+from lerac.study.plan.experiment import PlannedRun, chosen_by
 from lerac.study.plan.own import UNNAMED
 from lerac.study.runs.outcomes import SPLITS
 from lerac.study.runs.own import planned_epochs
@@ -117,9 +117,9 @@ def _outcome(run: PlannedRun, status: dict[str, Any]) -> str:
     if status["state"] == "diverged":
         at = f" at step {status['steps']}" if status.get("steps") is not None else ""
         return f"diverged{at} ({status.get('reason', 'loss not finite')})"
-    name, test = run.metric.name, status.get("test", {})
-    if name == UNNAMED and name not in test:  # nobody has named the only one
-        name = next(iter(test), name)
+    name, chosen = run.metric.name, status.get(chosen_by(run), {})
+    if name == UNNAMED and name not in chosen:  # nobody has named the only one
+        name = next(iter(chosen), name)
     measured = [
         f"{split} {run.metric.text(status[split][name])}" for split in SPLITS[::-1] if name in status.get(split, {})
     ]

@@ -6,12 +6,38 @@ from typing import Any
 
 from lerac.study.errors import StopStudyError, shown
 from lerac.study.metrics import LARGEST, LONGEST, is_short
+from lerac.study.plan.experiment import chosen_by
+from lerac.study.plan.own import UNNAMED, OwnRun
 
-__all__ = ["Values", "check_measured", "not_finite", "number", "values_of"]
+__all__ = ["Values", "measured", "not_finite", "number", "values_of"]
 
 Values = dict[str, dict[str, float]]
 SPLITS = ("validation", "test")
 EXPECTED = 'a number, a dict of numbers, or {"validation": {…}, "test": {…}} of them was expected'
+
+
+def measured(returned: Any, run: OwnRun, who: str, verb: str = "returned") -> Values:
+    """Give split → name → value of a run, its metric among them; while tuning, only what is of validation data.
+
+    Args:
+        returned: by the training.
+        run: which.
+        who: has returned it, for errors.
+        verb: what it has done, for errors.
+
+    Raises:
+        StopStudyError: if it is none of what is expected.
+    """
+    name = run.judged["name"]
+    values = values_of(returned, name or UNNAMED, who, verb)
+    if run.tuning and not values.get("validation"):
+        raise StopStudyError(
+            f'{who} {verb} nothing of validation data; return {{"validation": {{…}}}}: tuning chooses by validation '
+            "values, and drops those of test"
+        )
+    split = chosen_by(run)
+    _check_measured(values, split, name, who, verb)
+    return {split: values[split]} if run.tuning else values
 
 
 def values_of(returned: Any, single: str, who: str, verb: str = "returned") -> Values:
@@ -62,20 +88,16 @@ def number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def check_measured(values: Values, measure: str | None, who: str, verb: str = "returned") -> None:
-    """See that the metric is among what was measured on the test split, or that there is only one thing.
-
-    Raises:
-        StopStudyError: if not; lists what there is.
-    """
-    there = list(values.get("test", {}))
+def _check_measured(values: Values, split: str, measure: str | None, who: str, verb: str) -> None:
+    """See that the metric is among what was measured on a split, or that there is only one thing."""
+    there = list(values.get(split, {}))
     listed = ", ".join(there) or "nothing"
     if measure is None and len(there) != 1:
-        raise StopStudyError(f"{who} {verb} {listed} of the test split; say by --metric which of them decides")
+        raise StopStudyError(f"{who} {verb} {listed} of the {split} split; say by --metric which of them decides")
     if measure is not None and measure not in there:
-        other = [split for split in values if split != "test" and measure in values[split]]
+        other = [one for one in values if one != split and measure in values[one]]
         where = f"; {measure} is there of {other[0]} only" if other else ""
-        raise StopStudyError(f"{who} {verb} no test {measure}, only {listed}{where}: --metric names one of those")
+        raise StopStudyError(f"{who} {verb} no {split} {measure}, only {listed}{where}: --metric names one of those")
 
 
 def not_finite(values: Values) -> str | None:

@@ -17,9 +17,9 @@ from lerac.regimes import record
 from lerac.study.errors import StopStudyError
 from lerac.study.own.functions import load
 from lerac.study.own.processes import born_with
-from lerac.study.own.returned import Values, check_measured, values_of
+from lerac.study.own.returned import Values, measured
 from lerac.study.own.trial import FOLDER, Trial
-from lerac.study.plan.own import UNNAMED, OwnRun
+from lerac.study.plan.own import OwnRun
 from lerac.study.recipes.regimes import parse_regime
 from lerac.study.seeds import seed_everything
 
@@ -99,8 +99,7 @@ def perform(run: OwnRun, path: Path, function: Callable[[Any], Any]) -> Answer:
         try:
             returned = function(trial)
             _check_rate_was_read(trial, who)
-            values = values_of(returned, run.judged["name"] or UNNAMED, who)
-            check_measured(values, run.judged["name"], who)
+            values = measured(returned, run, who)
         except StopStudyError as error:
             return Answer(stop=_line(error))
         except (Exception, SystemExit) as error:

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 import time
 from collections.abc import Iterator
 from copy import deepcopy
@@ -26,6 +27,7 @@ __all__ = ["FOLDER", "Settings", "Trial", "cuda_is_used"]
 
 FOLDER = "files"  # in a run's own folder, for what belongs to the training
 CALLBACKS = ("lightning", "transformers")
+_TEST = re.compile(r"(?<![a-z])test(?![a-z])")
 
 
 class Settings(dict[str, Any]):
@@ -90,7 +92,7 @@ class Trial:
         self.folder = (path / FOLDER).absolute()
         self.loaded = False
         self.promised: tuple[float | None, ...] = ()
-        self._whose = run.folder
+        self._whose, self._tuning = run.folder, run.tuning
         self._history_file, self._state_file = path / "metrics.jsonl", path / "checkpoint.pt"
         self._history: list[dict[str, Any]] = []
         self._began = time.perf_counter()
@@ -134,6 +136,8 @@ class Trial:
     def report(self, epoch: int, **metrics: Any) -> None:
         """Tell what an epoch came to, for curves and progress; values that are not finite are left out.
 
+        So is, while tuning, what is called `test`, `test_…` or the like: nobody is to choose by it.
+
         Args:
             epoch: counted from 0. Of an epoch that is told again, and of those after it, only the last word counts.
             metrics: numbers by name.
@@ -148,6 +152,8 @@ class Trial:
             raise ValueError(f"report(epoch, …) counts from 0, got {epoch}")
         entry: dict[str, Any] = {"epoch": epoch}
         for name, value in metrics.items():
+            if self._tuning and _TEST.search(name.lower()):
+                continue
             if name in ("seconds", "steps"):
                 raise ValueError(f"report(…, {name}=…): {name} are counted already; choose another name")
             if (read := number(value)) is None:

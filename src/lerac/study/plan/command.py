@@ -1,7 +1,8 @@
-"""Trainings that are a command: their experiments, and their runs with every placeholder filled in."""
+"""Trainings that are a command: their experiments, and their runs with every placeholder, such as {seed}, filled in."""
 
 import json
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Literal, Self
 
@@ -10,12 +11,15 @@ from pydantic import Field
 from lerac.study.errors import StudyError
 from lerac.study.plan.experiment import KINDS, plan_run
 from lerac.study.plan.own import OwnExperiment, OwnRun
-from lerac.study.plan.placeholders import ARM, fill, places, with_arm
 from lerac.study.recipes.regimes import parse_regime
 from lerac.study.recipes.sections import flat
 
-__all__ = ["RESERVED", "CommandExperiment", "code_of", "filled"]
+__all__ = ["ARM", "RESERVED", "CommandExperiment", "code_of", "fill", "filled", "places", "with_arm"]
 
+ARM = "arm"  # what stands for the words of an arm
+_NAME = r"[A-Za-z_][\w.-]*"
+# {{name}} is {name} as it stands; ${name} is a shell's, for a command that starts one; other braces are nothing to us.
+_PLACE = re.compile(rf"\{{\{{({_NAME})\}}\}}|(?<!\$)\{{({_NAME})\}}")
 RESERVED = ("seed", "folder", "regime", ARM)  # placeholders that are no settings
 
 
@@ -108,6 +112,53 @@ def _settings(experiment: CommandExperiment, regime: str) -> Mapping[str, Any]:
     return {**experiment.values, **({} if lr is None else {"lr": lr})}
 
 
+def places(*texts: str) -> set[str]:
+    """Name the placeholders of texts."""
+    return {match[2] for text in texts for match in _PLACE.finditer(text) if match[2]}
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """Put values in the places of a text; what stands in a value is not looked at again.
+
+    Raises:
+        StudyError: if a placeholder is unknown; says which there are.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        plain, name = match.groups()
+        if plain is not None:
+            return f"{{{plain}}}"
+        if name not in values:
+            known = ", ".join(f"{{{one}}}" for one in values)
+            raise StudyError(
+                f"{{{name}}} in {text!r} is unknown here; there is {known}. {{{{{name}}}}} stands for itself"
+            )
+        return values[name]
+
+    return _PLACE.sub(value, text)
+
+
+def with_arm(words: Sequence[str], arm: Sequence[str]) -> list[str]:
+    """Put the words of an arm where {arm} stands among those of a command, or at their end; fills nothing else.
+
+    Raises:
+        StudyError: if {arm} is a part of a word, and the arm is not one word.
+    """
+    if ARM not in places(*words):
+        return [*words, *arm]
+    put: list[str] = []
+    for word in words:
+        if word == f"{{{ARM}}}":
+            put += arm
+            continue
+        if ARM in places(word):
+            if len(arm) != 1:
+                raise StudyError(f"{word!r} takes an arm of one word, got {' '.join(arm)!r}; let {{arm}} stand alone")
+            word = _PLACE.sub(lambda match: arm[0] if match[2] == ARM else match[0], word)
+        put.append(word)
+    return put
+
+
 KINDS["command"] = CommandExperiment.model_validate
 
 
@@ -128,6 +179,7 @@ def _run_command(experiment: CommandExperiment, study: Any, regime: str, seed: i
         slug=experiment.slug,
         device=study.device,
         threads=study.threads,
+        tuning=study.tuning is not None,
     )
     filled(run, "")  # or this raises
     return run

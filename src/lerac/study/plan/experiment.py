@@ -15,7 +15,7 @@ from lerac.study.errors import StudyError
 from lerac.study.metrics import Metric
 from lerac.study.recipes.sections import flat
 
-__all__ = ["KINDS", "Experiment", "PlannedRun", "difference", "joined", "plan_run", "run_folder"]
+__all__ = ["KINDS", "Experiment", "PlannedRun", "chosen_by", "difference", "joined", "plan_run", "run_folder"]
 
 
 class Experiment(Protocol):
@@ -49,7 +49,10 @@ class Experiment(Protocol):
 
 
 class PlannedRun(Protocol):
-    """One training of an experiment; a frozen dataclass that can be pickled, and whose fields are plain types."""
+    """One training of an experiment; a frozen dataclass that can be pickled, and whose fields are plain types.
+
+    A kind that can be tuned has a field `tuning`: whether it is measured on validation data only, never on test data.
+    """
 
     @property
     def experiment(self) -> str:
@@ -82,6 +85,11 @@ class PlannedRun(Protocol):
     @property
     def folder(self) -> str:
         """Where it is kept, relative to the study: see `run_folder`."""
+
+
+def chosen_by(run: PlannedRun) -> str:
+    """Name the split on which a run is judged: `validation` while tuning, else `test`."""
+    return "validation" if getattr(run, "tuning", False) else "test"
 
 
 KINDS: dict[str, Callable[[Any], Experiment]] = {}

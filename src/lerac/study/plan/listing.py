@@ -9,8 +9,7 @@ from lerac.layers import Layer, named_parameters
 from lerac.regimes.effects import Curriculum
 from lerac.regimes.text import Regime
 from lerac.study.errors import StudyError
-from lerac.study.plan.base_schedule import base_changes
-from lerac.study.plan.rates import Rates, rates_of, skeleton
+from lerac.study.plan.rates import Rates, base_changes, rates_of, skeleton
 from lerac.study.plan.study import Study
 from lerac.study.recipes.official import block_of, official_ramp
 from lerac.study.recipes.recipe import Recipe

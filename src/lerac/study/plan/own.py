@@ -152,6 +152,7 @@ class OwnRun:
         slug: of the experiment.
         device: as torch names it.
         threads: that torch may use on the CPU.
+        tuning: whether only what it measures on validation data is kept.
     """
 
     kind: str
@@ -166,6 +167,7 @@ class OwnRun:
     slug: str
     device: str = "cpu"
     threads: int = 1
+    tuning: bool = False
 
     @property
     def metric(self) -> Metric:
@@ -187,6 +189,7 @@ class OwnRun:
             "settings": self.settings,
             "device": self.device,
             "threads": self.threads,
+            **({"tuning": True} if self.tuning else {}),
         }
         return run_folder(self.slug, _slug(self.regime.partition("(")[0])[:40], hashed, self.seed)
 
@@ -217,6 +220,7 @@ def _run_function(experiment: FunctionExperiment, study: Any, regime: str, seed:
         slug=experiment.slug,
         device=study.device,
         threads=study.threads,
+        tuning=study.tuning is not None,
     )
 
 

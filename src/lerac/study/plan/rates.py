@@ -1,7 +1,9 @@
 """The learning rates and σ of a run at every optimizer step: all that training writes, and all that is shown of it."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -19,12 +21,20 @@ from lerac.study.data.settings import DataSettings
 from lerac.study.errors import StudyError
 from lerac.study.models import MODELS
 from lerac.study.models.theirs import Theirs, is_theirs
-from lerac.study.plan.base_schedule import base_schedule
 from lerac.study.plan.curriculum import steps_per_epoch
 from lerac.study.plan.study import Run
 from lerac.study.recipes.official import block_of
 
-__all__ = ["Rates", "Seen", "build_network", "curriculum_layers", "rates_of", "skeleton"]
+__all__ = [
+    "Rates",
+    "Seen",
+    "base_changes",
+    "base_schedule",
+    "build_network",
+    "curriculum_layers",
+    "rates_of",
+    "skeleton",
+]
 
 
 @dataclass(frozen=True)
@@ -175,3 +185,44 @@ def _grouped(layer_of: Mapping[str, str]) -> list[Layer]:
     for parameter, layer in layer_of.items():
         members.setdefault(layer, []).append(parameter)
     return [Layer(name, depth, tuple(inside)) for depth, (name, inside) in enumerate(members.items())]
+
+
+def base_schedule(schedule: Mapping[str, Any], *, lr: float, epochs: int, per_epoch: int) -> Callable[[int], float]:
+    """Give the factor on the learning rate at a step, from 0.
+
+    Args:
+        schedule: section [schedule] of a recipe. The factor of `plateau` is held at 1: a metric drives it.
+        lr: the full rate, which a `floor` is compared with.
+        epochs: of the whole training.
+        per_epoch: optimizer steps of one epoch.
+    """
+    name = schedule["name"]
+    if name == "cosine":
+        total = epochs * per_epoch
+        return lambda step: 0.5 * (1 + math.cos(math.pi * step / total))
+    if name == "step":
+        rates = [lr]
+        for _ in schedule["epochs"]:
+            rates.append(rates[-1] / schedule["divide_by"] if rates[-1] > schedule["floor"] else rates[-1])
+        return lambda step: rates[bisect_right(schedule["epochs"], step // per_epoch + 1)] / lr
+    if name == "epoch-cosine":
+        low = schedule["floor"] / lr
+
+        def late(step: int) -> float:
+            waited = max(0, step // per_epoch - schedule["after"])  # epoch e starts at step (e - 1) * per_epoch
+            return float(low + 0.5 * (1 - low) * (1 + math.cos(math.pi * waited / epochs)))
+
+        return late
+    return lambda step: 1.0
+
+
+def base_changes(schedule: Mapping[str, Any], *, epochs: int, per_epoch: int) -> Iterable[int]:
+    """Give the steps at which `base_schedule` may change, rising; arguments as there."""
+    match schedule["name"]:
+        case "cosine":
+            return range(epochs * per_epoch)
+        case "step":
+            return [(epoch - 1) * per_epoch for epoch in schedule["epochs"] if epoch <= epochs]
+        case "epoch-cosine":
+            return range((schedule["after"] + 1) * per_epoch, epochs * per_epoch, per_epoch)
+    return ()

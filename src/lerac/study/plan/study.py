@@ -1,10 +1,10 @@
 """What a study consists of: recipes × regimes × seeds, and the complete configuration of every run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_serializer
 
 from lerac.regimes.effects import Curriculum, Smoothing
 from lerac.regimes.text import Regime
@@ -16,6 +16,7 @@ from lerac.study.plan import command as _command  # noqa: F401 - a kind of exper
 from lerac.study.plan.curriculum import resolve, smooth
 from lerac.study.plan.experiment import KINDS, Experiment, PlannedRun, difference, joined, plan_run, run_folder
 from lerac.study.plan.precision import MIXED
+from lerac.study.plan.tuning import Tuned, Tuning
 from lerac.study.recipes.naming import slug_of
 from lerac.study.recipes.recipe import Recipe
 from lerac.study.recipes.regimes import parse_regime
@@ -39,6 +40,7 @@ class Run:
         threads: that torch may use on the CPU.
         processes: that train it together by data parallelism. They round otherwise than one, have batch statistics of
             their own parts and dropout of their own, so their number belongs to the configuration.
+        tuning: whether it is measured on validation data only, never on test data.
         where: folder that the paths of somebody's own network are relative to; changes no result.
     """
 
@@ -52,10 +54,11 @@ class Run:
     precision: str = "float32"
     threads: int = 1
     processes: int = 1
+    tuning: bool = False
     where: str = ""
 
     def configuration(self) -> dict[str, Any]:
-        """Give all that can change the result but the seed, as plain types; a single process is not mentioned.
+        """Give all that can change the result but the seed, as plain types; what is as usual is not mentioned.
 
         The text of the regime cannot: `lerac` and `lerac(k=3)` are one training where the recipe's k is 3.
         """
@@ -63,6 +66,8 @@ class Run:
         del fields["seed"], fields["regime"], fields["where"]
         if self.processes == 1:
             del fields["processes"]
+        if not self.tuning:
+            del fields["tuning"]
         return fields
 
     @property
@@ -120,6 +125,8 @@ class Study(Section):
         threads: that each run may use on the CPU.
         processes: that train a run together.
         files: the word by which each recipe was asked for, if that is not its name: a file, for example.
+        tuning: what is tried, if that is what it is for; its regimes are then the configurations.
+        tuned: what was taken from a tuning, if its regimes were.
 
     Raises:
         ValidationError: if a field is missing, unknown or of the wrong type.
@@ -134,6 +141,13 @@ class Study(Section):
     threads: Annotated[int, Field(ge=1, le=4096)] = 1
     processes: Annotated[int, Field(ge=1, le=4096)] = 1
     files: dict[str, str] = Field(default_factory=dict)
+    tuning: Tuning | None = None
+    tuned: Tuned | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, write: Callable[["Study"], dict[str, Any]]) -> dict[str, Any]:
+        """Write what there is: studies that have to do with no tuning do not mention it."""
+        return {key: value for key, value in write(self).items() if value is not None}
 
     @property
     def metrics(self) -> list[Metric]:
@@ -180,6 +194,7 @@ class Study(Section):
             precision=self.precision,
             threads=self.threads,
             processes=self.processes,
+            tuning=self.tuning is not None,
             where=recipe.where or "",
         )
 
@@ -196,14 +211,26 @@ class Study(Section):
         for experiment in other.experiments:
             known = together.get(experiment.name)
             together[experiment.name] = experiment if known is None else joined(known, experiment)
+        tuning = self._extended_tuning(other)
         return self.model_copy(
             update={
                 "recipes": list(together.values()),
-                "regimes": list(dict.fromkeys(self.regimes + other.regimes)),
+                "regimes": tuning.regimes if tuning else list(dict.fromkeys(self.regimes + other.regimes)),
                 "seeds": sorted({*self.seeds, *other.seeds}),
                 "files": {**other.files, **self.files},
+                "tuning": tuning,
             }
         )
+
+    def _extended_tuning(self, other: "Study") -> Tuning | None:
+        if (self.tuning is None) != (other.tuning is None):
+            was, now = ("compare", "tune") if self.tuning is None else ("tune", "compare")
+            raise StudyError(f"it is one of lerac {was}, now asked for by lerac {now}")
+        if self.tuned is None and other.tuned is not None:
+            raise StudyError("it compares regimes that were not tuned, now asked for --tuned")
+        if self.tuned is not None:
+            self.tuned.require_same(other.tuned)
+        return self.tuning.extend(other.tuning) if self.tuning and other.tuning else None
 
     @classmethod
     def from_json(cls, text: str) -> "Study":
@@ -232,6 +259,8 @@ class Study(Section):
         for regime in self.regimes if any(isinstance(one, Recipe) for one in self.experiments) else ():
             if (written := str(parse_regime(regime))) != regime:
                 raise StudyError(f"regimes: write {written} for {shown(regime)}")
+        if self.tuning is not None and self.tuning.regimes != self.regimes:
+            raise StudyError("regimes and tuning.tried name different configurations")
         if self.precision not in MIXED:
             raise StudyError(f"precision must be one of {', '.join(MIXED)}, got {shown(self.precision)}")
         self.model_copy(update={"seeds": self.seeds[:1]}).runs()  # every regime fits every experiment, or this raises

@@ -10,6 +10,7 @@ from lerac.study.plan.own import FunctionExperiment, OwnExperiment
 from lerac.study.plan.study import Study
 from lerac.study.recipes.files import asked_by
 from lerac.study.recipes.recipe import Recipe, recipe_sources
+from lerac.study.recipes.regimes import parse_regime
 from lerac.study.report.own_commands import call_of, own_words
 from lerac.study.runs.folder import read_study
 from lerac.study.runs.outcomes import places_of
@@ -18,7 +19,7 @@ from lerac.study.statistics.seeds_needed import POWER
 from lerac.study.statistics.summary import BASELINE
 from lerac.study.statistics.verdicts import seed_ranges
 
-__all__ = ["Where", "commands_of"]
+__all__ = ["Where", "commands_of", "tuning_commands"]
 
 
 @dataclass(frozen=True)
@@ -85,25 +86,76 @@ def _of_folder(folder: Path, study: Study, where: Where) -> Iterator[str]:
 
 def _compares(study: Study, analysis: Analysis | None, places: list[str]) -> Iterator[str]:
     """Give a command for all recipes that can share one, and for each training of somebody's own."""
-    lone = len(study.seeds) == 1
-    seeds = f"{study.seeds[0]}-{study.seeds[0]}" if lone else seed_ranges(study.seeds).replace(" ", "")
-    common = ["--seeds", seeds, *_machine(study)]
+    seeds, asked = _seeds(study), _named(study)
+    tuned = [word for folder in study.tuned.folders for word in ("--tuned", folder)] if study.tuned else []
+    common = ["--seeds", seeds, *tuned, *_machine(study)]
     groups: dict[tuple[tuple[str, ...], ...], list[str]] = {}
     for (word, *source), recipe in _recipes(study):
         claim = _claim(recipe.metric.name, study, analysis) if analysis else []
         groups.setdefault((tuple(source), tuple(claim), tuple(_sets(recipe))), []).append(word)
     question = _question(analysis) if analysis else []
     for (chosen, claimed, changed), names in groups.items():
-        regimes = ["--regimes", ",".join(study.regimes)]
+        regimes = ["--regimes", ",".join(asked.regimes)]
         yield _joined(["lerac", "compare", *names, *chosen, *regimes, *common, *question, *claimed, *changed, *places])
     for own in (one for one in study.experiments if isinstance(one, OwnExperiment)):
         demanded = _claim(own.metric.name, study, analysis) if analysis and own.measure else []
-        if (asked := own_words(own, study)) is not None:
-            named, options = asked
+        if (words := own_words(own, asked)) is not None:
+            named, options = words
             told = ["lerac", "compare", *named, *common, *question, *demanded, *options, *places]
             yield f"cd {_quoted(own.folder)} && {_joined(told)}"
         elif isinstance(own, FunctionExperiment):
-            yield call_of(own, study, [*question, *demanded, *places])
+            yield call_of(own, asked, [*question, *demanded, *places])
+
+
+def _named(study: Study) -> Study:
+    """Give the study with its regimes as they are asked for: those that were tuned, or are to be, without values."""
+    if study.tuning is not None:
+        return study.model_copy(update={"regimes": list(study.tuning.tried)})
+    if study.tuned is not None:
+        return study.model_copy(update={"regimes": [parse_regime(regime).name for regime in study.regimes]})
+    return study
+
+
+def _seeds(study: Study) -> str:
+    lone = len(study.seeds) == 1
+    return f"{study.seeds[0]}-{study.seeds[0]}" if lone else seed_ranges(study.seeds).replace(" ", "")
+
+
+def tuning_commands(study: Study, where: Where) -> list[str]:
+    """Give the commands that continue a tuning, if it is of one folder, and that compare what it chose.
+
+    Args:
+        study: that is a tuning.
+        where: its folders.
+
+    Returns:
+        None of functions that only Python can name.
+    """
+    if (tuning := study.tuning) is None:
+        return []
+    [experiment], asked = study.experiments, _named(study)
+    if isinstance(experiment, OwnExperiment):
+        if (own := own_words(experiment, asked)) is None:
+            return []
+        there, words = f"cd {_quoted(experiment.folder)} && ", [*own[0], *own[1], *_machine(study)]
+        lengths = {"--epochs": tuning.epochs, "--epoch-steps": tuning.epoch_steps}
+        length = [word for option, value in lengths.items() if value for word in (option, str(value))]
+    else:
+        [(named, recipe)] = _recipes(study)
+        words = [*named, "--regimes", ",".join(asked.regimes), *_sets(recipe), *_machine(study)]
+        there, length = "", []
+    axes = [word for option, axis in tuning.axes.items() for word in (f"--{option}", axis.words)]
+    tuned = [word for folder in where.folders for word in ("--tuned", str(folder.absolute()))]
+    commands = [["lerac", "compare", *_without_regimes(words), *tuned]]
+    if len(where.folders) == 1:  # of several, nobody knows which is to have what
+        more = ["--configs", str(tuning.configs), *axes, *length, "--seeds", _seeds(study)]
+        commands.insert(0, ["lerac", "tune", *words, *more, *_places(study, where.folders[0], where.engine)])
+    return [f"{there}{_joined(one)}" for one in commands]
+
+
+def _without_regimes(words: list[str]) -> list[str]:
+    at = words.index("--regimes")
+    return [*words[:at], *words[at + 2 :]]
 
 
 def _recipes(study: Study) -> Iterator[tuple[list[str], Recipe]]:

@@ -90,6 +90,7 @@ def call_of(experiment: FunctionExperiment, study: Study, words: Sequence[str]) 
         "baseline": (said.get("--baseline"), None),
         "claims": ([said["--claim"]] if "--claim" in said else [], []),
         "power": (float(said.get("--power", POWER)), POWER),
+        "tuned": (study.tuned.folders[0] if study.tuned else None, None),
         "out": (said.get("--out"), None),
         "workers": (None if experiment.file else 0, None),
     }

@@ -20,10 +20,10 @@ from lerac.study.statistics.analysis import Analysis, Cell
 from lerac.study.statistics.exact_tests import ALPHA, Evidence, ExactTest
 from lerac.study.statistics.networks import tally
 from lerac.study.statistics.outcomes import Outcome
-from lerac.study.statistics.student import CONFIDENCE
+from lerac.study.statistics.pairing.student import CONFIDENCE
 from lerac.study.statistics.verdicts import p_number
 
-__all__ = ["write_report"]
+__all__ = ["embedded", "environments_of", "templates", "write_report"]
 
 
 def write_report(
@@ -41,7 +41,7 @@ def write_report(
     outcomes = [outcome for comparison in comparisons for outcome in comparison.outcomes]
     sections = [section_of(comparison, study) for comparison in comparisons]
     page = (
-        _environment()
+        templates()
         .get_template("report.html.j2")
         .render(
             study=study,
@@ -60,7 +60,7 @@ def write_report(
             ended=sum(outcome.ended for outcome in outcomes),
             total=len(outcomes),
             failures=[outcome for outcome in outcomes if outcome.error or outcome.diverged],
-            environments=_environments(outcomes),
+            environments=environments_of(outcomes),
             checked=not analysis.not_paired and any(section["details"].seen for section in sections),
             elsewhere=all(section["details"].elsewhere for section in sections),
             seconds=sum(outcome.seconds or 0 for outcome in outcomes),
@@ -117,7 +117,8 @@ def embedded(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
     return {"columns": list(RESULTS), "rows": rows}
 
 
-def _environment() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
+    """Give the templates of pages, with their filters."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lerac.study.report"),
         autoescape=True,
@@ -167,6 +168,7 @@ def _claims(comparisons: Iterable[Comparison], analysis: Analysis) -> list[str]:
     ]
 
 
-def _environments(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
+def environments_of(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
+    """Give the versions and machines that runs come from, each once."""
     found = [environment for outcome in outcomes for environment in outcome.environments]
     return [dict(pairs) for pairs in sorted({tuple(sorted(one.items())) for one in found})]

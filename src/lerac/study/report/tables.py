@@ -10,7 +10,7 @@ from lerac.study.recipes.regimes import parse_regime
 from lerac.study.runs.comparison import Comparison
 from lerac.study.runs.folder import csv_text
 from lerac.study.statistics.analysis import Cell
-from lerac.study.statistics.student import CONFIDENCE
+from lerac.study.statistics.pairing.student import CONFIDENCE
 from lerac.study.statistics.verdicts import p_number
 
 __all__ = ["PUBLISHED_RUNS", "table_csv", "table_rows", "table_tex", "write_summary"]

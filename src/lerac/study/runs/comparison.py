@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lerac.study.metrics import Metric
 from lerac.study.plan.experiment import Experiment
 from lerac.study.plan.study import Study
+from lerac.study.plan.tuning import Tuned
 from lerac.study.recipes.recipe import Recipe
 from lerac.study.runs.own import warnings_of
 from lerac.study.statistics.analysis import Analysis, Cell
@@ -26,11 +27,13 @@ class Comparison:
         experiment: which.
         outcomes: of its runs.
         analysis: of the whole study, on the test split.
+        tuned: what was taken from a tuning, if its regimes were.
     """
 
     experiment: Experiment
     outcomes: Sequence[Outcome]
     analysis: Analysis
+    tuned: Tuned | None = None
 
     @property
     def metric(self) -> Metric:
@@ -69,6 +72,13 @@ class Comparison:
         if UNPUBLISHED in self.differs and not (isinstance(self.experiment, Recipe) and self.experiment.data.sample):
             warnings.append(f"The data is {UNPUBLISHED} of its name: the numbers say nothing about those.")
         warnings += warnings_of(self.experiment, self.outcomes)
+        if self.tuned:
+            compared = {one.regime for one in self.outcomes}
+            warnings += [
+                f"{regime} was chosen on an edge: {'; '.join(edges)}. A better one may lie beyond."
+                for regime, edges in self.tuned.edges.items()
+                if regime in compared
+            ]
         return [*warnings, *self.analysis.warnings.get(self.experiment.name, ())]
 
     @property
@@ -128,7 +138,7 @@ def compare(study: Study, outcomes: Sequence[Outcome], analysis: Analysis) -> li
         analysis: of these outcomes.
     """
     return [
-        Comparison(experiment, [one for one in outcomes if one.experiment == experiment.name], analysis)
+        Comparison(experiment, [one for one in outcomes if one.experiment == experiment.name], analysis, study.tuned)
         for experiment in study.experiments
     ]
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lerac.study.plan.experiment import PlannedRun
+from lerac.study.plan.experiment import PlannedRun, chosen_by
 from lerac.study.plan.own import OwnRun
 from lerac.study.runs.origin import places_here, read_origin
 from lerac.study.runs.own import noted
@@ -61,11 +61,11 @@ def outcome_of(
         environments: versions and machine where it was started and where it ended.
         origin: what it was trained on.
     """
-    ended = status or {}
+    ended, splits = status or {}, SPLITS if chosen_by(run) == "test" else SPLITS[1:]
     if ended.get("state") == "diverged":
-        values = {split: dict.fromkeys(run.metric.measured, float("nan")) for split in SPLITS}
+        values = {split: dict.fromkeys(run.metric.measured, float("nan")) for split in splits}
     else:
-        values = {split: ended[split] for split in SPLITS if split in ended}
+        values = {split: ended[split] for split in splits if split in ended}
     return Outcome(
         experiment=run.experiment,
         regime=run.regime,

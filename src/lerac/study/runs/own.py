@@ -27,6 +27,7 @@ from lerac.study.statistics.outcomes import Outcome
 
 __all__ = ["noted", "planned_epochs", "readable", "settled", "warnings_of", "without_old_code"]
 
+SHORT = "is shorter than a step"
 UNSEEN: dict[str, str | None] = {"weights": None, "first batch": None, "steps": None}
 
 
@@ -40,7 +41,8 @@ def _train_own(run: OwnRun, files: RunFolder) -> None:
         function = held(run.experiment)
         answer = forked.call(run, path) if function is None else perform(run, path, function)
     if answer.stop is not None:
-        raise StopStudyError(answer.stop)
+        hint = "; --epoch-steps N of lerac tune keeps axes above that" if run.tuning and SHORT in answer.stop else ""
+        raise StopStudyError(f"{answer.stop}{hint}")
     if answer.in_use is not None:
         raise FolderInUseError(answer.in_use)
     if answer.values is None:
@@ -216,7 +218,8 @@ def without_old_code(folder: Path, present: Study, asked: Study) -> Study:
 
 def _measured(folder: Path, study: Study, experiment: OwnExperiment) -> str | None:
     statuses = (RunFolder(folder, run).status() for run in _runs_of(study, experiment))
-    names = {name for status in statuses if status for name in status.get("test", {})}
+    split = "validation" if study.tuning else "test"
+    names = {name for status in statuses if status for name in status.get(split, {})}
     if len(names) > 1:
         listed = ", ".join(sorted(names))
         raise StudyError(f"{experiment.name} has measured {listed}; say by --metric which of them decides")

@@ -35,6 +35,7 @@ from lerac.study.runs.schema import checked_checkpoint, checked_config, checked_
 from lerac.study.statistics.networks import PREDICTIONS
 from lerac.study.statistics.outcomes import Origin
 from lerac.study.training.launch import check_agreement, is_main
+from lerac.study.training.measured import Measured
 from lerac.study.training.training import Training
 
 __all__ = ["RunFolder", "environment", "train", "train_run"]
@@ -191,22 +192,28 @@ def _train_recipe(run: Run, files: RunFolder) -> None:
         training.run_epoch()
         if main:
             files.write_epoch(training)
-    test = None if training.diverged_at is not None else training.test()
+    test = _tested(training)
     if not main:
         return
     how_long = {"epochs": len(training.history), "steps": training.steps, "seconds": round(training.seconds, 3)}
-    if test is None or not math.isfinite(test.loss):  # although that of the validation examples was
+    if training.diverged_at is not None or (test and not math.isfinite(test.loss)):  # only that of the test examples
         files.write_status({"state": "diverged", **how_long})
         return
-    arrays = {"index": training.test_split.index, **test.kept}
-    files.write_predictions({name: tensor.numpy() for name, tensor in arrays.items()})
     best, metric = training.history[training.best_epoch or 0], training.metric
-    measured = {
+    measured: dict[str, Any] = {
         "best_epoch": training.best_epoch,
         "validation": {name: best[f"validation_{name}"] for name in metric.measured},
-        "test": {metric.name: test.score, **test.others, "loss": test.loss},
     }
+    if test:
+        arrays = {"index": training.test_split.index, **test.kept}
+        files.write_predictions({name: tensor.numpy() for name, tensor in arrays.items()})
+        measured["test"] = {metric.name: test.score, **test.others, "loss": test.loss}
     files.write_status({"state": "done", **measured, **how_long})
+
+
+def _tested(training: Training) -> Measured | None:
+    """Measure on the test split, as the last thing of a training that has not diverged; never while tuning."""
+    return None if training.diverged_at is not None or training.run.tuning else training.test()
 
 
 def _continue(training: Training, state: dict[str, Any], path: Path) -> None:

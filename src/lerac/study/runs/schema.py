@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lerac.study.errors import StudyError, fault
-from lerac.study.plan.experiment import PlannedRun
+from lerac.study.plan.experiment import PlannedRun, chosen_by
 from lerac.study.plan.own import UNNAMED
 from lerac.study.statistics.outcomes import State
 
@@ -73,7 +73,7 @@ def checked_status(path: Path, status: Any, run: PlannedRun) -> dict[str, Any]:
     _check(_Status, path, status)
     name, splits = run.metric.name, ("validation", "test")
     measured = {split: values[name] for split in splits if name in (values := status.get(split) or {})}
-    open_yet = name == UNNAMED and status.get("test")  # what decides is found when the study is read
+    open_yet = name == UNNAMED and status.get(chosen_by(run))  # what decides is found when the study is read
     if status["state"] == "done" and not measured and not open_yet:
         raise _damaged(_Status, path, f"a run that is done has test.{name} or validation.{name}, here is neither")
     for split, value in measured.items():

@@ -16,6 +16,7 @@ from lerac.study.statistics.exact_tests import (
 from lerac.study.statistics.networks import Disagreement, Predictions, Tally, disagreement, read_predictions, tally
 from lerac.study.statistics.outcomes import Outcome
 from lerac.study.statistics.pairing.reasons import why_not_paired
+from lerac.study.statistics.pairing.student import CONFIDENCE, student_interval, student_p
 from lerac.study.statistics.pairing.welch import UnpairedDifference, unpaired_difference, welch_interval, welch_p
 from lerac.study.statistics.pooling import (
     RESAMPLES,
@@ -35,7 +36,6 @@ from lerac.study.statistics.seeds_needed import (
     outlook,
     seeds_needed,
 )
-from lerac.study.statistics.student import CONFIDENCE, student_interval, student_p
 from lerac.study.statistics.summary import (
     BASELINE,
     Difference,

@@ -7,9 +7,9 @@ from typing import Any
 from lerac.study.metrics import Metric
 from lerac.study.statistics.exact_tests import ALPHA, Evidence
 from lerac.study.statistics.networks import Disagreement
+from lerac.study.statistics.pairing.student import CONFIDENCE
 from lerac.study.statistics.pooling import Estimate, Improvement, PooledDifference
 from lerac.study.statistics.seeds_needed import Outlook
-from lerac.study.statistics.student import CONFIDENCE
 from lerac.study.statistics.summary import Failures, Summary
 from lerac.study.statistics.verdicts import p_text
 

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from itertools import chain, combinations, count
 from typing import TYPE_CHECKING, Any
 
+from lerac.study.statistics.pairing.student import CONFIDENCE, DIGITS, student_p
 from lerac.study.statistics.pairing.welch import UnpairedDifference, welch_p
-from lerac.study.statistics.student import CONFIDENCE, DIGITS, student_p
 from lerac.study.statistics.summary import Difference
 
 if TYPE_CHECKING:

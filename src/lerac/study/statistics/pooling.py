@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lerac.study.metrics import ACCURACY, Metric
 from lerac.study.statistics.exact_tests import SEED, ExactTest, sign_flip_test
-from lerac.study.statistics.student import CONFIDENCE, DIGITS
+from lerac.study.statistics.pairing.student import CONFIDENCE, DIGITS
 from lerac.study.statistics.summary import BySeed, Difference
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import Any
 
 from lerac.study.metrics import Metric
 from lerac.study.statistics.exact_tests import ALPHA, fewest_seeds
+from lerac.study.statistics.pairing.student import ROUNDING
 from lerac.study.statistics.pairing.welch import UnpairedDifference
-from lerac.study.statistics.student import ROUNDING
 from lerac.study.statistics.summary import Difference
 from lerac.study.statistics.verdicts import seeds_text
 

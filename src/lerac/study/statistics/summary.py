@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
-from lerac.study.statistics.student import CONFIDENCE, ROUNDING, student_interval
+from lerac.study.statistics.pairing.student import CONFIDENCE, ROUNDING, student_interval
 
 __all__ = ["BASELINE", "BySeed", "Difference", "Failures", "Summary", "failures", "paired_difference", "summarise"]
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from lerac.study.metrics import ACCURACY, Metric
 from lerac.study.statistics.exact_tests import ALPHA, Evidence, fewest_seeds
+from lerac.study.statistics.pairing.student import ROUNDING
 from lerac.study.statistics.pairing.welch import UnpairedDifference
-from lerac.study.statistics.student import ROUNDING
 from lerac.study.statistics.summary import BASELINE, Difference, Summary
 
 __all__ = ["about_baseline", "about_seeds", "p_number", "p_text", "seed_ranges", "seeds_text", "verdict"]

@@ -14,11 +14,19 @@ from lerac.study.runs.estimate import Pace
 from lerac.study.statistics.analysis import Analysis
 from lerac.study.statistics.exact_tests import Evidence
 from lerac.study.statistics.outcomes import Outcome
-from lerac.study.statistics.student import CONFIDENCE
+from lerac.study.statistics.pairing.student import CONFIDENCE
 from lerac.study.statistics.summary import BASELINE, Summary
 from lerac.study.statistics.verdicts import p_number
 
-__all__ = ["print_comparison", "print_plan", "print_study", "print_summaries", "study_json", "summary_json"]
+__all__ = [
+    "plan_json",
+    "print_comparison",
+    "print_plan",
+    "print_study",
+    "print_summaries",
+    "study_json",
+    "summary_json",
+]
 
 LONGEST = len(BASELINE)  # signs of a baseline's name for which a heading has room
 
@@ -41,23 +49,27 @@ def print_plan(
         as_json: print JSON instead, with the `seconds_left` of every run, null if nothing tells.
     """
     if as_json:
-        runs = [
-            {
-                "recipe": one.experiment,
-                "regime": one.regime,
-                "seed": one.seed,
-                "folder": one.folder,
-                "state": state(one),
-                "seconds_left": pace.left(one),
-            }
-            for one in outcomes
-        ]
-        print(json.dumps(runs, indent=2))
+        print(json.dumps(plan_json(outcomes, pace), indent=2))
         return
     for one in outcomes:
         console.print(f"{one}: {state(one)}", markup=False, highlight=False, soft_wrap=True)
     left = {one.folder: one for one in outcomes if not one.ended}.values()
     console.print(f"{len(outcomes)} runs, {len(left)} to train{_time(pace, list(left), side_by_side)}")
+
+
+def plan_json(outcomes: Sequence[Outcome], pace: Pace) -> list[dict[str, Any]]:
+    """Give every run and how far it is as plain types; arguments as for `print_plan`."""
+    return [
+        {
+            "recipe": one.experiment,
+            "regime": one.regime,
+            "seed": one.seed,
+            "folder": one.folder,
+            "state": state(one),
+            "seconds_left": pace.left(one),
+        }
+        for one in outcomes
+    ]
 
 
 def _time(pace: Pace, left: Sequence[Outcome], side_by_side: int | None) -> str:
@@ -120,7 +132,8 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     remark = [PUBLISHED] if any(summary.regime in published for summary in comparison.test) else []
     if (others := getattr(comparison.experiment, "reported", None)) is not None:  # a recipe's
         remark.append(f"Reported by others: {others.score:g} {metric.unit}, {others.source}.")
-    for sentence in [*comparison.warnings, *comparison.verdicts, *claimed, *remark, *comparison.beside]:
+    budget = [f"Tuned: {comparison.tuned.told}."] if comparison.tuned else []
+    for sentence in [*budget, *comparison.warnings, *comparison.verdicts, *claimed, *remark, *comparison.beside]:
         console.print(sentence, markup=False, highlight=False)
 
 
@@ -198,6 +211,7 @@ def _comparison_json(comparison: Comparison) -> dict[str, Any]:
         "verdicts": comparison.verdicts,
         "metric": comparison.metric.name,
         "warnings": [*comparison.warnings, *comparison.beside],
+        **({"tuned": comparison.tuned.model_dump(exclude_none=True)} if comparison.tuned else {}),
     }
 
 

@@ -290,7 +290,7 @@ class Training:
         self._trackers.losses(record.step_losses())
         if len(self.history) > epoch:
             self._trackers.epoch(self.history[epoch])
-        if self.diverged_at is not None:
+        if self.diverged_at is not None or (self.run.tuning and self.over):  # nothing is tested
             self._trackers.finish()
 
 

@@ -13,8 +13,7 @@ from pydantic import ValidationError
 
 from lerac.study.errors import StudyError, fault
 from lerac.study.own.request import Judged, check_name, own_study, plain
-from lerac.study.plan.command import RESERVED, CommandExperiment, code_of
-from lerac.study.plan.placeholders import ARM, places
+from lerac.study.plan.command import ARM, RESERVED, CommandExperiment, code_of, places
 from lerac.study.plan.study import Study
 from lerac.study.recipes.regimes import split_regimes
 from lerac.study.recipes.sections import flat

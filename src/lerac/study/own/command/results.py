@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lerac.study.errors import StopStudyError
-from lerac.study.own.returned import Values, check_measured, values_of
+from lerac.study.own.returned import Values, measured
+from lerac.study.plan.own import OwnRun
 
 __all__ = ["ResultsError", "Stamp", "read_values"]
 
@@ -45,14 +46,13 @@ def _state(path: Path) -> tuple[int, ...] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def read_values(stamp: Stamp, since: float, measure: str | None, single: str) -> Values:
+def read_values(stamp: Stamp, since: float, run: OwnRun) -> Values:
     """Read what a command has measured.
 
     Args:
         stamp: of its file, taken before the command was started.
         since: when that was.
-        measure: name of the metric; None: the only one.
-        single: what a lone number is called.
+        run: that the command is of.
 
     Raises:
         ResultsError: if there is no such file, or an old one, or it is not what was expected; says what it has.
@@ -63,13 +63,11 @@ def read_values(stamp: Stamp, since: float, measure: str | None, single: str) ->
     if not stamp.written_since(since):
         raise ResultsError(f"{path} is older than the run: the command has ended without writing it")
     text = _text(path)
-    read = _row(path, text, measure) if path.suffix.lower() == ".csv" else _object(path, text)
+    read = _row(path, text, run.judged["name"]) if path.suffix.lower() == ".csv" else _object(path, text)
     try:
-        values = values_of(read, single, str(path), "has")
-        check_measured(values, measure, str(path), "has")
+        return measured(read, run, str(path), "has")
     except StopStudyError as error:
         raise ResultsError(str(error)) from None
-    return values
 
 
 def _beside(path: Path) -> str:

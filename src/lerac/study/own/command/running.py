@@ -23,9 +23,8 @@ from lerac.study.own.processes import without_main
 from lerac.study.own.record import read_record
 from lerac.study.own.running import Answer, variables
 from lerac.study.own.trial import FOLDER
-from lerac.study.plan.command import filled
-from lerac.study.plan.own import UNNAMED, OwnRun
-from lerac.study.plan.placeholders import places
+from lerac.study.plan.command import filled, places
+from lerac.study.plan.own import OwnRun
 
 __all__ = ["perform_command"]
 
@@ -53,10 +52,12 @@ def perform_command(run: OwnRun, path: Path) -> Answer:
         ended = _wait(order)
         try:
             _check(ended)
-            values = read_values(stamp, since, run.judged["name"], run.judged["name"] or UNNAMED)
+            values = read_values(stamp, since, run)
         except ResultsError as error:
             reason = " ".join(str(error).split())
             return Answer(reason=reason, trace=f"{reason}\n{_last_lines(order.output, begins)}")
+    if run.tuning and named.is_relative_to(folder):
+        named.unlink(missing_ok=True)  # it may have values of test data, and nothing needs it any more
     if not notes.written_since(since):  # left by an attempt before
         notes.path.unlink(missing_ok=True)
     return Answer(values, _went_on(folder), ended.seconds)

@@ -10,7 +10,7 @@ from lerac.study.plan.study import Study
 from lerac.study.runs.numbers.experiment import NumbersExperiment
 from lerac.study.runs.numbers.reading import Entry, Measured
 from lerac.study.statistics.outcomes import Outcome
-from lerac.study.statistics.student import ROUNDING
+from lerac.study.statistics.pairing.student import ROUNDING
 from lerac.study.statistics.verdicts import seed_ranges, seeds_text
 from lerac.study.statistics.whole_study import choose_baseline
 

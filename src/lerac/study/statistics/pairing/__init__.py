@@ -1,1 +1,1 @@
-"""Runs of a seed that have too little in common: why they are not compared one by one, and what is done instead."""
+"""Runs compared seed by seed, and those of a seed that have too little in common: why not, and what is done instead."""

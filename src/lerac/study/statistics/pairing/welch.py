@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, variance
 from typing import TYPE_CHECKING, Any
 
-from lerac.study.statistics.student import CONFIDENCE, ROUNDING
+from lerac.study.statistics.pairing.student import CONFIDENCE, ROUNDING
 from lerac.study.statistics.summary import Difference
 
 if TYPE_CHECKING:
