@@ -448,6 +448,7 @@ def test_half_the_batch_size_ends_a_regime(folder, settings):
         Seen(folder, settings, {"regime": REGIME}, prepare=lambda m: m.add_callback("on_train_start", out_of_memory))
 
 
+@pytest.mark.wide
 def test_a_regime_goes_on_where_it_was(folder, settings, trial):
     def stop(trainer):
         if trainer.epoch == 1:

@@ -48,7 +48,8 @@ def small_recipe(name: str, *more: str, source=None) -> Recipe:
     model, dataset = name.split("/")
     sample = ("data.sample=true",) if DATASETS[dataset].has_files else ()
     sizes = SIZES.get(dataset, EXAMPLES)
-    return load_recipe(name, [*sizes, *LENGTH, *sample, *SMALLER.get(model, ()), *more], source)
+    length = [one for one in LENGTH if not one.startswith("cbs.") or load_recipe(name, source=source).cbs]
+    return load_recipe(name, [*sizes, *length, *sample, *SMALLER.get(model, ()), *more], source)
 
 
 def small_run(name: str, regime: str, *more: str, source=None):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lerac.integrations import training_step as training_step
     from lerac.integrations import transformers as transformers
     from lerac.integrations import ultralytics as ultralytics
+    from lerac.integrations import ultralytics_trainer as ultralytics_trainer
 else:
     _FRAMEWORKS = ("lightning", "transformers", "ultralytics")
     __getattr__, __dir__ = lazily(__name__, {}, listed=[name for name in _FRAMEWORKS if find_spec(name)])

@@ -69,7 +69,7 @@ def again(study, command: str, folder: Path, elsewhere: Path, patch) -> None:
 
 
 @given(st.data(), COMMON, REGIME_TEXTS, st.dictionaries(NAMES, VALUES, max_size=3), FOLDERS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_function_is_asked_for_again_from_anywhere(data, common, regimes, values, folder):
     with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
         home, elsewhere = Path(root, "home"), Path(root, "elsewhere")
@@ -131,7 +131,7 @@ def test_most_settings_can_be_given_in_a_shell(tmp_path, monkeypatch):
     st.booleans(),
     FOLDERS,
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_command_is_asked_for_again_from_anywhere(common, regimes, word, arms, folder):
     with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
         home, elsewhere = Path(root, "home"), Path(root, "elsewhere")
@@ -153,7 +153,7 @@ def test_a_command_is_asked_for_again_from_anywhere(common, regimes, word, arms,
 
 
 @given(st.lists(TEXT))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_words_are_read_as_they_were_written(words):
     assert shlex.split(written(words)) == words
 

@@ -4,12 +4,19 @@ import json
 
 import pytest
 from networks import needed
+from rich.console import Console
 
 from lerac.cli import run
 from lerac.study.data import DATASETS
+from lerac.study.errors import StudyError
 from lerac.study.models import MODELS
+from lerac.study.plan.study import Study
 from lerac.study.recipes.recipe import Recipe, load_recipe, recipe_names, recipe_sources
+from lerac.study.runs.comparison import compare
+from lerac.study.runs.outcomes import collect
+from lerac.study.statistics import analyse
 from lerac.study.terminal.recipes import GROUPS, ROWS, known_recipes
+from lerac.study.terminal.study import print_study
 
 # Croitoru et al., "Learning Rate Curriculum", arXiv 2205.09180v1: accuracy in %, mean ± standard deviation of 5 runs.
 REGIMES = {
@@ -155,3 +162,20 @@ def test_bad_notes_are_refused(notes, says):
     with pytest.raises(ValueError, match=says):
         Recipe.model_validate({**values, **notes})
     assert Recipe.model_validate({**values, "cell": None}).cell is None  # a file of a user need not say
+
+
+def test_what_others_report_stands_in_the_recipes_and_below_the_table_of_a_comparison(tmp_path, capsys):
+    """Greydanus and Kobak, ICML 2024: accuracies on MNIST-1D in %."""
+    known = {recipe["name"]: recipe["reported"] for recipe in known_recipes()}
+    told = {name.partition("/")[0]: reported["score"] for name, reported in known.items() if reported}
+    assert told == {"linear": 32, "mlp": 68, "cnn1d": 94, "gru": 91}
+    for name in ("mlp/mnist1d", "gru/digits"):
+        recipe = load_recipe(name)
+        assert "reported" not in recipe.settings()
+        study = Study(recipes=[recipe], regimes=["conventional", "lerac"], seeds=[0])
+        outcomes = collect(tmp_path, study.runs())
+        print_study(Console(width=1000), compare(study, outcomes, analyse(outcomes)), analyse(outcomes))
+        said = "Reported by others: 68 %, Greydanus and Kobak" in capsys.readouterr().out
+        assert said is (name == "mlp/mnist1d")
+    with pytest.raises(StudyError, match="reported is what a recipe says about its values, not one of them"):
+        load_recipe("mlp/mnist1d", ["reported.score=99.0"])
