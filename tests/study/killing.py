@@ -61,7 +61,7 @@ def wait_until(reached: Callable[[], object], process: subprocess.Popen) -> None
 
 @dataclass(frozen=True)
 class Killable:
-    """What is asked for; how many runs and epochs of each that is, and how many of these a kill loses.
+    """What a command is asked for; how many runs and epochs of each that is, and how many of these a kill loses.
 
     Kills in its start come within `starting` seconds.
     """
@@ -71,10 +71,11 @@ class Killable:
     epochs: int
     lost: int = 0
     starting: float = 2
+    command: str = "compare"
 
     def start(self, *arguments, **options) -> subprocess.Popen:
         return subprocess.Popen(
-            [sys.executable, "-m", "lerac", "compare", *self.words, *map(str, arguments)],
+            [sys.executable, "-m", "lerac", self.command, *self.words, *map(str, arguments)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["ACCURACY", "Metric", "digits_of"]
+__all__ = ["ACCURACY", "LARGEST", "LONGEST", "Metric", "digits_of", "is_short"]
+
+LONGEST = 80  # signs of a name: it must fit in tables and figures
+LARGEST = 1e100  # of a value, whose square, and the square of that, are still numbers
+
+
+def is_short(text: str) -> bool:
+    """Whether a name or unit can be shown anywhere."""
+    return bool(text.strip()) and len(text) <= LONGEST and text.isprintable()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import alive, gone
 
 pytestmark = [pytest.mark.wide, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
@@ -31,13 +32,6 @@ print(attempt(Path("out"), study.runs()[0]))
 """
 
 
-def alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 def started(script: str) -> subprocess.Popen:
     Path("run.sh").write_text(SCRIPT + script)
     Path("out").mkdir()
@@ -53,13 +47,6 @@ def numbers() -> list[int]:
     raise AssertionError("the command has not begun")
 
 
-def gone(processes: list[int]) -> bool:
-    deadline = time.monotonic() + 20
-    while any(map(alive, processes)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not any(map(alive, processes))
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_that_is_killed_takes_all_with_it(tmp_path, monkeypatch, number):
     monkeypatch.chdir(tmp_path)
@@ -67,7 +54,7 @@ def test_a_worker_that_is_killed_takes_all_with_it(tmp_path, monkeypatch, number
     children = numbers()
     os.kill(worker.pid, number)
     worker.communicate()
-    assert gone(children)
+    assert gone(*children)
 
 
 def test_a_command_that_ends_leaves_nobody_behind(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import functions
 import pytest
 
 from lerac import cli
-from lerac.study.errors import StopStudyError
+from lerac.study.errors import StopStudyError, printable
 from lerac.study.own.functions import check_not_loading, find_function
 from lerac.study.own.running import load_function
 
@@ -106,6 +106,18 @@ PLAIN = f"{FILE}:plain"
         ([PLAIN, "--goal", "up"], "--goal must be max or min, got 'up'"),
         ([PLAIN, "--scale", "0"], "--scale must be a number above 0, got 0.0"),
         ([PLAIN, "--metric", ""], "--metric is empty"),
+        ([PLAIN, "--scale", "1e300"], "--scale must be a number above 0, got 1e+300"),
+        *(
+            ([PLAIN, option, text], f"{option} {printable(repr(text))}: a short text was expected")
+            for option in ("--metric", "--unit", "--name")
+            for text in (" ", "a\nb", "\x1b[31m", "\udcff", "x" * 81)
+        ),
+        ([PLAIN, "--name", ""], "--name '': a short text was expected"),
+        ([PLAIN, "--set", "a=\udcff"], "no sign may be one that cannot be printed, got '\\udcff'"),
+        (
+            ["--command", "sh {seed} {a}", "--results", "r", "--arm", "b=", "--set", "a=\udcff"],
+            "cannot be printed, got",
+        ),
         ([PLAIN, "--device", "gpu"], "--device gpu cannot be used here"),
         ([PLAIN, "--engine", "slurm"], "--engine must be local or ray, got 'slurm'"),
         ([PLAIN, "--threads", "0"], "--threads"),

@@ -31,6 +31,7 @@ def results(folder):
     return {(row["regime"], int(row["seed"]), row["split"], row["metric"]): row for row in rows}
 
 
+HOSTILE = ["", " ", "a\nb", "\x1b[31m", "\ud800", "x" * 81]  # names that no table could show
 LERAC = "lerac(curve=exponential,k=1,ratio=1e-6)"
 
 
@@ -88,6 +89,7 @@ def test_a_single_value_needs_no_metric(tmp_path, value, measured):
         ("[0.5]", r"returned list [0.5]; a number"),
         ("{'accuracy': 'good'}", "returned 'accuracy': str 'good' as test"),
         ("{'accuracy': torch.zeros(2)}", "returned 'accuracy': Tensor tensor([0., 0.]) as test"),
+        *((f"{{{name!r}: 1}}", "a name has up to 80 signs that can be printed") for name in HOSTILE),
         ("{'accuracy': True}", "returned 'accuracy': bool True as test"),
         ("{'train': {'loss': 1}}", "returned values of 'train'"),
         ("{'test': 1, 'validation': {'loss': 1}}", "returned int 1 as test"),
@@ -109,7 +111,9 @@ def test_a_missing_metric_lists_those_returned(tmp_path):
     assert "only loss; top1 is there of validation only" in text
 
 
-@pytest.mark.parametrize("value", ["float('nan')", "{'a': 1, 'b': float('inf')}", "torch.tensor(float('-inf'))"])
+@pytest.mark.parametrize(
+    "value", ["float('nan')", "{'a': 1, 'b': float('inf')}", "torch.tensor(float('-inf'))", "1e101"]
+)
 def test_a_value_that_is_not_finite_is_a_failed_run(tmp_path, value, capsys):
     metric = "a" if "'a'" in value else None
     compare(functions.returns, tmp_path, regimes="conventional", seeds=1, metric=metric, settings={"value": value})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from lerac.study.figures.comparison import GREY, SIZE
 from lerac.study.figures.style import STYLE, as_it_is, colours
@@ -18,6 +18,7 @@ from lerac.study.statistics.summary import Summary
 
 __all__ = ["axis_figure", "best_of_figure"]
 
+FEW_TICKS = 50  # high over low of an axis from which on powers of ten are enough
 UNITS = {"k": "k, epochs", "every": "every, epochs", "sigma": "σ, pixels", "lr": "learning rate"}
 
 
@@ -46,6 +47,10 @@ def axis_figure(tried: Tried, option: str) -> Figure:
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.add_subplot()
         axes.set_xscale("log")
+        steps = (1.0, 2.0, 5.0) if axis.high / axis.low < FEW_TICKS else (1.0,)
+        axes.xaxis.set_major_locator(LogLocator(subs=steps))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         for low, high in _edges(axis):
             axes.axvspan(low, high, color=GREY, alpha=0.13, linewidth=0)
         for choice in tried.choices:

@@ -10,14 +10,15 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from lerac.regimes.text import Regime
-from lerac.study.errors import StudyError
+from lerac.study.errors import StudyError, fault
+from lerac.study.metrics import LARGEST, is_short
 from lerac.study.own.functions import Source
 from lerac.study.plan.own import FunctionExperiment, OwnExperiment
 from lerac.study.plan.request import check_device
 from lerac.study.plan.study import Study
 from lerac.study.recipes.regimes import split_regimes
 
-__all__ = ["DEFAULT_REGIMES", "Judged", "own_study", "parse_values", "plain", "request_functions"]
+__all__ = ["DEFAULT_REGIMES", "Judged", "check_name", "own_study", "parse_values", "plain", "request_functions"]
 
 DEFAULT_REGIMES = "conventional,warmup,lerac"  # that every network can be trained by
 
@@ -46,10 +47,13 @@ class Judged:
         """
         if self.goal not in (None, "max", "min"):
             raise StudyError(f"--goal must be max or min, got {self.goal!r}")
-        if not 0 < self.scale < float("inf"):
+        if not 1 / LARGEST < self.scale < LARGEST:
             raise StudyError(f"--scale must be a number above 0, got {self.scale!r}")
         if self.metric == "":
             raise StudyError("--metric is empty; it names what decides, such as accuracy")
+        for option, text in (("--metric", self.metric), ("--unit", self.unit)):
+            if text and not is_short(text):
+                raise StudyError(f"{option} {text!r}: a short text was expected")
         goal: Literal["max", "min"] = "min" if self.goal == "min" else "max"
         return {"measure": self.metric, "goal": goal, "unit": self.unit, "scale": self.scale}
 
@@ -111,6 +115,7 @@ def request_functions(
     Raises:
         StudyError: if any of it cannot be.
     """
+    check_name(name)
     if name is not None and len(sources) > 1:
         raise StudyError(f"--name {name}: {len(sources)} functions cannot have one name")
     settings, decides = plain(values), judged.checked()
@@ -130,12 +135,22 @@ def request_functions(
             for word, source in sources.items()
         }
     except ValidationError as error:
-        raise StudyError(f"--name {name!r}: {error.errors()[0]['msg']}") from None
+        raise StudyError(fault(error)) from None
     names = [experiment.name for experiment in experiments.values()]
     if twice := [one for one in names if names.count(one) > 1]:
         raise StudyError(f"{twice[0]} is the name of two functions; compare them in folders of their own")
     files = {experiment.name: word for word, experiment in experiments.items()}
     return own_study(list(experiments.values()), split_regimes(regimes), seeds, device, threads, here=here, files=files)
+
+
+def check_name(name: str | None) -> None:
+    """See that tables can show the name of an experiment.
+
+    Raises:
+        StudyError: if they cannot.
+    """
+    if name is not None and not is_short(name):
+        raise StudyError(f"--name {name!r}: a short text was expected")
 
 
 def own_study(

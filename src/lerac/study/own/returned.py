@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lerac.study.errors import StopStudyError
+from lerac.study.errors import StopStudyError, shown
+from lerac.study.metrics import LARGEST, LONGEST, is_short
 from lerac.study.plan.experiment import chosen_by
 from lerac.study.plan.own import UNNAMED, OwnRun
 
@@ -69,7 +70,9 @@ def _numbers(values: Any, split: str, said: str) -> dict[str, float]:
         raise StopStudyError(f"{said} {_shown(values)} as {split}; {EXPECTED}")
     found = {}
     for name, value in values.items():
-        if not isinstance(name, str) or not name or (read := number(value)) is None:
+        if isinstance(name, str) and not is_short(name):
+            raise StopStudyError(f"{said} {shown(name)}: a name has up to {LONGEST} signs that can be printed")
+        if not isinstance(name, str) or (read := number(value)) is None:
             raise StopStudyError(f"{said} {name!r}: {_shown(value)} as {split}; {EXPECTED}")
         found[name] = read
     return found
@@ -98,16 +101,13 @@ def _check_measured(values: Values, split: str, measure: str | None, who: str, v
 
 
 def not_finite(values: Values) -> str | None:
-    """Name the first value that is not finite, such as `test loss is nan`; None if all are."""
-    return next(
-        (
-            f"{split} {name} is {v}"
-            for split, named in values.items()
-            for name, v in named.items()
-            if not math.isfinite(v)
-        ),
-        None,
-    )
+    """Name the first value that is not finite, such as `test loss is nan`, or too large; None if all can be used."""
+    for split, named in values.items():
+        for name, value in named.items():
+            if not abs(value) <= LARGEST:
+                more = f", and at most {LARGEST:g} can be compared" if math.isfinite(value) else ""
+                return f"{split} {name} is {value}{more}"
+    return None
 
 
 def _shown(value: Any) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lerac.study.errors import StudyError
-from lerac.study.own.request import Judged, own_study, plain
+from lerac.study.errors import StudyError, fault
+from lerac.study.own.request import Judged, check_name, own_study, plain
 from lerac.study.plan.command import ARM, RESERVED, CommandExperiment, code_of, places
 from lerac.study.plan.study import Study
 from lerac.study.recipes.regimes import split_regimes
@@ -78,6 +78,7 @@ def request_command(
     Raises:
         StudyError: if any of it cannot be.
     """
+    check_name(name)
     words = _split("--command", command)
     if not words:
         raise StudyError("--command is empty; a command was expected, such as 'python train.py --seed {seed}'")
@@ -102,7 +103,7 @@ def request_command(
             **judged.checked(),
         )
     except ValidationError as error:
-        raise StudyError(f"--{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from None
+        raise StudyError(fault(error)) from None
     study = own_study([experiment], list(arms) or list(by_regimes), seeds, device, threads, here=here)
     study.runs()  # every placeholder can be filled, or this raises
     return study

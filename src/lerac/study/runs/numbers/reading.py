@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, NoReturn
 
 from lerac.study.errors import StudyError, shown
+from lerac.study.metrics import LARGEST, LONGEST
 from lerac.study.statistics.outcomes import State
 
 __all__ = ["COLUMNS", "Entry", "Measured", "read_files"]
@@ -19,8 +20,6 @@ NEEDED = ("regime", "seed", "value")
 COLUMNS = (*NEEDED, "experiment", "split", "metric", "state")
 SPLITS = ("test", "validation")
 STATES: tuple[State, ...] = ("done", "diverged")
-LONGEST = 80  # signs of a name: it must fit in tables and figures
-LARGEST = 1e100  # whose square, and the square of that, are still numbers
 
 _SEED = re.compile(r"[0-9]{1,9}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)

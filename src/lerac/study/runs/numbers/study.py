@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lerac.study.errors import StudyError
-from lerac.study.metrics import Metric, digits_of
+from lerac.study.metrics import LARGEST, LONGEST, Metric, digits_of, is_short
 from lerac.study.plan.study import Study
 from lerac.study.runs.numbers.experiment import NumbersExperiment
-from lerac.study.runs.numbers.reading import LARGEST, LONGEST, Entry, Measured
+from lerac.study.runs.numbers.reading import Entry, Measured
 from lerac.study.statistics.outcomes import Outcome
 from lerac.study.statistics.pairing.student import ROUNDING
 from lerac.study.statistics.verdicts import seed_ranges, seeds_text
@@ -44,7 +44,7 @@ class Judged:
         if self.scale is not None and not 1 / LARGEST < self.scale < LARGEST:
             raise StudyError(f"--scale {self.scale:g}: a number above 0 was expected, such as 100")
         for option, text in (("--metric", self.metric), ("--unit", self.unit)):
-            if text is not None and (not text.strip() or len(text) > LONGEST or not text.isprintable()):
+            if text is not None and not is_short(text):
                 raise StudyError(f"{option} {text!r}: a short text was expected")
 
 
