@@ -50,6 +50,7 @@ def train(trial):
 """
 REGIMES = ["conventional", "cbs+lerac(curve=exponential,decay=0.5,every=1,k=1,ratio=1e-6,sigma=1)"]
 OTHERS = [
+    "cbs(decay=0.5,every=1,sigma=1)",
     "warmup(curve=linear,k=1)",
     "warmup(curve=cosine,k=2,ratio=0.1)",
     "lerac(curve=linear,k=2,ratio=0.01)",
@@ -130,6 +131,7 @@ def test_rates_are_those_that_every_step_has_used(regime, tmp_path, monkeypatch)
     record.finish()
     attached.remove()
     [noted] = read_record(tmp_path).attached
+    assert not read_record(tmp_path).within_curriculum
     lines = attached_figure(regime, noted, (4, 3)).axes[0].lines
     assert [line.get_label() for line in lines] == [layer.name for layer in layers]
     for line, layer in zip(lines, layers, strict=True):

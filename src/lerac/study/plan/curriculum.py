@@ -48,7 +48,10 @@ def smooth(regime: Regime, recipe: Recipe) -> Smoothing | None:
         return None
     values: dict[str, Any] = (recipe.cbs.model_dump() if recipe.cbs else {}) | dict(regime.options)
     if missing := [key for key in ("sigma", "decay", "every") if key not in values]:
-        raise StudyError(f"{recipe.name} has no [cbs]; {regime} needs {', '.join(missing)}, like cbs(sigma=1,…)")
+        raise StudyError(
+            f"{recipe.name} has no [cbs]; {regime} needs {', '.join(missing)}, like cbs(sigma=1,…), or leave it out of "
+            "--regimes: a network without convolutions has nothing to smooth"
+        )
     per_epoch = steps_per_epoch(recipe.settings())
     try:
         return smoothing_of(Regime(regime.name, values), epoch_steps=per_epoch, shown=str(regime))
