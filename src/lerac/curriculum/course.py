@@ -133,7 +133,8 @@ class Course:
         if not self._precision_checked:
             self._precision_checked = True
             self._changes = (_changes(self.optimizer), 0)
-            warn_of_rounding(self.optimizer, float(self._curve(0.0, self._factors.smallest)))
+            _, lowest = (check_factor(self._curve(0.0, r), 0.0, r) for r in (1.0, self._factors.smallest))
+            warn_of_rounding(self.optimizer, lowest)
         self._split.begin_step()
         return (self._stand_in, *args[1:]), kwargs
 

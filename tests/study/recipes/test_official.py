@@ -189,9 +189,9 @@ def networks():
     """Every network is built once."""
     build = listing.skeleton
     recipes = {name.partition("/")[0]: load_recipe(name) for name in sorted(EXPERIMENTS, reverse=True)}
-    cached = functools.cache(lambda model: build(model, recipes[model].network))
+    cached = functools.cache(lambda model: build(recipes[model].settings()))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(listing, "skeleton", lambda model, options: cached(model))
+        patch.setattr(listing, "skeleton", lambda settings, _: cached(settings["model"]))
         yield
 
 

@@ -60,7 +60,9 @@ def test_statistics_import_nothing_of_what_is_trained():
     assert len(files) == 12
     assert len(found) > 50
     assert wrong == []
-    assert [name for name, _ in imported(Path(sys.modules[Metric.__module__].__file__))] == ["dataclasses", "typing"]
+    of_metrics = {name.partition(".")[0] for name, _ in imported(Path(sys.modules[Metric.__module__].__file__))}
+    assert "dataclasses" in of_metrics
+    assert of_metrics <= sys.stdlib_module_names
 
 
 @given(VALUES, st.sampled_from(["max", "min"]))
