@@ -77,7 +77,7 @@ class Course:
             return {id(p): float(group["lr"]) for group in self.optimizer.param_groups for p in group["params"]}
         if self._factors.layers is None:
             return None
-        return {id(p): rate for p, rate in self._split.rates(self._factor())}
+        return {id(p): rate for p, rate in self._split.rates(self.factor_at(self.steps))}
 
     def remove(self) -> None:
         """Leave nothing on the optimizer."""
@@ -133,7 +133,7 @@ class Course:
         if not self._precision_checked:
             self._precision_checked = True
             self._changes = (_changes(self.optimizer), 0)
-            _, lowest = (check_factor(self._curve(0.0, r), 0.0, r) for r in (1.0, self._factors.smallest))
+            _, lowest = map(self.factor_at(0), (1.0, self._factors.smallest))
             warn_of_rounding(self.optimizer, lowest)
         self._split.begin_step()
         return (self._stand_in, *args[1:]), kwargs
@@ -144,7 +144,7 @@ class Course:
             if torch.compiler.is_compiling():  # as a decorator it would make `import lerac` load the compiler
                 find = torch.compiler.disable(find)  # type: ignore[no-untyped-call]
             find()  # here and not before the step, whose closure may be what calls the model
-        return self._split.show(self._factor())
+        return self._split.show(self.factor_at(self.steps))
 
     def _find_layers(self) -> None:
         self._factors.find()
@@ -161,9 +161,9 @@ class Course:
         elif self.state is State.FINISHED:
             self._hooks.disarm()
 
-    def _factor(self) -> Callable[[float], float]:
-        """Give the function from r_j to m_j of the next step."""
-        curve, progress = self._curve, self.steps / self.k
+    def factor_at(self, step: int) -> Callable[[float], float]:
+        """Give the function from r_j to m_j of a step of the curriculum, counted from 0."""
+        curve, progress = self._curve, step / self.k
         return lambda ratio: check_factor(curve(progress, ratio), progress, ratio)
 
     def steps_in_all(self) -> int:

@@ -196,7 +196,8 @@ class LeRaC:
     def __str__(self) -> str:
         if self.layers is None:
             return repr(self)
-        starts = {name: float(self._curve(0.0, start)) for name, start in self._factors.starts.items()}
+        first = self._course.factor_at(0)
+        starts = {name: first(start) for name, start in self._factors.starts.items()}
         return "\n".join([repr(self), *table_of(self.layers, starts, self.lrs())])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
